@@ -4,9 +4,12 @@
 //! ([`threads`]), or a seeded stand-in for tests ([`sim`]). It knows nothing of slots, owners, retries or limits: those
 //! are the ring's (`ring/`), written once, so the three differ in nothing that a caller can see but speed.
 
-use std::{io, time::Duration};
+use std::{io, sync::OnceLock, time::Duration};
 
-use crate::sys::{Call, Descriptor};
+use crate::{
+    BackendChoice, BackendKind, Error, Result, SimOptions,
+    sys::{Call, Descriptor},
+};
 
 pub(crate) mod sim;
 pub(crate) mod threads;
@@ -50,6 +53,7 @@ pub(crate) enum Wait {
 }
 
 /// What a ring asks of the thing behind it. One ring owns one, under its lock, so no method is called twice at once.
+#[expect(unsafe_code, reason = "whoever pushes an entry promises to keep its addresses valid")]
 pub(crate) trait Backend: Send {
     /// Entries that can be pushed before the next `submit`. A linked chain must fit as a whole.
     fn room(&self) -> u32;
@@ -81,6 +85,10 @@ pub(crate) trait Backend: Send {
     /// Whatever the kernel refuses the whole call with. No pushed entry is lost by an error.
     fn submit(&mut self, wait: Wait) -> io::Result<u32>;
 
+    /// Gives up on entries that were pushed and never taken, and names them: the kernel refuses submissions for good. They
+    /// will not be performed.
+    fn withdraw(&mut self) -> Vec<u64>;
+
     /// Moves every completion that is there to the end of `into`.
     fn reap(&mut self, into: &mut Vec<Cqe>);
 
@@ -95,4 +103,76 @@ pub(crate) trait Backend: Send {
 
     /// Calls of `io_uring_enter` so far; 0 for a backend that makes none.
     fn enters(&self) -> u64;
+}
+
+/// The environment variable that decides where the program does not.
+const ENVIRONMENT: &str = "AURAIO_BACKEND";
+
+/// Decides on a backend, and says why in one sentence.
+///
+/// # Errors
+/// [`Error::Unavailable`] when one was asked for by name and cannot be had, [`Error::InvalidInput`] when the environment
+/// asks for one that is not known.
+pub(crate) fn choose(choice: &BackendChoice) -> Result<(BackendKind, String)> {
+    match choice {
+        BackendChoice::Sim(_) => Ok((BackendKind::Sim, "the simulator was asked for".into())),
+        BackendChoice::Threads => Ok((BackendKind::Threads, "threads were asked for".into())),
+        BackendChoice::Uring => by_name("uring", "it was asked for"),
+        BackendChoice::Auto => match std::env::var(ENVIRONMENT).as_deref() {
+            Ok("uring") => by_name("uring", "AURAIO_BACKEND asks for it"),
+            Ok("threads") => Ok((BackendKind::Threads, "AURAIO_BACKEND asks for threads".into())),
+            Ok("" | "auto") | Err(_) => Ok(match probed() {
+                Ok(()) => (BackendKind::Uring, "io_uring works on this kernel".into()),
+                Err(why) => (BackendKind::Threads, why.clone()),
+            }),
+            Ok(_) => Err(Error::InvalidInput("AURAIO_BACKEND must be auto, uring or threads")),
+        },
+    }
+}
+
+fn by_name(backend: &'static str, why: &str) -> Result<(BackendKind, String)> {
+    match probed() {
+        Ok(()) => Ok((BackendKind::Uring, format!("io_uring works on this kernel, and {why}"))),
+        Err(reason) => Err(Error::Unavailable { backend, reason: reason.clone() }),
+    }
+}
+
+/// Whether `io_uring` works: asked once a process, because a refusal by sysctl or seccomp stays one.
+fn probed() -> &'static Result<(), String> {
+    static PROBED: OnceLock<Result<(), String>> = OnceLock::new();
+    PROBED.get_or_init(probe)
+}
+
+/// A set-up alone proves little: a seccomp filter may allow it and refuse the submission.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "the trait's method is unsafe; a nop has no address")]
+fn probe() -> Result<(), String> {
+    let refused = |step: &str, error: &io::Error| {
+        let name = crate::sys::errno_name(error.raw_os_error().unwrap_or(0));
+        format!("threads, because {step} failed with {name} ({error})")
+    };
+    let spec = uring::UringSpec { in_flight_max: 64, single_issuer: true, kernel_poll_ms: None };
+    let mut ring = uring::UringBackend::new(spec).map_err(|error| match error.raw_os_error() {
+        Some(crate::sys::errno::EINVAL) => "threads, because the kernel is older than 5.19".into(),
+        _ => refused("io_uring_setup", &error),
+    })?;
+    // SAFETY: a nop has no address.
+    unsafe { ring.push(Entry { call: Call::Nop, user_data: 1, link: false, force_async: false }) };
+    ring.submit(Wait::AtLeast(1, Some(Duration::from_secs(2)))).map_err(|error| refused("io_uring_enter", &error))?;
+    let mut cqes = Vec::new();
+    ring.reap(&mut cqes);
+    match cqes.as_slice() {
+        [Cqe { user_data: 1, result: 0 }] => Ok(()),
+        _ => Err("threads, because io_uring did not complete a nop".into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn probe() -> Result<(), String> {
+    Err("threads, because io_uring is Linux's alone".into())
+}
+
+/// The simulator for one ring; `nth` sets the rings of one engine apart.
+pub(crate) fn sim_backend(options: &SimOptions, nth: u64, in_flight_max: u32) -> Box<dyn Backend> {
+    Box::new(sim::SimBackend::new(options.for_ring(nth, in_flight_max)))
 }

@@ -1,6 +1,54 @@
 //! The platform: raw calls, the errno numbers, wake-ups. The only part of the core that talks to the operating system
 //! on its own account, and one of the few that may use `unsafe`.
+//!
+//! [`perform`] is the plain way to make a [`Call`]; `try_perform` is the same for a thread that must not hang in a pipe.
+//! A result is zero or more, or a negated errno, on every platform and in every backend.
 
+#[expect(unsafe_code, reason = "a call holds addresses, and may change threads with them")]
 mod call;
+pub(crate) mod errno;
+mod event;
+mod facts;
+mod iovec;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(all(unix, not(target_os = "linux")))]
+mod macos;
+mod path;
+mod shortcuts;
+#[cfg(unix)]
+mod stream;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+pub(crate) mod windows;
 
 pub(crate) use call::*;
+pub(crate) use errno::errno_name;
+pub(crate) use event::Bell;
+#[cfg(unix)]
+pub(crate) use event::{Watch, poll_readable, poll_watches};
+pub(crate) use facts::{FileFacts, file_facts};
+pub(crate) use iovec::*;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{RawStat, STATX_MASK, raw_stat_zeroed, statx_flags};
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(crate) use macos::{RawStat, raw_stat_zeroed};
+pub(crate) use path::*;
+pub(crate) use shortcuts::*;
+#[cfg(unix)]
+pub(crate) use stream::{Progress, Tried, try_perform};
+#[cfg(unix)]
+pub(crate) use unix::perform;
+#[cfg(windows)]
+pub(crate) use windows::{Progress, RawStat, Tried, perform, raw_stat_zeroed, try_perform};
+
+/// An open file as the system calls name it.
+#[cfg(unix)]
+pub(crate) type Descriptor = i32;
+/// An open file as the system calls name it: a `HANDLE`, held as a number so that it may change threads.
+#[cfg(windows)]
+pub(crate) type Descriptor = isize;
+
+/// No file at all. On Windows it is `INVALID_HANDLE_VALUE`.
+pub(crate) const NO_DESCRIPTOR: Descriptor = -1;

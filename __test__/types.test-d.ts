@@ -1,0 +1,49 @@
+// Compiled by tsc, never run: what is written for node:fs/promises must compile against this package.
+import type { FileHandle as NodeFileHandle, open as nodeOpen } from 'node:fs/promises'
+import { Engine, open, type EngineStats, type FileHandle } from 'auraio'
+
+type Offered =
+  | 'fd'
+  | 'read'
+  | 'write'
+  | 'readv'
+  | 'writev'
+  | 'readFile'
+  | 'writeFile'
+  | 'appendFile'
+  | 'stat'
+  | 'sync'
+  | 'datasync'
+  | 'truncate'
+  | 'chmod'
+  | 'chown'
+  | 'utimes'
+  | 'close'
+  | typeof Symbol.asyncDispose
+
+declare const handle: FileHandle
+handle satisfies Pick<NodeFileHandle, Offered>
+;((path, flags, mode) => open(path as string, flags, mode)) satisfies (
+  ...args: Parameters<typeof nodeOpen>
+) => Promise<Pick<NodeFileHandle, Offered>>
+
+export async function uses(): Promise<void> {
+  await using file = await open('x', 'r', { direct: true, mode: 0o600 })
+  const { bytesRead, buffer }: { bytesRead: number; buffer: Uint32Array } = await file.read(new Uint32Array(4), 0, 16, 5n)
+  const made: Buffer = (await file.read({ position: 0 })).buffer
+  const text: string = await file.readFile('utf8')
+  const bytes: Buffer = await file.readFile()
+  const nanoseconds: bigint = (await file.stat({ bigint: true })).mtimeNs
+  const { buffers }: { buffers: [Buffer, DataView] } = await file.readv([made, new DataView(made.buffer)])
+  const stats: EngineStats = Engine.default.stats()
+  file.on('close', () => undefined)
+  // @ts-expect-error: bytes, not numbers
+  await file.write(5)
+  // @ts-expect-error: not one of the backends
+  new Engine({ backend: 'bogus' })
+  // @ts-expect-error: made by open only
+  new FileHandleClass(undefined)
+  void [bytesRead, buffer, text, bytes, nanoseconds, buffers, stats]
+}
+
+declare const FileHandleClass: typeof FileHandle

@@ -1,0 +1,28 @@
+/** Whether O_DIRECT reads of a file would measure its device, and if not, why. */
+import { constants } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { codeOf } from '../error.js'
+import { BLOCK_BYTES, allocateBlocks } from './blocks.js'
+
+/** `undefined` on systems without it, whatever the types say. */
+export const O_DIRECT: number | undefined = constants.O_DIRECT as number | undefined
+
+/** One clause that says what is missing, or `undefined` if direct reads work. */
+export async function whyNotDirect(path: string, fileSystem: string): Promise<string | undefined> {
+  if (O_DIRECT === undefined) return `${process.platform} has no O_DIRECT`
+  // Since Linux 6.6 tmpfs accepts the flag, and then does nothing with it.
+  if (fileSystem === 'tmpfs' || fileSystem === 'ramfs')
+    return `${fileSystem} keeps its files in memory, not on a device`
+  try {
+    const file = await open(path, constants.O_RDONLY | O_DIRECT)
+    try {
+      await file.read(allocateBlocks(1).bytes, 0, BLOCK_BYTES, 0)
+    } finally {
+      await file.close()
+    }
+    return undefined
+  } catch (error) {
+    if (codeOf(error) === 'EINVAL' || codeOf(error) === 'EOPNOTSUPP') return `${fileSystem} does not support O_DIRECT`
+    throw error
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * One round: random reads of one block, a fixed number in flight, for a fixed time. Each of the workers is a plain loop
+ * over `await handle.read()`, as a program would write it, and the same for every peer.
+ */
+import { createHistogram } from 'node:perf_hooks'
+import { BLOCK_BYTES, allocateBlocks, isStamped } from './blocks.js'
+import type { BlockMemory } from './blocks.js'
+
+/** As much of a FileHandle as a round needs. */
+export interface Readable {
+  read(buffer: Uint8Array, offset: number, length: number, position: number): Promise<{ bytesRead: number }>
+}
+
+export interface Load {
+  fileBytes: number
+  depth: number
+  seconds: number
+  /** The latency of one read in so many is taken: two clock readings and a record show beside a cached read. */
+  sampleEvery: number
+}
+
+export interface Measurement {
+  operations: number
+  seconds: number
+  operationsPerSecond: number
+  /** Of all threads of the process: the thread pool's and the kernel's workers for the ring are among them. */
+  cpuUsPerOperation: number
+  p50Us: number
+  p99Us: number
+  p999Us: number
+}
+
+interface Round {
+  file: Readable
+  load: Load
+  memory: BlockMemory
+  latency: { record(ns: number): void }
+  /** `performance.now()` at which no further read begins. */
+  end: number
+}
+
+export async function randomReads(file: Readable, load: Load): Promise<Measurement> {
+  const latency = createHistogram()
+  const memory = allocateBlocks(load.depth)
+  const start = performance.now()
+  const cpuStart = process.cpuUsage()
+  const round: Round = { file, load, memory, latency, end: start + load.seconds * 1000 }
+  const counts = await Promise.all(Array.from({ length: load.depth }, (_, at) => worker(round, at)))
+  const seconds = (performance.now() - start) / 1000
+  const cpu = process.cpuUsage(cpuStart)
+  const operations = counts.reduce((sum, count) => sum + count, 0)
+  return {
+    operations,
+    seconds,
+    operationsPerSecond: operations / seconds,
+    cpuUsPerOperation: (cpu.user + cpu.system) / operations,
+    p50Us: latency.percentile(50) / 1000,
+    p99Us: latency.percentile(99) / 1000,
+    p999Us: latency.percentile(99.9) / 1000,
+  }
+}
+
+/** Keeps one read in flight until the round ends, and answers how many there were. */
+async function worker(round: Round, at: number): Promise<number> {
+  const { file, memory, latency } = round
+  const { sampleEvery } = round.load
+  const blocks = round.load.fileBytes / BLOCK_BYTES
+  const buffer = Buffer.from(memory.bytes.buffer, at * BLOCK_BYTES, BLOCK_BYTES)
+  // Workers begin at different turns, so that their samples are spread over the round.
+  for (let turn = at, operations = 0; ; turn++, operations++) {
+    const sampled = turn % sampleEvery === 0
+    const start = sampled ? performance.now() : 0
+    if (start >= round.end) return operations
+    const block = Math.floor(Math.random() * blocks)
+    const { bytesRead } = await file.read(buffer, 0, BLOCK_BYTES, block * BLOCK_BYTES)
+    if (bytesRead !== BLOCK_BYTES || !isStamped(memory.words, at, block)) {
+      round.end = 0
+      throw new Error(`a read of block ${block} answered ${bytesRead} bytes that are not that block`)
+    }
+    if (sampled) latency.record(Math.max(1, Math.round((performance.now() - start) * 1e6)))
+  }
+}

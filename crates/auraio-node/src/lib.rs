@@ -1,0 +1,9 @@
+//! The Node.js binding of auraio. It converts; it decides nothing.
+//!
+//! `port.rs` is what TypeScript sees: one class, whose methods take numbers and views and queue operations on a port of
+//! the core. `native.rs` is everything that N-API and libuv need raw pointers for: views, the shared array of
+//! completions, waking the event loop, and tear-down. The types for TypeScript are generated from `port.rs`.
+
+mod native;
+mod port;
+mod shared;

@@ -1,0 +1,177 @@
+//! The event loop watches the port's descriptors itself (Node on Linux and macOS).
+//!
+//! libuv is part of the Node binary, so its functions are looked up at run time: linking to them would keep the addon from
+//! loading where they are not there.
+
+use std::{
+    ffi::{CStr, c_int, c_void},
+    ptr,
+};
+
+use napi::sys;
+
+use super::Watcher;
+
+type Loop = *mut sys::uv_loop_s;
+type Handle = *mut c_void;
+type OnPoll = unsafe extern "C" fn(Handle, c_int, c_int);
+type OnClose = unsafe extern "C" fn(Handle);
+
+/// `UV_POLL` of libuv's list of handles, and `UV_READABLE`: both part of its stable interface.
+const UV_POLL: c_int = 8;
+const UV_READABLE: c_int = 1;
+
+/// The functions of libuv that are needed.
+#[derive(Clone, Copy)]
+struct Uv {
+    handle_size: unsafe extern "C" fn(c_int) -> usize,
+    handle_set_data: unsafe extern "C" fn(Handle, *mut c_void),
+    handle_get_data: unsafe extern "C" fn(Handle) -> *mut c_void,
+    poll_init: unsafe extern "C" fn(Loop, Handle, c_int) -> c_int,
+    poll_start: unsafe extern "C" fn(Handle, c_int, OnPoll) -> c_int,
+    poll_stop: unsafe extern "C" fn(Handle) -> c_int,
+    reference: unsafe extern "C" fn(Handle),
+    unreference: unsafe extern "C" fn(Handle),
+    close: unsafe extern "C" fn(Handle, OnClose),
+}
+
+/// A function of the process by name.
+///
+/// # Safety
+/// The function has the type `F`, which is a function pointer.
+unsafe fn symbol<F: Copy>(name: &CStr) -> Option<F> {
+    // SAFETY: the name is a C string.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    // SAFETY: a function pointer and a data pointer have one size on every platform that has dlsym.
+    (!found.is_null()).then(|| unsafe { std::mem::transmute_copy(&found) })
+}
+
+impl Uv {
+    fn find() -> Option<Self> {
+        // SAFETY: here and below, the types are those of uv.h.
+        let handle_size = unsafe { symbol(c"uv_handle_size") }?;
+        // SAFETY: as above.
+        let handle_set_data = unsafe { symbol(c"uv_handle_set_data") }?;
+        // SAFETY: as above.
+        let handle_get_data = unsafe { symbol(c"uv_handle_get_data") }?;
+        // SAFETY: as above.
+        let poll_init = unsafe { symbol(c"uv_poll_init") }?;
+        // SAFETY: as above.
+        let poll_start = unsafe { symbol(c"uv_poll_start") }?;
+        // SAFETY: as above.
+        let poll_stop = unsafe { symbol(c"uv_poll_stop") }?;
+        // SAFETY: as above.
+        let reference = unsafe { symbol(c"uv_ref") }?;
+        // SAFETY: as above.
+        let unreference = unsafe { symbol(c"uv_unref") }?;
+        // SAFETY: as above.
+        let close = unsafe { symbol(c"uv_close") }?;
+        Some(Self {
+            handle_size,
+            handle_set_data,
+            handle_get_data,
+            poll_init,
+            poll_start,
+            poll_stop,
+            reference,
+            unreference,
+            close,
+        })
+    }
+}
+
+/// Watches, one for each descriptor. Dropped, they are taken down; the loop frees their memory.
+pub(super) struct Polls {
+    uv: Uv,
+    handles: Vec<Handle>,
+}
+
+/// What a handle points to: whom to tell, until it is taken down.
+struct Data {
+    watcher: *const Watcher,
+}
+
+impl Polls {
+    /// Watches the descriptors; `None` where there is no libuv to do it. The watcher outlives the watches, which it owns.
+    pub(super) fn start(env: sys::napi_env, descriptors: &[c_int], watcher: *const Watcher) -> Option<Self> {
+        let uv = Uv::find()?;
+        let mut event_loop = ptr::null_mut();
+        // SAFETY: the out parameter is a local.
+        let status = unsafe { sys::napi_get_uv_event_loop(env, &raw mut event_loop) };
+        if status != sys::Status::napi_ok || event_loop.is_null() {
+            return None;
+        }
+        let mut polls = Self { uv, handles: Vec::new() };
+        for &descriptor in descriptors {
+            // SAFETY: asks for a number.
+            let size = unsafe { (uv.handle_size)(UV_POLL) };
+            // SAFETY: memory for one handle, which is freed after the loop has closed it.
+            let handle = unsafe { libc::calloc(1, size) };
+            if handle.is_null() {
+                return None;
+            }
+            // SAFETY: the handle is fresh memory of the right size, and the descriptor is open.
+            if unsafe { (uv.poll_init)(event_loop, handle, descriptor) } != 0 {
+                // SAFETY: the loop has not taken it.
+                unsafe { libc::free(handle) };
+                return None;
+            }
+            polls.handles.push(handle);
+            let data = Box::into_raw(Box::new(Data { watcher })).cast();
+            // SAFETY: the handle was initialised; the data is freed with it.
+            unsafe { (uv.handle_set_data)(handle, data) };
+            // SAFETY: initialised.
+            unsafe { (uv.unreference)(handle) };
+            // SAFETY: initialised; the callback has the type of uv.h.
+            unsafe { (uv.poll_start)(handle, UV_READABLE, on_readable) };
+        }
+        Some(polls)
+    }
+
+    /// Keeps the loop alive, or not.
+    pub(super) fn hold(&self, hold: bool) {
+        let set = if hold { self.uv.reference } else { self.uv.unreference };
+        if let Some(&handle) = self.handles.first() {
+            // SAFETY: initialised, and not closed before the drop.
+            unsafe { set(handle) };
+        }
+    }
+}
+
+impl Drop for Polls {
+    fn drop(&mut self) {
+        for &handle in &self.handles {
+            // SAFETY: initialised; no callback comes after it.
+            unsafe { (self.uv.poll_stop)(handle) };
+            // SAFETY: initialised and closed once; the loop runs the callback before it ends.
+            unsafe { (self.uv.close)(handle, on_closed) };
+        }
+    }
+}
+
+unsafe extern "C" fn on_readable(handle: Handle, _status: c_int, _events: c_int) {
+    let Some(uv) = Uv::find() else { return };
+    // SAFETY: set by `start`, and freed only after the loop has closed the handle.
+    let data = unsafe { (uv.handle_get_data)(handle) }.cast::<Data>();
+    // SAFETY: as above.
+    let watcher = unsafe { (*data).watcher };
+    // SAFETY: the watcher owns this watch, and takes it down before it goes. It may go inside `turn`, so it is held here.
+    unsafe { std::rc::Rc::increment_strong_count(watcher) };
+    // SAFETY: the count was raised for this.
+    let watcher = unsafe { std::rc::Rc::from_raw(watcher) };
+    // JavaScript's exceptions are dealt with inside; a panic of ours must not cross into C.
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| watcher.turn()));
+}
+
+unsafe extern "C" fn on_closed(handle: Handle) {
+    if let Some(uv) = Uv::find() {
+        // SAFETY: set by `start`.
+        let data = unsafe { (uv.handle_get_data)(handle) }.cast::<Data>();
+        if !data.is_null() {
+            // SAFETY: made by Box::into_raw in `start`, and the loop is done with the handle.
+            drop(unsafe { Box::from_raw(data) });
+        }
+    }
+    // SAFETY: made by calloc in `start`, and the loop is done with it.
+    unsafe { libc::free(handle) };
+}

@@ -1,0 +1,557 @@
+//! The class that TypeScript's `Port` is (lib/port.ts says what each method means).
+
+use std::{cell::RefCell, collections::HashMap, path::PathBuf, rc::Rc};
+
+use auraio::{
+    BorrowedMemory, Completion, Error, File, Metadata, OpenOptions, Operation, Port, PortTicket, RingStats, Timestamp, op,
+};
+use napi::{
+    Either, Env,
+    bindgen_prelude::{Function, Int32Array, Uint8Array},
+};
+use napi_derive::napi;
+
+use crate::{
+    native::{CompletionArray, StatOut, View, Watch, Watcher},
+    shared,
+};
+
+/// Completions are three numbers in the shared array.
+pub(crate) const STRIDE: usize = 3;
+
+/// Slots are below this, so that a token has room for the kind of its operation.
+const SLOTS_MAX: u32 = 1 << 20;
+
+/// What an operation's token says, above the slot, of what its completion brings.
+const NUMBER: u64 = 0;
+const OPENED: u64 = 1;
+const STAT: u64 = 2;
+
+/// How a port is to be made.
+#[napi(object)]
+pub struct NativePortOptions {
+    /// `'auto'`, `'uring'` or `'threads'`.
+    pub backend: String,
+    /// `'core'` or `'thread'`.
+    pub routing: String,
+    /// Operations that one ring may hold in flight.
+    pub queue_depth: u32,
+    /// SQEs queued before a flush happens by itself.
+    pub submit_batch: u32,
+}
+
+/// What one ring has done so far.
+#[napi(object)]
+pub struct NativeRingStats {
+    /// The core that it was made for or on.
+    pub cpu: u32,
+    /// That core's NUMA node.
+    pub numa_node: u32,
+    /// Operations taken.
+    pub submitted: f64,
+    /// Operations completed.
+    pub completed: f64,
+    /// Calls of io_uring_enter.
+    pub enters: f64,
+    /// Operations that the kernel or a thread holds now.
+    pub in_flight: f64,
+    /// Operations that wait to be handed over.
+    pub queued: f64,
+}
+
+/// Numbers of a port.
+#[napi(object)]
+pub struct NativePortStats {
+    /// One for each ring that the port uses.
+    pub rings: Vec<NativeRingStats>,
+}
+
+/// Everything of one port. It is reached from the class's methods and from the event loop, never from both at once: no
+/// borrow is held while JavaScript runs.
+pub(crate) struct Core {
+    port: Option<Port>,
+    engine: auraio::Engine,
+    files: Files,
+    tickets: Vec<Option<PortTicket>>,
+    stats: HashMap<u32, Metadata>,
+    completions: CompletionArray,
+    /// Completions that did not fit into the array.
+    ready: Vec<Completion>,
+}
+
+/// Open files by handle: the index in the low 20 bits, the generation above, so that a handle which was closed never
+/// names the file that has its place now.
+#[derive(Default)]
+struct Files {
+    entries: Vec<(u32, Option<File>)>,
+    free: Vec<u32>,
+}
+
+const INDEX_BITS: u32 = 20;
+const GENERATIONS: u32 = 1 << 11;
+
+impl Files {
+    fn insert(&mut self, file: File) -> u32 {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.entries.push((0, None));
+            self.entries.len() as u32 - 1
+        });
+        let entry = &mut self.entries[index as usize];
+        entry.1 = Some(file);
+        entry.0 << INDEX_BITS | index
+    }
+
+    #[inline]
+    fn get(&self, handle: u32) -> Option<&File> {
+        let (generation, file) = self.entries.get((handle & ((1 << INDEX_BITS) - 1)) as usize)?;
+        file.as_ref().filter(|_| *generation == handle >> INDEX_BITS)
+    }
+
+    fn remove(&mut self, handle: u32) -> Option<File> {
+        self.get(handle)?;
+        let index = handle & ((1 << INDEX_BITS) - 1);
+        let entry = &mut self.entries[index as usize];
+        entry.0 = (entry.0 + 1) % GENERATIONS;
+        self.free.push(index);
+        entry.1.take()
+    }
+}
+
+impl Core {
+    pub(crate) fn port_mut(&mut self) -> Option<&mut Port> {
+        self.port.as_mut()
+    }
+
+    pub(crate) fn close_files(&mut self) {
+        self.files = Files::default();
+    }
+
+    /// Ends the port: waits for what the kernel holds, then gives its rings back.
+    pub(crate) fn end(&mut self) {
+        self.files = Files::default();
+        self.ready.clear();
+        self.port = None;
+    }
+
+    /// Operations that JavaScript has not been told of.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.port.as_ref().map_or(0, Port::outstanding) + self.ready.len()
+    }
+
+    /// Hands over what is queued, takes what has completed, and writes it to the shared array.
+    pub(crate) fn reap(&mut self, env: &Env) -> u32 {
+        if let Some(port) = &mut self.port {
+            port.poll(&mut self.ready);
+        }
+        let Self { ready, completions, files, stats, .. } = self;
+        let Some(mut array) = completions.open(env) else { return 0 };
+        let count = ready.len().min(array.len() / STRIDE);
+        for (at, completion) in ready.drain(..count).enumerate() {
+            let token = completion.token();
+            let (low, high) = match token >> 32 {
+                OPENED => settle_open(completion, files),
+                STAT => settle_stat(token as u32, completion, stats),
+                _ => match completion.raw_result() {
+                    result if result < 0 => (result as i32, 0),
+                    result => (result as i32, (result >> 32) as i32),
+                },
+            };
+            array.set(at * STRIDE, [token as u32 as i32, low, high]);
+        }
+        count as u32
+    }
+}
+
+/// A file was opened: its descriptor and its handle.
+fn settle_open(completion: Completion, files: &mut Files) -> (i32, i32) {
+    match completion.into_output::<op::Open>() {
+        Ok(file) => (file.descriptor() as i32, files.insert(file) as i32),
+        Err(error) => (-error.errno(), 0),
+    }
+}
+
+/// A stat waits to be taken.
+fn settle_stat(slot: u32, completion: Completion, stats: &mut HashMap<u32, Metadata>) -> (i32, i32) {
+    match completion.into_output::<op::Stat>() {
+        Ok(metadata) => {
+            stats.insert(slot, metadata);
+            (0, 0)
+        }
+        Err(error) => (-error.errno(), 0),
+    }
+}
+
+const EBADF: i32 = 9;
+const EINVAL: i32 = 22;
+
+/// A port of the engine, for one JavaScript environment.
+#[napi]
+pub struct NativePort {
+    core: Rc<RefCell<Core>>,
+    watcher: Rc<Watcher>,
+    backend: &'static str,
+    reason: String,
+}
+
+#[napi]
+impl NativePort {
+    /// `dispatch` is called from the event loop with the number of completions in `completions`.
+    #[napi(constructor, catch_unwind)]
+    pub fn new(
+        env: Env,
+        options: NativePortOptions,
+        #[napi(ts_arg_type = "(count: number) => void")] dispatch: Function<'_, u32, ()>,
+        completions: Int32Array,
+    ) -> napi::Result<Self> {
+        let key = shared::Key {
+            backend: options.backend,
+            routing: options.routing,
+            queue_depth: options.queue_depth,
+            submit_batch: options.submit_batch,
+        };
+        let engine = shared::engine(key).map_err(refuse)?;
+        let port = engine.port().map_err(refuse)?;
+        let backend = port.backend().name();
+        let reason = engine.backend_reason().to_owned();
+        let watch = Watch::of(&port);
+        let core = Rc::new(RefCell::new(Core {
+            port: Some(port),
+            engine,
+            files: Files::default(),
+            tickets: Vec::new(),
+            stats: HashMap::new(),
+            completions: CompletionArray::new(&env, completions)?,
+            ready: Vec::new(),
+        }));
+        let watcher = Watcher::start(&env, Rc::clone(&core), watch, dispatch)?;
+        Ok(Self { core, watcher, backend, reason })
+    }
+
+    /// What performs the operations.
+    #[napi(getter)]
+    pub fn backend(&self) -> &'static str {
+        self.backend
+    }
+
+    /// Why that, in one sentence.
+    #[napi(getter)]
+    pub fn backend_reason(&self) -> String {
+        self.reason.clone()
+    }
+
+    /// Queues an operation under a slot. It was checked that nothing refuses it.
+    #[inline]
+    fn queue<O: Operation>(&self, core: &mut Core, slot: u32, kind: u64, operation: O) -> i32 {
+        if slot >= SLOTS_MAX {
+            return -EINVAL;
+        }
+        let Some(port) = &mut core.port else { return -EBADF };
+        let ticket = port.submit(operation, kind << 32 | u64::from(slot));
+        if port.outstanding() == 1 {
+            self.watcher.busy();
+        }
+        let slot = slot as usize;
+        if slot >= core.tickets.len() {
+            core.tickets.resize(slot + 1, None);
+        }
+        core.tickets[slot] = Some(ticket);
+        0
+    }
+
+    /// Queues an operation on an open file.
+    #[inline]
+    fn on_file<O: Operation>(&self, slot: u32, handle: u32, kind: u64, make: impl FnOnce(&File) -> O) -> i32 {
+        let core = &mut *self.core.borrow_mut();
+        let Some(file) = core.files.get(handle) else { return -EBADF };
+        let operation = make(file);
+        self.queue(core, slot, kind, operation)
+    }
+
+    /// Reads into a part of a view.
+    #[napi(catch_unwind)]
+    pub fn read(
+        &self,
+        slot: u32,
+        handle: u32,
+        #[napi(ts_arg_type = "ArrayBufferView")] view: View,
+        offset: f64,
+        length: f64,
+        position: f64,
+    ) -> i32 {
+        let Some(memory) = view.part(offset, length) else { return -EINVAL };
+        self.on_file(slot, handle, NUMBER, |file| match offset_of(position) {
+            Some(offset) => op::Read::at(file, memory, offset),
+            None => op::Read::at_position(file, memory),
+        })
+    }
+
+    /// Writes a part of a view.
+    #[napi(catch_unwind)]
+    pub fn write(
+        &self,
+        slot: u32,
+        handle: u32,
+        #[napi(ts_arg_type = "ArrayBufferView")] view: View,
+        offset: f64,
+        length: f64,
+        position: f64,
+    ) -> i32 {
+        let Some(memory) = view.part(offset, length) else { return -EINVAL };
+        self.on_file(slot, handle, NUMBER, |file| match offset_of(position) {
+            Some(offset) => op::Write::at(file, memory, offset),
+            None => op::Write::at_position(file, memory),
+        })
+    }
+
+    /// Reads into views in turn.
+    #[napi(catch_unwind)]
+    pub fn readv(
+        &self,
+        slot: u32,
+        handle: u32,
+        #[napi(ts_arg_type = "Array<ArrayBufferView>")] views: Vec<View>,
+        position: f64,
+    ) -> i32 {
+        let memory = views.iter().map(View::all).collect::<Vec<BorrowedMemory>>();
+        self.on_file(slot, handle, NUMBER, |file| match offset_of(position) {
+            Some(offset) => op::ReadVectored::at(file, memory, offset),
+            None => op::ReadVectored::at_position(file, memory),
+        })
+    }
+
+    /// Writes views in turn.
+    #[napi(catch_unwind)]
+    pub fn writev(
+        &self,
+        slot: u32,
+        handle: u32,
+        #[napi(ts_arg_type = "Array<ArrayBufferView>")] views: Vec<View>,
+        position: f64,
+    ) -> i32 {
+        let memory = views.iter().map(View::all).collect::<Vec<BorrowedMemory>>();
+        self.on_file(slot, handle, NUMBER, |file| match offset_of(position) {
+            Some(offset) => op::WriteVectored::at(file, memory, offset),
+            None => op::WriteVectored::at_position(file, memory),
+        })
+    }
+
+    /// Makes what was written durable.
+    #[napi(catch_unwind)]
+    pub fn sync(&self, slot: u32, handle: u32, data_only: bool) -> i32 {
+        self.on_file(slot, handle, NUMBER, |file| if data_only { op::Sync::data(file) } else { op::Sync::all(file) })
+    }
+
+    /// Cuts or extends.
+    #[napi(catch_unwind)]
+    pub fn truncate(&self, slot: u32, handle: u32, length: f64) -> i32 {
+        let Some(length) = offset_of(length) else { return -EINVAL };
+        self.on_file(slot, handle, NUMBER, |file| op::Truncate::new(file, length))
+    }
+
+    /// Sets the permission bits.
+    #[napi(catch_unwind)]
+    pub fn chmod(&self, slot: u32, handle: u32, mode: u32) -> i32 {
+        self.on_file(slot, handle, NUMBER, |file| op::SetMode::new(file, mode))
+    }
+
+    /// Sets owner and group; 4,294,967,295 leaves one as it is.
+    #[napi(catch_unwind)]
+    pub fn chown(&self, slot: u32, handle: u32, uid: f64, gid: f64) -> i32 {
+        let id = |id: f64| Some(id as u32).filter(|id| *id != u32::MAX);
+        self.on_file(slot, handle, NUMBER, |file| op::SetOwner::new(file, id(uid), id(gid)))
+    }
+
+    /// Sets the times of last access and change, in seconds since 1970.
+    #[napi(catch_unwind)]
+    pub fn utimes(&self, slot: u32, handle: u32, accessed: f64, modified: f64) -> i32 {
+        self.on_file(slot, handle, NUMBER, |file| op::SetTimes::new(file, timestamp(accessed), timestamp(modified)))
+    }
+
+    /// Closes when the handle's operations have completed.
+    #[napi(catch_unwind)]
+    pub fn close(&self, slot: u32, handle: u32) -> i32 {
+        let core = &mut *self.core.borrow_mut();
+        if slot >= SLOTS_MAX {
+            return -EINVAL;
+        }
+        let Some(file) = core.files.remove(handle) else { return -EBADF };
+        self.queue(core, slot, NUMBER, op::Close::new(file))
+    }
+
+    /// Opens; completes with the descriptor and a handle.
+    #[napi(catch_unwind)]
+    pub fn open(
+        &self,
+        slot: u32,
+        #[napi(ts_arg_type = "string | Uint8Array")] path: Either<String, Uint8Array>,
+        flags: i32,
+        mode: u32,
+    ) -> i32 {
+        let path = match path {
+            Either::A(path) => PathBuf::from(path),
+            Either::B(bytes) => match bytes_path(&bytes) {
+                Some(path) => path,
+                None => return -EINVAL,
+            },
+        };
+        let core = &mut *self.core.borrow_mut();
+        let operation = op::Open::new(&core.engine, path, OpenOptions::new().flags(flags).mode(mode));
+        self.queue(core, slot, OPENED, operation)
+    }
+
+    /// The stat of an open file, at once: 0, a negated errno, or 1 where it could have to wait.
+    #[napi(catch_unwind)]
+    pub fn stat(
+        &self,
+        handle: u32,
+        #[napi(ts_arg_type = "Float64Array | BigInt64Array")] mut out: StatOut,
+    ) -> i32 {
+        let core = &*self.core.borrow();
+        let Some(file) = core.files.get(handle) else { return -EBADF };
+        match file.metadata_now() {
+            None => 1,
+            Some(Err(error)) => -error.errno(),
+            Some(Ok(metadata)) => out.fill(&stat_fields(&metadata)),
+        }
+    }
+
+    /// The same as an operation.
+    #[napi(catch_unwind)]
+    pub fn stat_later(&self, slot: u32, handle: u32) -> i32 {
+        self.on_file(slot, handle, STAT, op::Stat::file)
+    }
+
+    /// What `statLater` found.
+    #[napi(catch_unwind)]
+    pub fn take_stat(&self, slot: u32, #[napi(ts_arg_type = "Float64Array | BigInt64Array")] mut out: StatOut) {
+        if let Some(metadata) = self.core.borrow_mut().stats.remove(&slot) {
+            out.fill(&stat_fields(&metadata));
+        }
+    }
+
+    /// Asks an operation to end early.
+    #[napi(catch_unwind)]
+    pub fn cancel(&self, slot: u32) {
+        let core = &mut *self.core.borrow_mut();
+        if let (Some(port), Some(Some(ticket))) = (&mut core.port, core.tickets.get(slot as usize)) {
+            port.cancel(*ticket);
+        }
+    }
+
+    /// Hands over what is queued; with `reap` takes what has completed.
+    #[napi(catch_unwind)]
+    pub fn flush(&self, env: Env, reap: bool) -> u32 {
+        let core = &mut *self.core.borrow_mut();
+        if reap {
+            let count = core.reap(&env);
+            if core.outstanding() == 0 {
+                self.watcher.idle();
+            }
+            return count;
+        }
+        if let Some(port) = &mut core.port {
+            port.flush();
+        }
+        0
+    }
+
+    /// Numbers of this port's rings.
+    #[napi(catch_unwind)]
+    pub fn stats(&self) -> NativePortStats {
+        let rings = self.core.borrow().port.as_ref().map_or_else(Vec::new, Port::ring_stats);
+        NativePortStats { rings: rings.iter().map(ring_stats).collect() }
+    }
+
+    /// Gives everything back.
+    #[napi(catch_unwind)]
+    pub fn shutdown(&self) {
+        self.watcher.stop();
+    }
+}
+
+impl Drop for NativePort {
+    /// The class's object was collected: nobody can submit any more, so an idle port is given back. One that is not idle
+    /// lives on until its environment ends.
+    fn drop(&mut self) {
+        if self.core.try_borrow().is_ok_and(|core| core.outstanding() == 0) {
+            self.watcher.stop();
+        }
+    }
+}
+
+fn refuse(error: Error) -> napi::Error {
+    let code = match &error {
+        Error::Unavailable { .. } => "ERR_AURAIO_BACKEND",
+        Error::InvalidInput(_) => "ERR_INVALID_ARG_VALUE",
+        _ => "ERR_AURAIO_RESOURCES",
+    };
+    napi::Error::from_reason(format!("{code}: {error}"))
+}
+
+/// The offset that a number means: none for the file's own position.
+fn offset_of(position: f64) -> Option<u64> {
+    (position >= 0.0).then_some(position as u64)
+}
+
+fn timestamp(seconds: f64) -> Timestamp {
+    let whole = seconds.floor();
+    let nanos = ((seconds - whole) * 1e6).round() * 1e3;
+    // Rounding up to a whole second is one second more, not a thousand million nanoseconds.
+    if nanos >= 1e9 {
+        Timestamp { seconds: whole as i64 + 1, nanos: 0 }
+    } else {
+        Timestamp { seconds: whole as i64, nanos: nanos as u32 }
+    }
+}
+
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "other platforms have byte paths that are none")]
+fn bytes_path(bytes: &[u8]) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    Some(PathBuf::from(std::ffi::OsStr::from_bytes(bytes)))
+}
+
+#[cfg(not(unix))]
+fn bytes_path(bytes: &[u8]) -> Option<PathBuf> {
+    std::str::from_utf8(bytes).ok().map(PathBuf::from)
+}
+
+fn ring_stats(ring: &RingStats) -> NativeRingStats {
+    NativeRingStats {
+        cpu: ring.cpu,
+        numa_node: ring.numa_node,
+        submitted: ring.submitted as f64,
+        completed: ring.completed as f64,
+        enters: ring.enters as f64,
+        in_flight: ring.in_flight as f64,
+        queued: ring.queued as f64,
+    }
+}
+
+/// In the order that lib/port.ts gives.
+fn stat_fields(metadata: &Metadata) -> [i64; 18] {
+    let (accessed, modified) = (metadata.accessed(), metadata.modified());
+    // A file system that does not keep the time of creation has the time of the last change in its place, as in Node.
+    let changed = metadata.changed();
+    let created = metadata.created().unwrap_or(changed);
+    [
+        metadata.dev() as i64,
+        i64::from(metadata.mode()),
+        metadata.nlink() as i64,
+        i64::from(metadata.uid()),
+        i64::from(metadata.gid()),
+        metadata.rdev() as i64,
+        metadata.block_size() as i64,
+        metadata.ino() as i64,
+        metadata.len() as i64,
+        metadata.blocks() as i64,
+        accessed.seconds,
+        i64::from(accessed.nanos),
+        modified.seconds,
+        i64::from(modified.nanos),
+        changed.seconds,
+        i64::from(changed.nanos),
+        created.seconds,
+        i64::from(created.nanos),
+    ]
+}

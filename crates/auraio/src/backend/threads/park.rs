@@ -1,0 +1,174 @@
+//! The entries that wait for another process: a pipe's next bytes, a FIFO's reader. One thread watches them all.
+//!
+//! They lie here rather than on a thread each, since such a wait may never end and the pool's threads are few. What is
+//! ready goes back to the pool; what is cancelled is let go of at the next turn.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use super::work::Work;
+use crate::sys::{Bell, Watch, errno, poll_watches};
+
+/// How often an opening is tried again that nothing announces.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// The waiting entries of one pool, and the thread that watches them. Costs nothing until the first one.
+#[derive(Default)]
+pub(super) struct Park {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    watcher: Option<(JoinHandle<()>, Arc<Inbox>)>,
+    closing: bool,
+}
+
+struct Inbox {
+    arrived: Mutex<Arrived>,
+    bell: Bell,
+}
+
+#[derive(Default)]
+struct Arrived {
+    parked: Vec<Parked>,
+    closing: bool,
+}
+
+struct Parked {
+    work: Work,
+    until: Until,
+}
+
+enum Until {
+    Ready(Watch),
+    Due(Instant),
+}
+
+impl Park {
+    /// Takes the work in, until its descriptor is ready or, without one, for a few milliseconds. If the watcher cannot be had, the work fails with what stood against it; if the pool closes, it
+    /// is dropped, which cancels it.
+    pub(super) fn add(&self, work: Work, watch: Option<Watch>) {
+        let mut state = self.state();
+        if state.closing {
+            drop(state);
+            return;
+        }
+        let inbox = match &state.watcher {
+            Some((_, inbox)) => Arc::clone(inbox),
+            None => match start() {
+                Ok((handle, inbox)) => {
+                    state.watcher = Some((handle, Arc::clone(&inbox)));
+                    inbox
+                }
+                Err(error) => {
+                    drop(state);
+                    return work.fail(error.raw_os_error().unwrap_or(errno::EAGAIN));
+                }
+            },
+        };
+        // Still under the lock, so that `close` comes before the check above or after this.
+        let until = watch.map_or_else(|| Until::Due(Instant::now() + RETRY), Until::Ready);
+        inbox.arrived().parked.push(Parked { work, until });
+        drop(state);
+        inbox.bell.ring();
+    }
+
+    /// Makes the watcher let go of what was cancelled.
+    pub(super) fn sweep(&self) {
+        if let Some((_, inbox)) = &self.state().watcher {
+            inbox.bell.ring();
+        }
+    }
+
+    /// Cancels what waits, and ends the watcher.
+    pub(super) fn close(&self) {
+        let watcher = {
+            let mut state = self.state();
+            state.closing = true;
+            state.watcher.take()
+        };
+        if let Some((handle, inbox)) = watcher {
+            inbox.arrived().closing = true;
+            inbox.bell.ring();
+            if handle.thread().id() != thread::current().id() {
+                let _ = handle.join();
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        crate::lock(&self.state)
+    }
+}
+
+impl Inbox {
+    fn arrived(&self) -> MutexGuard<'_, Arrived> {
+        crate::lock(&self.arrived)
+    }
+}
+
+fn start() -> std::io::Result<(JoinHandle<()>, Arc<Inbox>)> {
+    let inbox = Arc::new(Inbox { arrived: Mutex::default(), bell: Bell::new()? });
+    let theirs = Arc::clone(&inbox);
+    let handle = thread::Builder::new().name("auraio-poll".to_owned()).spawn(move || watch(&theirs))?;
+    Ok((handle, inbox))
+}
+
+/// The watcher's life. Dropping what is left at the end cancels it.
+fn watch(inbox: &Inbox) {
+    let mut parked: Vec<Parked> = Vec::new();
+    let mut watches: Vec<Watch> = Vec::new();
+    loop {
+        inbox.bell.quiet();
+        {
+            let mut arrived = inbox.arrived();
+            parked.append(&mut arrived.parked);
+            if arrived.closing {
+                return;
+            }
+        }
+        // The drop of a cancelled one cancels what was linked behind it.
+        parked.retain(|one| !one.work.is_cancelled());
+
+        watches.clear();
+        watches.extend(inbox.bell.descriptor().map(Watch::readable));
+        let bells = watches.len();
+        watches.extend(parked.iter().filter_map(Parked::watch));
+        let timeout =
+            parked.iter().filter_map(Parked::due).min().map(|due| due.saturating_duration_since(Instant::now()));
+        if poll_watches(&mut watches, timeout).is_err() {
+            // Out of memory, most likely. Nothing is known to be ready; look again soon, without spinning.
+            thread::sleep(RETRY);
+            watches.clear();
+        }
+
+        let now = Instant::now();
+        let mut polled = watches.iter().skip(bells);
+        for one in mem::take(&mut parked) {
+            let is_over = match one.until {
+                Until::Ready(_) => polled.next().is_some_and(Watch::is_ready),
+                Until::Due(due) => due <= now,
+            };
+            if is_over {
+                one.work.hand_over();
+            } else {
+                parked.push(one);
+            }
+        }
+    }
+}
+
+impl Parked {
+    const fn watch(&self) -> Option<Watch> {
+        if let Until::Ready(watch) = self.until { Some(watch) } else { None }
+    }
+
+    const fn due(&self) -> Option<Instant> {
+        if let Until::Due(due) = self.until { Some(due) } else { None }
+    }
+}

@@ -1,0 +1,298 @@
+//! Threads that perform what would block: this engine's own, never libuv's.
+//!
+//! They come when there is work that no idle thread can take, up to a maximum, and go when idle for five seconds. Where no
+//! thread can be had (a container's limit on processes), the job is handed back, so that the caller can do it itself:
+//! slow, but never stuck. Jobs start in the order in which they came.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+#[cfg(unix)]
+use super::park::Park;
+
+/// Something to be done on another thread.
+pub(super) type Job = Box<dyn FnOnce() + Send>;
+
+/// How long a thread waits for more work before it ends.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// System calls need little; jobs of others (a topology to read) get by with it too.
+const STACK_BYTES: usize = 512 * 1024;
+
+/// Threads for blocking work. Costs a few hundred bytes until the first job.
+///
+/// Dropping it lets the queued jobs finish and joins the threads; on one of its own threads it only lets them go.
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+}
+
+/// What the threads hold too, so that a [`Pool`] can be dropped while they run.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// Signalled for each job, and once when the pool closes.
+    work: Condvar,
+    threads_max: usize,
+    idle: Duration,
+    #[cfg(unix)]
+    pub(super) park: Park,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// Threads that run, the idle among them.
+    threads: usize,
+    idle: usize,
+    /// For the names of the threads.
+    started: u64,
+    handles: Vec<JoinHandle<()>>,
+    closing: bool,
+    /// Stands for a system that has no more threads.
+    #[cfg(test)]
+    refuses: bool,
+}
+
+impl Pool {
+    /// `threads_max` is at least 1; 0 counts as that.
+    pub(crate) fn new(threads_max: usize) -> Self {
+        Self::with_idle(threads_max, IDLE)
+    }
+
+    fn with_idle(threads_max: usize, idle: Duration) -> Self {
+        let shared = Shared {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            threads_max: threads_max.max(1),
+            idle,
+            #[cfg(unix)]
+            park: Park::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        self.shared.park.close();
+        let handles = {
+            let mut state = self.shared.state();
+            state.closing = true;
+            std::mem::take(&mut state.handles)
+        };
+        self.shared.work.notify_all();
+        let me = thread::current().id();
+        if handles.iter().any(|handle| handle.thread().id() == me) {
+            return;
+        }
+        for handle in handles {
+            // A job's panic is caught where it runs, so there is nothing to learn here.
+            let _ = handle.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Queues the job, and starts a thread for it if none is idle and the maximum allows.
+    ///
+    /// # Errors
+    /// Gives the job back when there is no thread and none can be had.
+    pub(super) fn run(self: &Arc<Self>, job: Job) -> Result<(), Job> {
+        let mut state = self.state();
+        state.jobs.push_back(job);
+        let wanted = state.jobs.len() > state.idle;
+        // Starting under the lock keeps the counts simple; it happens a few times in a process, not once a job.
+        if wanted && !state.closing && state.threads < self.threads_max {
+            self.start(&mut state);
+        }
+        if state.threads == 0
+            && let Some(job) = state.jobs.pop_back()
+        {
+            return Err(job);
+        }
+        drop(state);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Starts a thread, or leaves things as they are.
+    fn start(self: &Arc<Self>, state: &mut State) {
+        #[cfg(test)]
+        if state.refuses {
+            return;
+        }
+        let shared = Arc::clone(self);
+        let builder = thread::Builder::new().name(format!("auraio-{}", state.started)).stack_size(STACK_BYTES);
+        if let Ok(handle) = builder.spawn(move || shared.work()) {
+            state.handles.retain(|handle| !handle.is_finished());
+            state.handles.push(handle);
+            state.started += 1;
+            state.threads += 1;
+        }
+    }
+
+    /// A thread's life.
+    fn work(&self) {
+        let mut state = self.state();
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                drop(state);
+                // A job that panics has lost its own thread of control, nothing else: what it owes is settled by what it
+                // drops (see `work.rs`), and the host must not go down with it.
+                let _ = catch_unwind(AssertUnwindSafe(job));
+                state = self.state();
+                continue;
+            }
+            if state.closing {
+                break;
+            }
+            state.idle += 1;
+            let (woken, wait) = self.work.wait_timeout(state, self.idle).unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.idle -= 1;
+            if wait.timed_out() && state.jobs.is_empty() {
+                break;
+            }
+        }
+        // Still under the lock under which the queue was seen empty: a job that comes now finds one thread less.
+        state.threads -= 1;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        crate::lock(&self.state)
+    }
+}
+
+#[cfg(test)]
+impl Pool {
+    fn run(&self, job: Job) -> Result<(), Job> {
+        self.shared.run(job)
+    }
+
+    /// Threads that run now.
+    fn threads(&self) -> usize {
+        self.shared.state().threads
+    }
+
+    /// From now on no thread can be started.
+    pub(super) fn refuse_threads(&self) {
+        self.shared.state().refuses = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Barrier, mpsc};
+
+    use super::*;
+
+    fn run(pool: &Pool, job: impl FnOnce() + Send + 'static) {
+        assert!(pool.run(Box::new(job)).is_ok());
+    }
+
+    #[test]
+    fn no_thread_runs_before_the_first_job() {
+        assert_eq!(Pool::new(4).threads(), 0);
+    }
+
+    #[test]
+    fn jobs_of_one_thread_start_in_order() {
+        let pool = Pool::new(1);
+        let (sender, receiver) = mpsc::channel();
+        for number in 0..1000 {
+            let sender = sender.clone();
+            run(&pool, move || sender.send(number).unwrap());
+        }
+        drop(sender);
+        assert!(receiver.iter().eq(0..1000));
+        assert_eq!(pool.threads(), 1);
+    }
+
+    #[test]
+    fn the_pool_grows_while_its_threads_are_busy_and_not_past_its_maximum() {
+        let pool = Pool::new(3);
+        let meeting = Arc::new(Barrier::new(4));
+        for _ in 0..3 {
+            let meeting = Arc::clone(&meeting);
+            run(&pool, move || {
+                meeting.wait();
+            });
+        }
+        run(&pool, || {});
+        assert_eq!(pool.threads(), 3);
+        // Ends only if the three run at the same time.
+        meeting.wait();
+    }
+
+    #[test]
+    fn an_idle_thread_takes_the_next_job_and_ends_when_none_comes() {
+        let pool = Pool::with_idle(8, Duration::from_millis(1));
+        for round in 1..=2 {
+            let (sender, receiver) = mpsc::channel();
+            run(&pool, move || sender.send(thread::current().name().map(str::to_owned)).unwrap());
+            assert!(receiver.recv().unwrap().unwrap().starts_with("auraio-"));
+            let handles = std::mem::take(&mut pool.shared.state().handles);
+            for handle in handles {
+                handle.join().unwrap();
+            }
+            assert_eq!(pool.threads(), 0, "round {round}");
+        }
+    }
+
+    #[test]
+    fn a_job_that_panics_costs_nothing_else() {
+        let pool = Pool::new(1);
+        let (sender, receiver) = mpsc::channel();
+        run(&pool, || std::panic::resume_unwind(Box::new("on purpose")));
+        run(&pool, move || sender.send(1).unwrap());
+        assert_eq!(receiver.recv(), Ok(1));
+        assert_eq!(pool.threads(), 1);
+    }
+
+    #[test]
+    fn a_job_comes_back_where_no_thread_can_be_had() {
+        let pool = Pool::new(2);
+        pool.refuse_threads();
+        let (sender, receiver) = mpsc::channel();
+        let job = pool.run(Box::new(move || sender.send(1).unwrap())).unwrap_err();
+        job();
+        assert_eq!(receiver.recv(), Ok(1));
+    }
+
+    #[test]
+    fn a_dropped_pool_finishes_what_was_queued() {
+        let pool = Pool::new(1);
+        let (sender, receiver) = mpsc::channel();
+        for number in 0..100 {
+            let sender = sender.clone();
+            run(&pool, move || sender.send(number).unwrap());
+        }
+        drop(pool);
+        assert_eq!(receiver.try_iter().count(), 100);
+    }
+
+    #[test]
+    fn the_last_owner_may_be_a_job() {
+        let pool = Arc::new(Pool::new(1));
+        let (sender, receiver) = mpsc::channel();
+        let (go, wait) = mpsc::channel::<()>();
+        let owner = Arc::clone(&pool);
+        run(&pool, move || {
+            wait.recv().unwrap();
+            drop(owner);
+            sender.send(()).unwrap();
+        });
+        drop(pool);
+        go.send(()).unwrap();
+        receiver.recv().unwrap();
+    }
+}

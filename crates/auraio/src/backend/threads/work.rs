@@ -1,0 +1,215 @@
+//! One linked chain on its way through the threads, and the promise that each entry completes exactly once.
+//!
+//! A [`Task`] is the stage that an entry is in; the worker and a cancel agree over that stage alone, by
+//! compare-and-swap, and whoever takes it to [`DONE`] queues the completion. From then on the entry's addresses are its
+//! owner's again, so nobody may take a task out of that stage: a worker that cannot start a task leaves it alone.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use crossbeam_queue::SegQueue;
+
+use super::{super::Cqe, super::Entry, pool::Shared};
+use crate::sys::{Bell, Call, Progress, Tried, errno, transfer_len, try_perform};
+
+/// Where completions go.
+pub(super) struct Sink {
+    pub(super) completions: SegQueue<Cqe>,
+    pub(super) bell: Bell,
+}
+
+impl Sink {
+    pub(super) fn complete(&self, user_data: u64, result: i32) {
+        self.completions.push(Cqe { user_data, result });
+        self.bell.ring();
+    }
+}
+
+/// Not started: a cancel completes it.
+const WAITING: u8 = 0;
+/// A thread performs it.
+const RUNNING: u8 = 1;
+/// As `RUNNING`, and it must not be parked again.
+const UNWANTED: u8 = 2;
+/// It waits for a descriptor, off any thread: a cancel completes it.
+const PARKED: u8 = 3;
+/// Its completion is queued.
+const DONE: u8 = 4;
+
+/// What a cancel found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cancelled {
+    /// It is completed now.
+    Waiting,
+    /// It is completed now, and still lies with the parked ones.
+    Parked,
+    /// Too late; it completes by itself.
+    TooLate,
+}
+
+/// What the worker and a cancel share of an entry.
+pub(super) struct Task {
+    pub(super) user_data: u64,
+    stage: AtomicU8,
+}
+
+/// One entry of a chain. Its addresses go from thread to thread with it, and are followed by one at a time.
+pub(super) struct Step {
+    call: Call,
+    pub(super) link: bool,
+    pub(super) task: Arc<Task>,
+}
+
+impl Step {
+    pub(super) fn new(entry: Entry) -> Self {
+        let task = Task { user_data: entry.user_data, stage: AtomicU8::new(WAITING) };
+        Self { call: entry.call, link: entry.link, task: Arc::new(task) }
+    }
+}
+
+impl Task {
+    pub(super) fn is_done(&self) -> bool {
+        self.stage.load(Ordering::Acquire) == DONE
+    }
+
+    fn moves(&self, from: u8, to: u8) -> bool {
+        self.stage.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Claims the task for this thread; not if it was cancelled.
+    fn start(&self) -> bool {
+        self.moves(WAITING, RUNNING) || self.moves(PARKED, RUNNING)
+    }
+
+    /// Completes the task unless it is completed.
+    fn settle(&self, sink: &Sink, result: i32) {
+        if self.stage.swap(DONE, Ordering::AcqRel) != DONE {
+            sink.complete(self.user_data, result);
+        }
+    }
+
+    /// Completes the task if nobody performs it; if somebody does, keeps it from being parked.
+    pub(super) fn cancel(&self, sink: &Sink) -> Cancelled {
+        loop {
+            let stage = self.stage.load(Ordering::Acquire);
+            let (next, found) = match stage {
+                WAITING => (DONE, Cancelled::Waiting),
+                PARKED => (DONE, Cancelled::Parked),
+                RUNNING => (UNWANTED, Cancelled::TooLate),
+                _ => return Cancelled::TooLate,
+            };
+            if self.moves(stage, next) {
+                if next == DONE {
+                    sink.complete(self.user_data, -errno::ECANCELED);
+                }
+                return found;
+            }
+        }
+    }
+}
+
+/// A chain of tasks, or what is left of it. Dropped with tasks left (one failed, one panicked, the pool closes), it
+/// completes them with `ECANCELED`.
+pub(super) struct Work {
+    chain: VecDeque<Step>,
+    progress: Progress,
+    sink: Arc<Sink>,
+    pool: Arc<Shared>,
+}
+
+impl Work {
+    pub(super) fn new(chain: VecDeque<Step>, sink: Arc<Sink>, pool: Arc<Shared>) -> Self {
+        Self { chain, progress: Progress::default(), sink, pool }
+    }
+
+    /// Whether the task in turn was cancelled while parked.
+    #[cfg(unix)]
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.chain.front().is_none_or(|step| step.task.is_done())
+    }
+
+    /// Hands the work to a thread, or does it here if there is none.
+    pub(super) fn hand_over(self) {
+        let pool = Arc::clone(&self.pool);
+        if let Err(job) = pool.run(Box::new(move || self.run())) {
+            job();
+        }
+    }
+
+    /// Performs the chain in order, until it is done, fails, or has to wait.
+    #[expect(unsafe_code, reason = "the calls hold addresses")]
+    pub(super) fn run(mut self) {
+        while let Some(Step { call, link, task }) = self.chain.front() {
+            if !task.start() {
+                return;
+            }
+            // SAFETY: the task is ours from `start` to `settle`, its completion is not queued, and until that is reaped
+            // the addresses are good: so says the contract of `Backend::push`.
+            match unsafe { try_perform(call, &mut self.progress) } {
+                Tried::Done(result) => {
+                    // SAFETY: as above; the completion is queued below.
+                    let whole = unsafe { did_everything(call, result) };
+                    task.settle(&self.sink, result);
+                    let goes_on = whole || !link;
+                    self.chain.pop_front();
+                    if !goes_on {
+                        return;
+                    }
+                }
+                #[cfg(unix)]
+                Tried::Wait(watch) => return self.park(Some(watch)),
+                #[cfg(unix)]
+                Tried::Later => return self.park(None),
+            }
+        }
+    }
+
+    /// Leaves this thread until the descriptor is ready, or for a few milliseconds.
+    #[cfg(unix)]
+    fn park(self, watch: Option<crate::sys::Watch>) {
+        let Some(step) = self.chain.front() else { return };
+        // Not if a cancel came while it ran: then the drop completes it.
+        if step.task.moves(RUNNING, PARKED) {
+            let pool = Arc::clone(&self.pool);
+            pool.park.add(self, watch);
+        }
+    }
+
+    /// Gives the task in turn this error; the drop cancels those behind it.
+    #[cfg(unix)]
+    pub(super) fn fail(self, error: i32) {
+        if let Some(Step { task, .. }) = self.chain.front()
+            && task.start()
+        {
+            task.settle(&self.sink, -error);
+        }
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        for step in self.chain.drain(..) {
+            step.task.settle(&self.sink, -errno::ECANCELED);
+        }
+    }
+}
+
+/// Whether the next entry of a chain may start: a short transfer is a failure, the end of a file that is read by its path
+/// is not.
+///
+/// # Safety
+/// The vectors of a vectored call can be read.
+#[expect(unsafe_code, reason = "the vectors of a call are behind an address")]
+unsafe fn did_everything(call: &Call, result: i32) -> bool {
+    // SAFETY: the caller's promise.
+    match (unsafe { transfer_len(call) }, u64::try_from(result)) {
+        (_, Err(_)) => false,
+        (Some(asked), Ok(done)) => done == asked,
+        (None, Ok(_)) => true,
+    }
+}

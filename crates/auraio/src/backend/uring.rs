@@ -1,0 +1,379 @@
+//! The kernel, through `io_uring` (Linux 5.19 and later).
+//!
+//! A ring is set up with COOP_TASKRUN (completions are posted when the thread is in the kernel anyway; 5.19),
+//! SUBMIT_ALL (a refused entry does not hold up those behind it; 5.18) and a CQ of the size that the in-flight limit asks
+//! for, plus SINGLE_ISSUER (6.0) where one thread owns the ring. DEFER_TASKRUN is never asked for: a ring with it wakes
+//! nobody who polls its descriptor. SQPOLL only on demand: its thread keeps the credentials that the process had when
+//! the ring was made, so after a setuid it would open files for the wrong user.
+#![expect(unsafe_code, reason = "entries hand the kernel addresses; whoever pushes keeps them valid")]
+
+use std::{io, os::fd::AsRawFd, time::Duration};
+
+use io_uring::{IoUring, Probe, opcode, squeue, types};
+
+use super::{Backend, Cqe, Entry, Wait};
+use crate::sys::{Call, Descriptor, PathPtr, STATX_MASK, errno, statx_flags};
+
+/// Submission queue entries of one ring; a batch never holds more. With its CQ a ring takes about 28 KiB of memory that
+/// counts against RLIMIT_MEMLOCK for each 256.
+const SQ_ENTRIES_MAX: u32 = 256;
+
+/// Slots of the ring's own file table, for chains that open, read and close without a descriptor.
+const DIRECT_SLOTS: u32 = 64;
+
+/// Workers that the kernel may use for one thread's calls: those that end by themselves (files), and those that may
+/// block without end (pipes, opens).
+const WORKERS_MAX: [u32; 2] = [4, 16];
+
+/// The top bit of `user_data` marks the parts of a [`Call::ReadPath`].
+const PART: u64 = 1 << 63;
+
+/// How a ring of the kernel is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UringSpec {
+    pub(crate) in_flight_max: u32,
+    pub(crate) single_issuer: bool,
+    /// Milliseconds that the kernel's polling thread stays awake, if there is to be one.
+    pub(crate) kernel_poll_ms: Option<u32>,
+}
+
+pub(crate) struct UringBackend {
+    ring: IoUring,
+    features: Features,
+    /// The `user_data` of each place of the submission queue, for `withdraw`.
+    pushed: Box<[u64]>,
+    tail: u32,
+    enters: u64,
+    paths: Paths,
+    /// What openat2 entries point to until they are handed over.
+    hows: Vec<Box<types::OpenHow>>,
+}
+
+/// What the kernel has beyond 5.19.
+#[derive(Clone, Copy, Debug)]
+struct Features {
+    truncate: bool,
+    direct_slots: bool,
+}
+
+/// Chains of open, read and close that are under way.
+#[derive(Default)]
+struct Paths {
+    entries: Vec<PathState>,
+    free: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct PathState {
+    user_data: u64,
+    outstanding: u8,
+    opened: i32,
+    read: i32,
+}
+
+impl UringBackend {
+    /// Sets a ring up.
+    ///
+    /// # Errors
+    /// What io_uring_setup(2) gives: `EPERM`, `ENOSYS`, `ENOMEM` (RLIMIT_MEMLOCK), `EMFILE`, `EINVAL` (a kernel before
+    /// 5.19).
+    pub(crate) fn new(spec: UringSpec) -> io::Result<Self> {
+        let build = |single_issuer: bool| {
+            let mut builder = IoUring::builder();
+            builder.setup_coop_taskrun().setup_submit_all().setup_cqsize(cq_entries(spec.in_flight_max)).dontfork();
+            if single_issuer {
+                builder.setup_single_issuer();
+            }
+            if let Some(idle) = spec.kernel_poll_ms {
+                builder.setup_sqpoll(idle);
+            }
+            builder.build(sq_entries(spec.in_flight_max))
+        };
+        // SINGLE_ISSUER is of 6.0: a 5.19 refuses it with EINVAL and does without.
+        let ring = match build(spec.single_issuer) {
+            Err(error) if spec.single_issuer && error.raw_os_error() == Some(errno::EINVAL) => build(false)?,
+            // The memory of a ring that was closed just now is given back a little later.
+            Err(error) if error.raw_os_error() == Some(errno::ENOMEM) => {
+                std::thread::sleep(Duration::from_millis(20));
+                build(spec.single_issuer)?
+            }
+            other => other?,
+        };
+        let mut probe = Probe::new();
+        let known = ring.submitter().register_probe(&mut probe).is_ok();
+        // The limit on workers only keeps one process from using all of a machine; a kernel that refuses has its own.
+        let _ = ring.submitter().register_iowq_max_workers(&mut WORKERS_MAX.clone());
+        let features = Features {
+            truncate: known && probe.is_supported(opcode::Ftruncate::CODE),
+            direct_slots: ring.submitter().register_files_sparse(DIRECT_SLOTS).is_ok(),
+        };
+        let entries = ring.params().sq_entries();
+        Ok(Self {
+            ring,
+            features,
+            pushed: vec![0; entries as usize].into_boxed_slice(),
+            tail: 0,
+            enters: 0,
+            paths: Paths::default(),
+            hows: Vec::new(),
+        })
+    }
+
+    fn push_entry(&mut self, entry: &squeue::Entry, user_data: u64) {
+        let mask = self.pushed.len() - 1;
+        self.pushed[self.tail as usize & mask] = user_data;
+        self.tail = self.tail.wrapping_add(1);
+        // SAFETY: whoever called `push` keeps the entry's addresses valid until its completion is reaped.
+        let pushed = unsafe { self.ring.submission().push(entry) };
+        assert!(pushed.is_ok(), "the ring was asked for room before the push");
+    }
+
+    /// An openat2, whose argument has to stay where it is until the kernel has taken the entry.
+    fn open_how(&mut self, path: PathPtr, flags: i32, mode: u32, resolve: u64) -> squeue::Entry {
+        let creates = flags & (libc::O_CREAT | libc::O_TMPFILE) != 0;
+        let how = types::OpenHow::new()
+            .flags(u64::from((flags | libc::O_CLOEXEC).cast_unsigned()))
+            .mode(if creates { u64::from(mode) } else { 0 })
+            .resolve(resolve);
+        let how = Box::new(how);
+        let entry = opcode::OpenAt2::new(types::Fd(libc::AT_FDCWD), path, &raw const *how).build();
+        self.hows.push(how);
+        entry
+    }
+
+    /// Open into a slot of the ring's file table, read, close: three entries, one completion.
+    fn push_path(&mut self, entry: Entry) {
+        let Call::ReadPath { path, buf, len } = entry.call else { return };
+        let index = self.paths.free.pop().unwrap_or_else(|| {
+            self.paths.entries.push(PathState::default());
+            self.paths.entries.len() as u32 - 1
+        });
+        let user_data = entry.user_data;
+        self.paths.entries[index as usize] = PathState { user_data, outstanding: 3, opened: 0, read: 0 };
+        let part = |number: u64| PART | number << 32 | u64::from(index);
+        let Ok(slot) = types::DestinationSlot::try_from_slot_target(index) else { return };
+        let open = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path).file_index(Some(slot)).flags(libc::O_RDONLY);
+        let read = opcode::Read::new(types::Fixed(index), buf, len);
+        let close = opcode::Close::new(types::Fixed(index));
+        // A read to the end of a file is short, which would cut a plain link: the close hangs on a hard one.
+        let parts = [
+            open.build().flags(squeue::Flags::IO_LINK).user_data(part(0)),
+            read.build().flags(squeue::Flags::IO_HARDLINK).user_data(part(1)),
+            close.build().user_data(part(2)),
+        ];
+        for entry in &parts {
+            self.push_entry(entry, user_data);
+        }
+    }
+
+    /// One part of such a chain has completed; the last one completes the whole.
+    fn complete_part(&mut self, user_data: u64, result: i32) -> Option<Cqe> {
+        let index = user_data as u32;
+        let state = &mut self.paths.entries[index as usize];
+        match user_data >> 32 & 3 {
+            0 => state.opened = result,
+            1 => state.read = result,
+            _ => {}
+        }
+        state.outstanding -= 1;
+        if state.outstanding > 0 {
+            return None;
+        }
+        let result = if state.opened < 0 { state.opened } else { state.read };
+        let cqe = Cqe { user_data: state.user_data, result };
+        self.paths.free.push(index);
+        Some(cqe)
+    }
+}
+
+/// The SQ for so many in flight: a power of two.
+fn sq_entries(in_flight_max: u32) -> u32 {
+    in_flight_max.clamp(64, SQ_ENTRIES_MAX).next_power_of_two()
+}
+
+/// The CQ for so many in flight, with room for the backend's own entries.
+fn cq_entries(in_flight_max: u32) -> u32 {
+    in_flight_max.next_power_of_two().clamp(2 * sq_entries(in_flight_max), 65_536)
+}
+
+impl Backend for UringBackend {
+    fn room(&self) -> u32 {
+        // One place is kept for a cancellation, which cannot wait.
+        (self.pushed.len() as u32 - 1).saturating_sub(self.unsubmitted())
+    }
+
+    fn supports(&self, call: &Call) -> bool {
+        match *call {
+            Call::Truncate { .. } => self.features.truncate,
+            Call::ReadPath { .. } => {
+                self.features.direct_slots
+                    && self.paths.entries.len() - self.paths.free.len() < DIRECT_SLOTS as usize
+            }
+            Call::SetMode { .. } | Call::SetOwner { .. } | Call::SetTimes { .. } => false,
+            // An SQE carries 32 bits of length here.
+            Call::SyncRange { len, .. } | Call::Advise { len, .. } => u32::try_from(len).is_ok(),
+            _ => true,
+        }
+    }
+
+    fn weight(&self, call: &Call) -> u32 {
+        if matches!(call, Call::ReadPath { .. }) { 3 } else { 1 }
+    }
+
+    unsafe fn push(&mut self, entry: Entry) {
+        if matches!(entry.call, Call::ReadPath { .. }) {
+            self.push_path(entry);
+            return;
+        }
+        let mut flags = squeue::Flags::empty();
+        if entry.link {
+            flags |= squeue::Flags::IO_LINK;
+        }
+        if entry.force_async {
+            flags |= squeue::Flags::ASYNC;
+        }
+        let sqe = match entry.call {
+            Call::Open { path, flags, mode, resolve } if resolve != 0 => self.open_how(path, flags, mode, resolve),
+            ref call => sqe(call),
+        };
+        let sqe = sqe.flags(flags).user_data(entry.user_data);
+        self.push_entry(&sqe, entry.user_data);
+    }
+
+    fn cancel(&mut self, user_data: u64) {
+        let target = self
+            .paths
+            .entries
+            .iter()
+            .position(|path| path.outstanding > 0 && path.user_data == user_data)
+            .map_or(user_data, |index| PART | 1 << 32 | index as u64);
+        let entry = opcode::AsyncCancel::new(target).build().user_data(Cqe::INTERNAL);
+        if self.unsubmitted() as usize >= self.pushed.len() {
+            // What cannot be told to the kernel now is not cancelled: its completion comes all the same.
+            return;
+        }
+        self.push_entry(&entry, Cqe::INTERNAL);
+    }
+
+    fn submit(&mut self, wait: Wait) -> io::Result<u32> {
+        self.enters += 1;
+        let before = self.unsubmitted();
+        let outcome = match wait {
+            Wait::No => self.ring.submit(),
+            Wait::AtLeast(wanted, None) => self.ring.submit_and_wait(wanted as usize),
+            Wait::AtLeast(wanted, Some(limit)) => {
+                let timespec = types::Timespec::from(limit);
+                let args = types::SubmitArgs::new().timespec(&timespec);
+                self.ring.submitter().submit_with_args(wanted as usize, &args)
+            }
+        };
+        if self.unsubmitted() == 0 {
+            self.hows.clear();
+        }
+        match outcome {
+            Ok(taken) => Ok(taken as u32),
+            // A wait that ended by its time limit or a signal may have taken entries all the same.
+            Err(error) => match before - self.unsubmitted() {
+                0 => Err(error),
+                taken => Ok(taken),
+            },
+        }
+    }
+
+    fn withdraw(&mut self) -> Vec<u64> {
+        let mask = self.pushed.len() as u32 - 1;
+        let first = self.tail.wrapping_sub(self.unsubmitted());
+        let mut those: Vec<u64> = (0..self.unsubmitted())
+            .map(|at| self.pushed[(first.wrapping_add(at) & mask) as usize])
+            .filter(|&user_data| user_data != Cqe::INTERNAL)
+            .collect();
+        those.dedup();
+        those
+    }
+
+    fn reap(&mut self, into: &mut Vec<Cqe>) {
+        if self.ring.submission().cq_overflow() {
+            // Completions that did not fit wait in the kernel; an enter makes it hand them over.
+            self.enters += 1;
+            let _ = self.ring.submitter().submit_with_args(0, &types::SubmitArgs::new());
+        }
+        let mut parts = Vec::new();
+        for cqe in self.ring.completion() {
+            match cqe.user_data() {
+                Cqe::INTERNAL => {}
+                part if part & PART != 0 => parts.push((part, cqe.result())),
+                user_data => into.push(Cqe { user_data, result: cqe.result() }),
+            }
+        }
+        for (part, result) in parts {
+            into.extend(self.complete_part(part, result));
+        }
+    }
+
+    fn unsubmitted(&self) -> u32 {
+        // SAFETY: the lock of the ring that owns this backend makes this the only reader and writer of the queue's tail.
+        let queue = unsafe { self.ring.submission_shared() };
+        queue.len() as u32
+    }
+
+    fn in_flight_max(&self) -> u32 {
+        self.ring.params().cq_entries()
+    }
+
+    fn descriptor(&self) -> Option<Descriptor> {
+        Some(self.ring.as_raw_fd())
+    }
+
+    fn enters(&self) -> u64 {
+        self.enters
+    }
+}
+
+/// The submission queue entry of a call that takes one.
+fn sqe(call: &Call) -> squeue::Entry {
+    let here = types::Fd(libc::AT_FDCWD);
+    match *call {
+        Call::Nop | Call::ReadPath { .. } | Call::SetMode { .. } | Call::SetOwner { .. } | Call::SetTimes { .. } => {
+            opcode::Nop::new().build()
+        }
+        Call::Read { fd, buf, len, offset } => opcode::Read::new(types::Fd(fd), buf, len).offset(offset).build(),
+        Call::Write { fd, buf, len, offset } => opcode::Write::new(types::Fd(fd), buf, len).offset(offset).build(),
+        Call::ReadVectored { fd, iov, count, offset } => {
+            opcode::Readv::new(types::Fd(fd), iov, count).offset(offset).build()
+        }
+        Call::WriteVectored { fd, iov, count, offset } => {
+            opcode::Writev::new(types::Fd(fd), iov, count).offset(offset).build()
+        }
+        Call::Sync { fd, data_only } => {
+            let flags = if data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };
+            opcode::Fsync::new(types::Fd(fd)).flags(flags).build()
+        }
+        Call::SyncRange { fd, offset, len, flags } => {
+            opcode::SyncFileRange::new(types::Fd(fd), len as u32).offset(offset).flags(flags).build()
+        }
+        Call::Open { path, flags, mode, .. } => {
+            opcode::OpenAt::new(here, path).flags(flags | libc::O_CLOEXEC).mode(mode).build()
+        }
+        Call::Close { fd } => opcode::Close::new(types::Fd(fd)).build(),
+        Call::Stat { fd, path, follow, out } => {
+            let (fd, name) = if path.is_null() { (types::Fd(fd), c"".as_ptr()) } else { (here, path) };
+            let at = statx_flags(!path.is_null(), follow);
+            opcode::Statx::new(fd, name, out.cast()).flags(at).mask(STATX_MASK).build()
+        }
+        Call::Allocate { fd, mode, offset, len } => {
+            opcode::Fallocate::new(types::Fd(fd), len).offset(offset).mode(mode).build()
+        }
+        Call::Truncate { fd, len } => opcode::Ftruncate::new(types::Fd(fd), len).build(),
+        Call::Advise { fd, offset, len, advice } => {
+            // posix_fadvise64 takes a signed length in the crate's wording; what does not fit went to the helper.
+            opcode::Fadvise::new(types::Fd(fd), len as libc::off_t, advice).offset(offset).build()
+        }
+        Call::Rename { from, to, flags } => opcode::RenameAt::new(here, from, here, to).flags(flags).build(),
+        Call::Unlink { path, directory } => {
+            opcode::UnlinkAt::new(here, path).flags(if directory { libc::AT_REMOVEDIR } else { 0 }).build()
+        }
+        Call::MakeDirectory { path, mode } => opcode::MkDirAt::new(here, path).mode(mode).build(),
+        Call::Link { from, to } => opcode::LinkAt::new(here, from, here, to).build(),
+        Call::Symlink { target, link } => opcode::SymlinkAt::new(here, target, link).build(),
+    }
+}

@@ -1,0 +1,276 @@
+//! Buffers that an operation can own.
+//!
+//! An operation takes its buffer by value and gives it back with its result, so the kernel's claim on the memory and
+//! Rust's ownership of it begin and end together. While the operation is in flight the buffer lies in its slot.
+#![expect(unsafe_code, reason = "the traits promise a stable address, which only an implementer can argue")]
+
+use std::{
+    any::Any,
+    ops::{Bound, RangeBounds},
+    sync::Arc,
+};
+
+/// Memory that can be written from.
+///
+/// # Safety
+/// [`IoBuf::as_slice`] gives the same address and length until the value is next used by `&mut` or dropped, also after
+/// the value itself was moved.
+pub unsafe trait IoBuf: Send + 'static {
+    /// The bytes.
+    fn as_slice(&self) -> &[u8];
+
+    /// How a slot keeps the buffer. For this crate's own use.
+    #[doc(hidden)]
+    fn into_payload(self) -> Payload
+    where
+        Self: Sized,
+    {
+        Payload(Kept::Any(Box::new(self)))
+    }
+
+    /// The inverse of [`IoBuf::into_payload`].
+    #[doc(hidden)]
+    fn from_payload(payload: Payload) -> Self
+    where
+        Self: Sized,
+    {
+        payload.take_any()
+    }
+
+    /// A part of this buffer, to be operated on alone.
+    ///
+    /// # Panics
+    /// If the range does not lie in the buffer.
+    ///
+    /// ```
+    /// use auraio::IoBuf;
+    ///
+    /// let part = vec![1, 2, 3, 4].slice(1..3);
+    /// assert_eq!(part.as_slice(), [2, 3]);
+    /// assert_eq!(part.into_inner(), [1, 2, 3, 4]);
+    /// ```
+    fn slice(self, range: impl RangeBounds<usize>) -> Slice<Self>
+    where
+        Self: Sized,
+    {
+        let len = self.as_slice().len();
+        let start = match range.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(before) => before + 1,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(last) => last + 1,
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => len,
+        };
+        assert!(start <= end && end <= len, "{start}..{end} does not lie in a buffer of {len} bytes");
+        Slice { whole: self, start, end }
+    }
+}
+
+/// Memory that can be read into.
+///
+/// # Safety
+/// As for [`IoBuf`], and [`IoBufMut::as_mut_slice`] gives the same address and length as [`IoBuf::as_slice`].
+pub unsafe trait IoBufMut: IoBuf {
+    /// The bytes, to be overwritten.
+    fn as_mut_slice(&mut self) -> &mut [u8];
+}
+
+/// What a slot keeps for an operation: everything that the kernel may read or write until the completion.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Payload(pub(crate) Kept);
+
+/// The two commonest buffers lie in the slot itself, so that an operation on them allocates nothing.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    Nothing,
+    Vec(Vec<u8>),
+    Borrowed(BorrowedMemory),
+    Any(Box<dyn Any + Send>),
+}
+
+impl Payload {
+    pub(crate) const NOTHING: Self = Self(Kept::Nothing);
+
+    pub(crate) fn any<T: Any + Send>(value: T) -> Self {
+        Self(Kept::Any(Box::new(value)))
+    }
+
+    /// The value that [`Payload::any`] was made from.
+    pub(crate) fn take_any<T: 'static>(self) -> T {
+        let Kept::Any(any) = self.0 else { unreachable!("the operation that made a payload takes it back") };
+        match any.downcast::<T>() {
+            Ok(value) => *value,
+            Err(_) => unreachable!("the operation that made a payload takes it back"),
+        }
+    }
+}
+
+// SAFETY: a vector's bytes lie on the heap, and moving the vector does not move them.
+unsafe impl IoBuf for Vec<u8> {
+    fn as_slice(&self) -> &[u8] {
+        self
+    }
+
+    fn into_payload(self) -> Payload {
+        Payload(Kept::Vec(self))
+    }
+
+    fn from_payload(payload: Payload) -> Self {
+        match payload.0 {
+            Kept::Vec(vec) => vec,
+            _ => unreachable!("the operation that made a payload takes it back"),
+        }
+    }
+}
+
+// SAFETY: as above.
+unsafe impl IoBufMut for Vec<u8> {
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+// SAFETY: a boxed slice's bytes lie on the heap, and moving the box does not move them.
+unsafe impl IoBuf for Box<[u8]> {
+    fn as_slice(&self) -> &[u8] {
+        self
+    }
+}
+
+// SAFETY: as above.
+unsafe impl IoBufMut for Box<[u8]> {
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+// SAFETY: shared bytes never move and are never written while shared; they can only be written from.
+unsafe impl IoBuf for Arc<[u8]> {
+    fn as_slice(&self) -> &[u8] {
+        self
+    }
+}
+
+// SAFETY: static bytes never move.
+unsafe impl IoBuf for &'static [u8] {
+    fn as_slice(&self) -> &[u8] {
+        self
+    }
+}
+
+// SAFETY: static bytes never move.
+unsafe impl IoBuf for &'static str {
+    fn as_slice(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+// SAFETY: a string's bytes lie on the heap, and moving the string does not move them.
+unsafe impl IoBuf for String {
+    fn as_slice(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+/// A part of a buffer, made by [`IoBuf::slice`].
+#[derive(Debug)]
+pub struct Slice<B> {
+    whole: B,
+    start: usize,
+    end: usize,
+}
+
+impl<B> Slice<B> {
+    /// The whole buffer.
+    ///
+    /// ```
+    /// use auraio::IoBuf;
+    ///
+    /// assert_eq!(vec![7; 3].slice(..2).into_inner(), [7, 7, 7]);
+    /// ```
+    pub fn into_inner(self) -> B {
+        self.whole
+    }
+}
+
+// SAFETY: a fixed part of a stable whole is stable.
+unsafe impl<B: IoBuf> IoBuf for Slice<B> {
+    fn as_slice(&self) -> &[u8] {
+        &self.whole.as_slice()[self.start..self.end]
+    }
+}
+
+// SAFETY: as above.
+unsafe impl<B: IoBufMut> IoBufMut for Slice<B> {
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.whole.as_mut_slice()[self.start..self.end]
+    }
+}
+
+/// Memory that somebody else keeps alive: a JavaScript `ArrayBuffer`, a mapping of the caller's.
+///
+/// ```
+/// use auraio::{BorrowedMemory, IoBuf};
+///
+/// let mut memory = [0u8; 16];
+/// // SAFETY: `memory` outlives `borrowed`, and nothing else looks at it in between.
+/// let borrowed = unsafe { BorrowedMemory::new(memory.as_mut_ptr(), memory.len()) };
+/// assert_eq!(borrowed.as_slice().len(), 16);
+/// ```
+#[derive(Debug)]
+pub struct BorrowedMemory {
+    address: *mut u8,
+    len: usize,
+}
+
+impl BorrowedMemory {
+    /// Memory at an address.
+    ///
+    /// # Safety
+    /// From now until this value is dropped or given back by its operation, `len` bytes from `address` on stay mapped,
+    /// and nobody writes to them; if they are to be read into, nobody reads them either.
+    #[must_use]
+    pub const unsafe fn new(address: *mut u8, len: usize) -> Self {
+        Self { address, len }
+    }
+}
+
+// SAFETY: whoever made the value promised that the memory is nobody else's meanwhile, whatever the thread.
+unsafe impl Send for BorrowedMemory {}
+
+// SAFETY: the address is a constant of the value.
+unsafe impl IoBuf for BorrowedMemory {
+    fn as_slice(&self) -> &[u8] {
+        if self.len == 0 {
+            return &[];
+        }
+        // SAFETY: valid for `len` bytes and not written meanwhile, by the contract of `new`.
+        unsafe { std::slice::from_raw_parts(self.address, self.len) }
+    }
+
+    fn into_payload(self) -> Payload {
+        Payload(Kept::Borrowed(self))
+    }
+
+    fn from_payload(payload: Payload) -> Self {
+        match payload.0 {
+            Kept::Borrowed(memory) => memory,
+            _ => unreachable!("the operation that made a payload takes it back"),
+        }
+    }
+}
+
+// SAFETY: as above.
+unsafe impl IoBufMut for BorrowedMemory {
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        if self.len == 0 {
+            return &mut [];
+        }
+        // SAFETY: valid for `len` bytes and nobody else's meanwhile, by the contract of `new`.
+        unsafe { std::slice::from_raw_parts_mut(self.address, self.len) }
+    }
+}

@@ -1,0 +1,196 @@
+//! Linked operations, each of which starts when the one before it has done all that it was asked to.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use crate::{
+    Engine, Error, Result,
+    engine::Shared,
+    op::{Done, Operation, Prepared},
+    ring::{ChainKey, Ring},
+    sys::{Call, errno},
+};
+
+/// The most operations of one chain.
+const CHAIN_MAX: usize = 32;
+
+/// A chain to be submitted: as one unit, in order.
+///
+/// A step that fails, and a read that comes to the end of its file early, cancel the steps behind them. A short write
+/// does not: the engine writes the rest first. So a write that is followed by a sync means that what was acknowledged is
+/// on the disk, in one system call.
+///
+/// ```
+/// use auraio::{Engine, OpenOptions, op};
+///
+/// let path = std::env::temp_dir().join(format!("auraio-chain-{}", std::process::id()));
+/// let engine = Engine::builder().build()?;
+/// engine.block_on(async {
+///     let file = engine.open(&path, OpenOptions::new().write(true).create(true)).await?;
+///     let chain = engine.chain().then(op::Write::at(&file, "durable", 0)).then(op::Sync::data(&file));
+///     let mut results = chain.submit()?.await;
+///     assert_eq!(results.take::<op::Write<&'static str>>().0?, 7);
+///     results.take::<op::Sync>()?;
+///     file.close().await?;
+///     engine.remove_file(&path).await
+/// })?;
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[must_use = "a chain does nothing until it is submitted"]
+pub struct Chain {
+    engine: Arc<Shared>,
+    steps: Vec<Prepared>,
+}
+
+impl Engine {
+    /// Begins a chain.
+    pub fn chain(&self) -> Chain {
+        Chain { engine: self.shared(), steps: Vec::new() }
+    }
+}
+
+impl Chain {
+    /// Adds a step.
+    pub fn then<O: Operation>(mut self, operation: O) -> Self {
+        self.steps.push(operation.prepare());
+        self
+    }
+
+    /// Queues the chain.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] when the chain has no step or more than 32, or one that cannot be linked: at a file's own
+    /// position, a close (it waits for the file's other users), more than one call can move, or [`op::ReadPath`](crate::op::ReadPath),
+    /// which is a chain already. What makes a step refuse by itself (a path with a NUL) is that step's result.
+    pub fn submit(self) -> Result<ChainFuture> {
+        let Self { engine, mut steps } = self;
+        if steps.is_empty() || steps.len() > CHAIN_MAX {
+            return Err(Error::InvalidInput("a chain has 1 to 32 steps"));
+        }
+        let linkable = |step: &Prepared| {
+            !step.cursor
+                && step.closing.is_none()
+                && step.more.is_none()
+                && !matches!(step.call, Call::ReadPath { .. })
+        };
+        if !steps.iter().all(linkable) {
+            return Err(Error::InvalidInput("a step of the chain cannot be linked"));
+        }
+        if steps.iter().any(|step| matches!(step.early, Some(Err(_)))) {
+            return Ok(ChainFuture { state: State::Early(refuse(steps)), engine });
+        }
+        // A transfer of nothing is nothing, but keeps its place.
+        for step in steps.iter_mut().filter(|step| step.early.is_some()) {
+            step.call = Call::Nop;
+        }
+        let ring = engine.ring_here()?;
+        let key = ring.submit_chain(steps);
+        Ok(ChainFuture { engine, state: State::UnderWay(ring, key) })
+    }
+}
+
+/// The results of a chain of which a step was refused before anything was done.
+fn refuse(steps: Vec<Prepared>) -> VecDeque<Done> {
+    steps
+        .into_iter()
+        .map(|mut step| {
+            let outcome = step.early.take().filter(Result::is_err).unwrap_or(Err(Error::Cancelled));
+            Done::early(step, outcome)
+        })
+        .collect()
+}
+
+/// A chain that was queued; it answers the [`ChainResults`]. Dropped, the chain goes on.
+#[must_use = "the chain is under way, but nobody looks at its results"]
+pub struct ChainFuture {
+    engine: Arc<Shared>,
+    state: State,
+}
+
+enum State {
+    UnderWay(Arc<Ring>, ChainKey),
+    Early(VecDeque<Done>),
+    Fetched,
+}
+
+impl Future for ChainFuture {
+    type Output = ChainResults;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match std::mem::replace(&mut self.state, State::Fetched) {
+            State::Early(steps) => Poll::Ready(ChainResults { steps }),
+            State::UnderWay(ring, key) => match ring.poll_chain(key, context) {
+                Poll::Ready(steps) => Poll::Ready(ChainResults { steps: steps.into() }),
+                Poll::Pending => {
+                    self.state = State::UnderWay(ring, key);
+                    self.engine.ensure_driven();
+                    Poll::Pending
+                }
+            },
+            State::Fetched => unreachable!("a future is not polled again after it was ready"),
+        }
+    }
+}
+
+impl Drop for ChainFuture {
+    fn drop(&mut self) {
+        if let State::UnderWay(ring, key) = std::mem::replace(&mut self.state, State::Fetched) {
+            ring.abandon_chain(key);
+            self.engine.ensure_driven();
+        }
+    }
+}
+
+/// What the steps of a chain gave, to be taken in order.
+pub struct ChainResults {
+    steps: VecDeque<Done>,
+}
+
+impl ChainResults {
+    /// The result of the next step, which is an `O`. A step that was cancelled because one before it failed answers
+    /// `ECANCELED` in its [`Error`].
+    ///
+    /// # Panics
+    /// If there is no further step, or it is not an `O`.
+    pub fn take<O: Operation>(&mut self) -> O::Output {
+        let Some(done) = self.steps.pop_front() else { panic!("the chain has no further step") };
+        O::finish(done)
+    }
+
+    /// Whether every step that is left succeeded.
+    #[must_use]
+    pub fn all_succeeded(&self) -> bool {
+        self.steps.iter().all(|done| done.result >= 0)
+    }
+
+    /// The place of the first step, of those that are left, that failed by itself.
+    #[must_use]
+    pub fn first_failure(&self) -> Option<usize> {
+        let failed = |done: &Done| done.result < 0 && done.result != -i64::from(errno::ECANCELED);
+        self.steps.iter().position(failed)
+    }
+}
+
+impl fmt::Debug for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chain").field("steps", &self.steps.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ChainFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChainFuture").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ChainResults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChainResults").field("steps", &self.steps.len()).finish_non_exhaustive()
+    }
+}

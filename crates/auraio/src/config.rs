@@ -1,0 +1,182 @@
+//! What an engine can be told, with its defaults.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use crate::{Engine, Error, Result, SimOptions, Topology};
+
+/// Which ring an operation goes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Routing {
+    /// The ring of the core that the submission runs on, shared by the threads of that core: the submission's memory is
+    /// in that core's cache, and a machine has as many rings as cores, however many threads. A thread that is pinned stays
+    /// on its core's ring; another follows the scheduler.
+    #[default]
+    Core,
+    /// A ring of the thread's own.
+    Thread,
+}
+
+/// What performs the operations.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum BackendChoice {
+    /// `io_uring` where it works, else threads. The environment variable `AURAIO_BACKEND` (`uring` or `threads`) decides
+    /// instead if it is set.
+    #[default]
+    Auto,
+    /// The kernel's `io_uring`: Linux 5.19 or later, and not forbidden by sysctl, seccomp or limits.
+    Uring,
+    /// A pool of threads that make plain system calls, on any platform.
+    Threads,
+    /// A seeded stand-in that reorders, delays, cuts short and refuses, for tests.
+    Sim(SimOptions),
+}
+
+/// What performs the operations of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BackendKind {
+    /// The kernel's `io_uring`.
+    Uring,
+    /// A pool of threads.
+    Threads,
+    /// The seeded stand-in.
+    Sim,
+}
+
+impl BackendKind {
+    /// Its name in options and statistics.
+    ///
+    /// ```
+    /// assert_eq!(auraio::BackendKind::Uring.name(), "uring");
+    /// ```
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Uring => "uring",
+            Self::Threads => "threads",
+            Self::Sim => "sim",
+        }
+    }
+}
+
+/// The most operations that one ring can be allowed to hold in flight.
+pub(crate) const QUEUE_DEPTH_MAX: u32 = 32_768;
+
+/// Makes an [`Engine`].
+///
+/// ```
+/// use auraio::{Engine, Routing};
+///
+/// let engine = Engine::builder().routing(Routing::Thread).queue_depth(256).build()?;
+/// # drop(engine);
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Builder {
+    pub(crate) backend: BackendChoice,
+    pub(crate) routing: Routing,
+    pub(crate) queue_depth: u32,
+    pub(crate) submit_batch: u32,
+    pub(crate) flush_budget: u64,
+    pub(crate) threads_max: u32,
+    pub(crate) kernel_poll: Option<Duration>,
+    pub(crate) topology: Option<Topology>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            backend: BackendChoice::Auto,
+            routing: Routing::Core,
+            queue_depth: 1024,
+            submit_batch: 32,
+            flush_budget: crate::op::route::FLUSH_BUDGET_BYTES,
+            threads_max: 16,
+            kernel_poll: None,
+            topology: None,
+        }
+    }
+}
+
+impl Builder {
+    /// What performs the operations.
+    #[must_use]
+    pub fn backend(mut self, backend: BackendChoice) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// Which ring an operation goes to.
+    #[must_use]
+    pub fn routing(mut self, routing: Routing) -> Self {
+        self.routing = routing;
+        self
+    }
+
+    /// The most operations that one ring holds in flight, 1 to 32,768 (default 1,024); the others wait in order.
+    #[must_use]
+    pub fn queue_depth(mut self, operations: u32) -> Self {
+        self.queue_depth = operations;
+        self
+    }
+
+    /// How many SQEs are gathered before they are handed to the kernel without being asked for, 1 to 1,024 (default 32).
+    #[must_use]
+    pub fn submit_batch(mut self, entries: u32) -> Self {
+        self.submit_batch = entries;
+        self
+    }
+
+    /// Bytes of buffered reads that one flush may perform on the submitting thread (default 256 KiB, about 100 us at
+    /// worst); what exceeds them goes to the kernel's workers, at three times the CPU.
+    #[must_use]
+    pub fn flush_budget(mut self, bytes: u64) -> Self {
+        self.flush_budget = bytes;
+        self
+    }
+
+    /// The most threads of the pool that performs what the kernel does not, 1 to 1,024 (default 16). With the backend
+    /// `threads` this is the number of operations that are really under way at a time.
+    #[must_use]
+    pub fn threads_max(mut self, threads: u32) -> Self {
+        self.threads_max = threads;
+        self
+    }
+
+    /// Lets a thread of the kernel watch the submission queues (SQPOLL), awake for so long after the last entry. It burns
+    /// a core, and it keeps the credentials that the process had when the ring was made: after a setuid it still opens
+    /// files as the old user. Off unless asked for.
+    #[must_use]
+    pub fn kernel_poll(mut self, idle: Duration) -> Self {
+        self.kernel_poll = Some(idle);
+        self
+    }
+
+    /// Another machine than the one detected, for tests.
+    #[must_use]
+    pub fn topology(mut self, topology: Topology) -> Self {
+        self.topology = Some(topology);
+        self
+    }
+
+    /// Makes the engine. Rings are made when they are first used.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for a number out of range, [`Error::Unavailable`] when a backend was asked for by name and
+    /// cannot be had.
+    pub fn build(self) -> Result<Engine> {
+        let within = |value: u32, max: u32| NonZeroU32::new(value).is_some_and(|value| value.get() <= max);
+        if !within(self.queue_depth, QUEUE_DEPTH_MAX) {
+            return Err(Error::InvalidInput("queue_depth must be 1 to 32,768"));
+        }
+        if !within(self.submit_batch, 1024) {
+            return Err(Error::InvalidInput("submit_batch must be 1 to 1,024"));
+        }
+        if !within(self.threads_max, 1024) {
+            return Err(Error::InvalidInput("threads_max must be 1 to 1,024"));
+        }
+        Engine::new(self)
+    }
+}

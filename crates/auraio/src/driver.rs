@@ -1,0 +1,79 @@
+//! The thread that reaps for futures whose executor knows nothing of rings. It is started when the first such future has
+//! to wait, sleeps on the descriptors of all rings, and holds the engine only while it works.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use crate::{
+    engine::Shared,
+    sys::{self, Bell, Descriptor},
+};
+
+pub(crate) struct Driver {
+    thread: Option<JoinHandle<()>>,
+    control: Option<Arc<Control>>,
+}
+
+struct Control {
+    stop: AtomicBool,
+    bell: Bell,
+}
+
+impl Driver {
+    /// Starts the thread. Where none can be had futures still complete when they are polled.
+    pub(crate) fn start(engine: Weak<Shared>) -> Self {
+        let Ok(bell) = Bell::new() else { return Self { thread: None, control: None } };
+        let control = Arc::new(Control { stop: AtomicBool::new(false), bell });
+        let theirs = Arc::clone(&control);
+        let thread = thread::Builder::new().name("auraio-reap".into()).spawn(move || run(&engine, &theirs)).ok();
+        Self { thread, control: Some(control) }
+    }
+
+    /// There is a new ring.
+    pub(crate) fn look_again(&self) {
+        if let Some(control) = &self.control {
+            control.bell.ring();
+        }
+    }
+
+    /// Ends the thread, and waits for its end unless this is it.
+    pub(crate) fn stop(self) {
+        if let Some(control) = &self.control {
+            control.stop.store(true, Ordering::SeqCst);
+            control.bell.ring();
+        }
+        if let Some(thread) = self.thread {
+            if thread.thread().id() != thread::current().id() {
+                // A panic of the thread was reported when it happened.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+fn run(engine: &Weak<Shared>, control: &Control) {
+    while !control.stop.load(Ordering::SeqCst) {
+        control.bell.quiet();
+        let Some(engine) = engine.upgrade() else { return };
+        engine.reap_all();
+        let rings = engine.rings();
+        let stuck = rings.iter().any(|ring| ring.counters.queued.load(Ordering::Relaxed) > 0);
+        let descriptors: Vec<Descriptor> = rings
+            .iter()
+            .filter(|ring| ring.may_submit())
+            .flat_map(|ring| ring.descriptors().iter().copied())
+            .chain(control.bell.descriptor())
+            .collect();
+        // The engine must be able to end while this thread sleeps; its rings' descriptors are then no longer ours to
+        // look at, but the bell has been rung before they are closed.
+        drop(engine);
+        drop(rings);
+        let timeout = stuck.then_some(std::time::Duration::from_millis(1));
+        let _ = sys::poll_readable(&descriptors, timeout);
+    }
+}

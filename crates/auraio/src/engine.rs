@@ -1,0 +1,441 @@
+//! The engine: which backend, which rings, and who reaps them.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use crate::{
+    BackendChoice, BackendKind, Builder, Error, OpFuture, Result, Routing, Topology,
+    backend::{
+        self, Backend,
+        threads::{Pool, ThreadsBackend},
+    },
+    driver::Driver,
+    lock,
+    op::{Done, Operation},
+    ring::{Ring, RingSpec, ThreadMark},
+    stats::{RingStats, Stats},
+    sys::{self, Bell},
+    topology,
+};
+
+/// The engine. It is cheap to clone, and a clone is the same engine.
+///
+/// ```
+/// use auraio::{Engine, OpenOptions};
+///
+/// let engine = Engine::builder().build()?;
+/// let (read, buffer) = engine.block_on(async {
+///     let file = engine.open("Cargo.toml", OpenOptions::new().read(true)).await?;
+///     Ok::<_, auraio::Error>(file.read_at(vec![0; 9], 0).await)
+/// })?;
+/// assert_eq!(&buffer[..read?], b"[package]");
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    id: u64,
+    options: Builder,
+    topology: Topology,
+    backend: BackendKind,
+    reason: String,
+    pool: Arc<Pool>,
+    /// By core, made when first used.
+    cores: Box<[OnceLock<Arc<Ring>>]>,
+    /// Rings that belong to one thread or port, for statistics and the driver.
+    others: Mutex<Vec<Weak<Ring>>>,
+    making: Mutex<()>,
+    driver: OnceLock<Driver>,
+    seeds: AtomicU64,
+}
+
+thread_local! {
+    /// The rings of this thread's own, by engine.
+    static OWN: RefCell<Vec<(u64, Arc<Ring>)>> = const { RefCell::new(Vec::new()) };
+    /// How many `block_on` or `turn` calls of this thread drive rings right now.
+    static DRIVING: Cell<u32> = const { Cell::new(0) };
+}
+
+static ENGINES: AtomicU64 = AtomicU64::new(1);
+
+impl Engine {
+    /// Options for a new engine.
+    ///
+    /// ```
+    /// let engine = auraio::Engine::builder().submit_batch(16).build()?;
+    /// # drop(engine);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn new(options: Builder) -> Result<Self> {
+        let (backend, reason) = backend::choose(&options.backend)?;
+        let topology = options.topology.clone().unwrap_or_else(Topology::detect);
+        let cores = (0..=topology.cpu_max()).map(|_| OnceLock::new()).collect();
+        let pool = Arc::new(Pool::new(options.threads_max as usize));
+        let shared = Shared {
+            id: ENGINES.fetch_add(1, Ordering::Relaxed),
+            options,
+            topology,
+            backend,
+            reason,
+            pool,
+            cores,
+            others: Mutex::default(),
+            making: Mutex::default(),
+            driver: OnceLock::new(),
+            seeds: AtomicU64::new(0),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    pub(crate) const fn from_shared(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// What performs the operations.
+    ///
+    /// ```
+    /// use auraio::{BackendChoice, BackendKind, Engine};
+    ///
+    /// let engine = Engine::builder().backend(BackendChoice::Threads).build()?;
+    /// assert_eq!(engine.backend(), BackendKind::Threads);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn backend(&self) -> BackendKind {
+        self.shared.backend
+    }
+
+    /// Why that one, in one sentence.
+    ///
+    /// ```
+    /// let engine = auraio::Engine::builder().build()?;
+    /// assert!(!engine.backend_reason().is_empty());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn backend_reason(&self) -> &str {
+        &self.shared.reason
+    }
+
+    /// Queues an operation on the ring of this core or thread.
+    pub fn submit<O: Operation>(&self, operation: O) -> OpFuture<O> {
+        let mut prepared = operation.prepare();
+        if let Some(outcome) = prepared.early.take() {
+            return OpFuture::early(self.shared(), Done::early(prepared, outcome));
+        }
+        match self.shared.ring_here() {
+            Ok(ring) => OpFuture::under_way(self.shared(), ring.submit_future(prepared)),
+            Err(error) => OpFuture::early(self.shared(), Done::early(prepared, Err(error))),
+        }
+    }
+
+    /// Runs a future on this thread, which reaps for it: no other thread takes part.
+    ///
+    /// ```
+    /// let engine = auraio::Engine::builder().build()?;
+    /// assert_eq!(engine.block_on(async { 6 * 7 }), 42);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// When the system has no descriptor left to wait with.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let parker = match Bell::new() {
+            Ok(bell) => Arc::new(Parker { woken: AtomicBool::new(true), parked: AtomicBool::new(false), bell }),
+            Err(error) => panic!("no descriptor to wait with: {error}"),
+        };
+        let waker = Waker::from(Arc::clone(&parker));
+        let mut context = Context::from_waker(&waker);
+        let mut future = pin!(future);
+        let _driving = Drives::begin();
+        loop {
+            if parker.woken.swap(false, Ordering::SeqCst) {
+                if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+                    return output;
+                }
+            }
+            self.shared.reap_all();
+            if !parker.woken.load(Ordering::SeqCst) {
+                parker.park(&self.shared);
+            }
+        }
+    }
+
+    /// Hands over what is queued, reaps what has completed, and wakes its futures; waits for that up to `timeout` if there
+    /// is nothing. For event loops that do not want the engine's own thread.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let engine = auraio::Engine::builder().build()?;
+    /// engine.turn(Some(Duration::ZERO));
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn turn(&self, timeout: Option<Duration>) {
+        let _driving = Drives::begin();
+        self.shared.reap_all();
+        if timeout != Some(Duration::ZERO) {
+            self.shared.wait_any(None, timeout);
+            self.shared.reap_all();
+        }
+    }
+
+    /// What the engine has done so far.
+    ///
+    /// ```
+    /// let engine = auraio::Engine::builder().build()?;
+    /// engine.block_on(engine.submit(auraio::op::Nop))?;
+    /// let completed: u64 = engine.stats().rings.iter().map(|ring| ring.completed).sum();
+    /// assert_eq!(completed, 1);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let rings = self.shared.rings().iter().map(|ring| RingStats::of(ring)).collect();
+        Stats { backend: self.shared.backend, rings }
+    }
+
+    /// What the engine knows of the machine.
+    ///
+    /// ```
+    /// let engine = auraio::Engine::builder().build()?;
+    /// assert!(!engine.topology().cpus().is_empty());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        &self.shared.topology
+    }
+}
+
+impl Shared {
+    pub(crate) fn routing(&self) -> Routing {
+        // A ring shared by core is a thing of io_uring's: elsewhere a ring is a queue before a pool, and costs nothing.
+        if cfg!(target_os = "linux") { self.options.routing } else { Routing::Thread }
+    }
+
+    /// The ring that a submission made here goes to.
+    pub(crate) fn ring_here(&self) -> Result<Arc<Ring>> {
+        match self.routing() {
+            Routing::Core => self.ring_of_core(),
+            Routing::Thread => self.ring_of_thread(),
+        }
+    }
+
+    fn ring_of_core(&self) -> Result<Arc<Ring>> {
+        let cpu = topology::current_cpu().min(self.topology.cpu_max());
+        let place = &self.cores[cpu as usize];
+        if let Some(ring) = place.get() {
+            return Ok(Arc::clone(ring));
+        }
+        let _making = lock(&self.making);
+        if place.get().is_none() {
+            let ring = Arc::new(self.make_ring(cpu, None)?);
+            let _ = place.set(ring);
+            self.tell_driver();
+        }
+        place.get().map(Arc::clone).ok_or(Error::EngineClosed)
+    }
+
+    fn ring_of_thread(&self) -> Result<Arc<Ring>> {
+        OWN.with_borrow_mut(|own| {
+            if let Some((_, ring)) = own.iter().find(|(engine, _)| *engine == self.id) {
+                return Ok(Arc::clone(ring));
+            }
+            // Any thread may poll a future, so any may have to submit to this ring, one at a time.
+            let ring = self.make_own(None)?;
+            own.push((self.id, Arc::clone(&ring)));
+            Ok(ring)
+        })
+    }
+
+    /// A ring of one thread's or port's own.
+    pub(crate) fn make_own(&self, single_issuer: Option<ThreadMark>) -> Result<Arc<Ring>> {
+        let cpu = topology::current_cpu().min(self.topology.cpu_max());
+        let ring = Arc::new(self.make_ring(cpu, single_issuer)?);
+        let mut others = lock(&self.others);
+        others.retain(|ring| ring.strong_count() > 0);
+        others.push(Arc::downgrade(&ring));
+        drop(others);
+        self.tell_driver();
+        Ok(ring)
+    }
+
+    fn make_ring(&self, cpu: u32, single_issuer: Option<ThreadMark>) -> Result<Ring> {
+        let depth = self.options.queue_depth;
+        let threads = || {
+            ThreadsBackend::new(Arc::clone(&self.pool), depth)
+                .map_err(|error| Error::os(error.raw_os_error().unwrap_or(sys::errno::EMFILE), "eventfd"))
+        };
+        let main: Box<dyn Backend> = match (&self.options.backend, self.backend) {
+            (BackendChoice::Sim(sim), _) => {
+                // Each ring has a seed of its own that follows from the engine's.
+                let nth = self.seeds.fetch_add(1, Ordering::Relaxed);
+                backend::sim_backend(sim, nth, depth)
+            }
+            #[cfg(target_os = "linux")]
+            (_, BackendKind::Uring) => {
+                let spec = backend::uring::UringSpec {
+                    in_flight_max: depth,
+                    single_issuer: single_issuer.is_some(),
+                    kernel_poll_ms: self.options.kernel_poll.map(|idle| u32::try_from(idle.as_millis()).unwrap_or(1000)),
+                };
+                match backend::uring::UringBackend::new(spec) {
+                    Ok(uring) => Box::new(uring),
+                    // The probe worked, so this is a limit that was met since (descriptors, locked memory): threads
+                    // serve this ring.
+                    Err(_) => Box::new(threads()?),
+                }
+            }
+            _ => Box::new(threads()?),
+        };
+        let helper = if self.backend == BackendKind::Threads { None } else { Some(threads()?) };
+        let spec = RingSpec {
+            cpu,
+            numa_node: self.topology.node_of(cpu).unwrap_or(0),
+            in_flight_max: depth,
+            submit_batch: self.options.submit_batch,
+            flush_budget: self.options.flush_budget,
+            single_issuer,
+        };
+        Ok(Ring::new(spec, main, helper))
+    }
+
+    /// All rings there are.
+    pub(crate) fn rings(&self) -> Vec<Arc<Ring>> {
+        let mut rings: Vec<_> = self.cores.iter().filter_map(OnceLock::get).map(Arc::clone).collect();
+        rings.extend(lock(&self.others).iter().filter_map(Weak::upgrade));
+        rings
+    }
+
+    /// Flushes and reaps every ring that any thread may submit to.
+    pub(crate) fn reap_all(&self) {
+        for ring in self.rings() {
+            if ring.may_submit() {
+                ring.flush_and_reap(None, &mut Vec::new());
+            }
+        }
+    }
+
+    /// Waits until a ring has something to reap, `bell` rings, or the time is over.
+    pub(crate) fn wait_any(&self, bell: Option<&Bell>, timeout: Option<Duration>) {
+        let rings = self.rings();
+        let mine = rings.iter().filter(|ring| ring.may_submit());
+        let descriptors: Vec<_> = mine
+            .flat_map(|ring| ring.descriptors().iter().copied())
+            .chain(bell.and_then(Bell::descriptor))
+            .collect();
+        // What the kernel could not take just now is offered again soon; nothing rings for that.
+        let stuck = rings.iter().any(|ring| ring.counters.queued.load(Ordering::Relaxed) > 0);
+        let soon = Duration::from_millis(1);
+        let timeout = if stuck { Some(timeout.map_or(soon, |limit| limit.min(soon))) } else { timeout };
+        // An interrupted wait is one that ended early, and the caller looks again.
+        let _ = sys::poll_readable(&descriptors, timeout);
+    }
+
+    /// Sees to it that somebody reaps for a future that is not ready: the caller, if it runs `block_on`, else a thread of
+    /// the engine's.
+    pub(crate) fn ensure_driven(self: &Arc<Self>) {
+        if DRIVING.get() == 0 {
+            self.driver.get_or_init(|| Driver::start(Arc::downgrade(self)));
+        }
+    }
+
+    fn tell_driver(&self) {
+        if let Some(driver) = self.driver.get() {
+            driver.look_again();
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            driver.stop();
+        }
+        let id = self.id;
+        // Other threads let go of their ring of this engine when they end, or when they next make one.
+        let _ = OWN.try_with(|own| own.try_borrow_mut().map(|mut own| own.retain(|(engine, _)| *engine != id)));
+    }
+}
+
+/// Counts that this thread drives rings, for as long as it lives.
+struct Drives;
+
+impl Drives {
+    fn begin() -> Self {
+        DRIVING.set(DRIVING.get() + 1);
+        Self
+    }
+}
+
+impl Drop for Drives {
+    fn drop(&mut self) {
+        DRIVING.set(DRIVING.get() - 1);
+    }
+}
+
+/// Sleeps until a ring or a waker has news.
+struct Parker {
+    woken: AtomicBool,
+    parked: AtomicBool,
+    bell: Bell,
+}
+
+impl Parker {
+    fn park(&self, engine: &Shared) {
+        self.parked.store(true, Ordering::SeqCst);
+        if !self.woken.load(Ordering::SeqCst) {
+            engine.wait_any(Some(&self.bell), None);
+        }
+        self.parked.store(false, Ordering::SeqCst);
+        self.bell.quiet();
+    }
+}
+
+impl Wake for Parker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::SeqCst);
+        if self.parked.load(Ordering::SeqCst) {
+            self.bell.ring();
+        }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("backend", &self.backend).field("options", &self.options).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,103 @@
+//! Futures over slots, for any executor.
+
+use std::{
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use crate::{
+    engine::Shared,
+    op::{Done, Operation},
+    ring::Ticket,
+};
+
+/// An operation that was queued. Polling it hands it to the kernel with everything else that is queued on its ring; so
+/// does the submit batch filling up.
+///
+/// Dropping it does not undo the operation: its buffer stays with the engine until the kernel is done with it, and is
+/// freed then. Only what could wait for ever (a pipe, an open) is cancelled.
+#[must_use = "the operation is under way, but nobody looks at its result"]
+pub struct OpFuture<O: Operation> {
+    engine: Arc<Shared>,
+    state: State,
+    operation: PhantomData<fn() -> O>,
+}
+
+enum State {
+    UnderWay(Ticket),
+    Early(Done),
+    Fetched,
+}
+
+impl<O: Operation> OpFuture<O> {
+    pub(crate) fn under_way(engine: Arc<Shared>, ticket: Ticket) -> Self {
+        Self { engine, state: State::UnderWay(ticket), operation: PhantomData }
+    }
+
+    pub(crate) fn early(engine: Arc<Shared>, done: Done) -> Self {
+        Self { engine, state: State::Early(done), operation: PhantomData }
+    }
+
+    /// Asks the operation to end early. It completes all the same: with [`Error::Cancelled`](crate::Error::Cancelled) if
+    /// the request came in time, else as if nothing had been asked. Await it to know, and to get the buffer back.
+    ///
+    /// ```
+    /// let engine = auraio::Engine::builder().build()?;
+    /// let nop = engine.submit(auraio::op::Nop);
+    /// nop.cancel();
+    /// let outcome = engine.block_on(nop);
+    /// assert!(matches!(outcome, Ok(()) | Err(auraio::Error::Cancelled)));
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn cancel(&self) {
+        if let State::UnderWay(ticket) = &self.state {
+            ticket.ring.cancel(ticket.key);
+        }
+    }
+}
+
+impl<O: Operation> Future for OpFuture<O> {
+    type Output = O::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let done = match std::mem::replace(&mut self.state, State::Fetched) {
+            State::Early(done) => done,
+            State::UnderWay(ticket) => match ticket.ring.poll(ticket.key, context) {
+                Poll::Ready(done) => done,
+                Poll::Pending => {
+                    self.state = State::UnderWay(ticket);
+                    self.engine.ensure_driven();
+                    return Poll::Pending;
+                }
+            },
+            State::Fetched => unreachable!("a future is not polled again after it was ready"),
+        };
+        Poll::Ready(O::finish(done))
+    }
+}
+
+// Nothing in it is pinned: the kernel's memory lies in the slot.
+impl<O: Operation> Unpin for OpFuture<O> {}
+
+impl<O: Operation> Drop for OpFuture<O> {
+    fn drop(&mut self) {
+        match std::mem::replace(&mut self.state, State::Fetched) {
+            State::UnderWay(ticket) => {
+                ticket.ring.abandon(ticket.key);
+                self.engine.ensure_driven();
+            }
+            State::Early(done) => done.discard(),
+            State::Fetched => {}
+        }
+    }
+}
+
+impl<O: Operation> fmt::Debug for OpFuture<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,66 @@
+//! Tell the kernel how a file will be used.
+
+use std::sync::Arc;
+
+use super::{Done, Operation, Prepared};
+use crate::{File, Result, buf::Payload, file::FileInner, sys::Call};
+
+/// How a range will be used, as posix_fadvise(2) has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Advice {
+    /// Nothing special.
+    Normal = 0,
+    /// In no order: read no further than asked.
+    Random = 1,
+    /// In order: read further ahead.
+    Sequential = 2,
+    /// Soon: start reading now.
+    WillNeed = 3,
+    /// Not soon: drop it from the page cache.
+    DontNeed = 4,
+    /// Once.
+    NoReuse = 5,
+}
+
+/// Gives advice about a range; it changes no result, only timing. Where the platform has no such call it does nothing.
+///
+/// ```
+/// use auraio::{Engine, OpenOptions, op};
+///
+/// let engine = Engine::builder().build()?;
+/// engine.block_on(async {
+///     let file = engine.open("Cargo.toml", OpenOptions::new().read(true)).await?;
+///     engine.submit(op::Advise::new(&file, 0, 0, op::Advice::WillNeed)).await
+/// })?;
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Advise {
+    file: Arc<FileInner>,
+    offset: u64,
+    len: u64,
+    advice: Advice,
+}
+
+impl Advise {
+    /// The `len` bytes from `offset` on; `len` 0 means to the end of the file.
+    #[must_use]
+    pub fn new(file: &File, offset: u64, len: u64, advice: Advice) -> Self {
+        Self { file: file.inner(), offset, len, advice }
+    }
+}
+
+impl Operation for Advise {
+    type Output = Result<()>;
+
+    fn prepare(self) -> Prepared {
+        let Self { file, offset, len, advice } = self;
+        let call = Call::Advise { fd: file.descriptor(), offset, len, advice: advice as i32 };
+        Prepared::on(file, call, Payload::NOTHING)
+    }
+
+    fn finish(done: Done) -> Self::Output {
+        done.unit()
+    }
+}

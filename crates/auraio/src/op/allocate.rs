@@ -1,0 +1,92 @@
+//! Change which blocks stand behind a file.
+
+use std::sync::Arc;
+
+use super::{Done, Operation, Prepared};
+use crate::{File, Result, buf::Payload, file::FileInner, sys::Call};
+
+/// What [`Allocate`] does with the range: each is one mode of Linux's fallocate(2). A file system or platform that lacks
+/// one answers `EOPNOTSUPP`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AllocateMode {
+    /// Reserve blocks, and extend the file if the range goes past its end.
+    Extend,
+    /// Reserve blocks and leave the length as it is.
+    KeepSize,
+    /// Give the blocks back; the range reads as zeros and the length stays.
+    PunchHole,
+    /// Zeros, by giving back or marking blocks where that is faster than writing; extends the file.
+    Zero,
+    /// The same, leaving the length as it is.
+    ZeroKeepSize,
+    /// Cut the range out of the file: what follows moves up. Offset and length are multiples of the block size.
+    Collapse,
+    /// Make room: what follows moves down and the range is a hole. Offset and length are multiples of the block size.
+    Insert,
+    /// Make blocks that are shared with another file this file's own.
+    Unshare,
+}
+
+impl AllocateMode {
+    /// Linux's `FALLOC_FL_*`.
+    const fn flags(self) -> i32 {
+        match self {
+            Self::Extend => 0,
+            Self::KeepSize => 0x01,
+            Self::PunchHole => 0x02 | 0x01,
+            Self::Collapse => 0x08,
+            Self::Zero => 0x10,
+            Self::ZeroKeepSize => 0x10 | 0x01,
+            Self::Insert => 0x20,
+            Self::Unshare => 0x40,
+        }
+    }
+}
+
+/// Reserves, frees, zeroes, cuts out or inserts blocks, as fallocate(2).
+///
+/// ```
+/// use auraio::{Engine, OpenOptions, op};
+///
+/// let path = std::env::temp_dir().join(format!("auraio-allocate-{}", std::process::id()));
+/// let engine = Engine::builder().build()?;
+/// engine.block_on(async {
+///     let file = engine.open(&path, OpenOptions::new().write(true).create(true)).await?;
+///     engine.submit(op::Allocate::new(&file, op::AllocateMode::Extend, 0, 65_536)).await?;
+///     assert_eq!(file.metadata().await?.len(), 65_536);
+///     file.close().await?;
+///     engine.remove_file(&path).await
+/// })?;
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Allocate {
+    file: Arc<FileInner>,
+    mode: AllocateMode,
+    offset: u64,
+    len: u64,
+}
+
+impl Allocate {
+    /// The `len` bytes from `offset` on.
+    #[must_use]
+    pub fn new(file: &File, mode: AllocateMode, offset: u64, len: u64) -> Self {
+        Self { file: file.inner(), mode, offset, len }
+    }
+}
+
+impl Operation for Allocate {
+    type Output = Result<()>;
+
+    fn prepare(self) -> Prepared {
+        let Self { file, mode, offset, len } = self;
+        let call = Call::Allocate { fd: file.descriptor(), mode: mode.flags(), offset, len };
+        file.note_write();
+        Prepared::on(file, call, Payload::NOTHING)
+    }
+
+    fn finish(done: Done) -> Self::Output {
+        done.unit()
+    }
+}

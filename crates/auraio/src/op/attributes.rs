@@ -1,0 +1,151 @@
+//! Change who owns an open file, who may use it and when it was touched. The kernel has no ring opcode for these.
+
+use std::sync::Arc;
+
+use super::{Done, Operation, Prepared};
+use crate::{
+    File, Result, Timestamp,
+    buf::Payload,
+    file::FileInner,
+    sys::{Call, FileTime},
+};
+
+/// Sets the permission bits, as fchmod(2).
+///
+/// ```
+/// use auraio::{Engine, OpenOptions, op};
+///
+/// let path = std::env::temp_dir().join(format!("auraio-mode-{}", std::process::id()));
+/// let engine = Engine::builder().build()?;
+/// engine.block_on(async {
+///     let file = engine.open(&path, OpenOptions::new().write(true).create(true)).await?;
+///     engine.submit(op::SetMode::new(&file, 0o600)).await?;
+///     file.close().await?;
+///     engine.remove_file(&path).await
+/// })?;
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct SetMode {
+    file: Arc<FileInner>,
+    mode: u32,
+}
+
+impl SetMode {
+    /// The low twelve bits of `mode` count.
+    #[must_use]
+    pub fn new(file: &File, mode: u32) -> Self {
+        Self { file: file.inner(), mode }
+    }
+}
+
+impl Operation for SetMode {
+    type Output = Result<()>;
+
+    fn prepare(self) -> Prepared {
+        let call = Call::SetMode { fd: self.file.descriptor(), mode: self.mode };
+        Prepared::on(self.file, call, Payload::NOTHING)
+    }
+
+    fn finish(done: Done) -> Self::Output {
+        done.unit()
+    }
+}
+
+/// Sets owner and group, as fchown(2).
+///
+/// ```
+/// use auraio::{Engine, OpenOptions, op};
+///
+/// let path = std::env::temp_dir().join(format!("auraio-owner-{}", std::process::id()));
+/// let engine = Engine::builder().build()?;
+/// engine.block_on(async {
+///     let file = engine.open(&path, OpenOptions::new().write(true).create(true)).await?;
+///     engine.submit(op::SetOwner::new(&file, None, None)).await?;
+///     file.close().await?;
+///     engine.remove_file(&path).await
+/// })?;
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct SetOwner {
+    file: Arc<FileInner>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+}
+
+impl SetOwner {
+    /// `None` leaves that one as it is.
+    #[must_use]
+    pub fn new(file: &File, uid: Option<u32>, gid: Option<u32>) -> Self {
+        Self { file: file.inner(), uid, gid }
+    }
+}
+
+impl Operation for SetOwner {
+    type Output = Result<()>;
+
+    fn prepare(self) -> Prepared {
+        let Self { file, uid, gid } = self;
+        let call = Call::SetOwner {
+            fd: file.descriptor(),
+            uid: uid.unwrap_or(u32::MAX),
+            gid: gid.unwrap_or(u32::MAX),
+        };
+        Prepared::on(file, call, Payload::NOTHING)
+    }
+
+    fn finish(done: Done) -> Self::Output {
+        done.unit()
+    }
+}
+
+/// Sets the times of last access and last change, as futimens(2).
+///
+/// ```
+/// use auraio::{Engine, OpenOptions, Timestamp, op};
+///
+/// let path = std::env::temp_dir().join(format!("auraio-times-{}", std::process::id()));
+/// let engine = Engine::builder().build()?;
+/// engine.block_on(async {
+///     let file = engine.open(&path, OpenOptions::new().write(true).create(true)).await?;
+///     let then = Timestamp { seconds: 1_000_000_000, nanos: 0 };
+///     engine.submit(op::SetTimes::new(&file, then, then)).await?;
+///     assert_eq!(file.metadata().await?.modified(), then);
+///     file.close().await?;
+///     engine.remove_file(&path).await
+/// })?;
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct SetTimes {
+    file: Arc<FileInner>,
+    accessed: Timestamp,
+    modified: Timestamp,
+}
+
+impl SetTimes {
+    /// The two times.
+    #[must_use]
+    pub fn new(file: &File, accessed: Timestamp, modified: Timestamp) -> Self {
+        Self { file: file.inner(), accessed, modified }
+    }
+}
+
+impl Operation for SetTimes {
+    type Output = Result<()>;
+
+    fn prepare(self) -> Prepared {
+        let file_time = |time: Timestamp| FileTime { seconds: time.seconds, nanos: time.nanos };
+        let call = Call::SetTimes {
+            fd: self.file.descriptor(),
+            accessed: file_time(self.accessed),
+            modified: file_time(self.modified),
+        };
+        Prepared::on(self.file, call, Payload::NOTHING)
+    }
+
+    fn finish(done: Done) -> Self::Output {
+        done.unit()
+    }
+}

@@ -1,0 +1,48 @@
+//! Give a descriptor back.
+
+use std::sync::Arc;
+
+use super::{Done, Operation, Prepared};
+use crate::{File, Result, buf::Payload, file::FileInner, sys::Call};
+
+/// Closes a file once every operation on it has completed: a descriptor that is still named by an entry in a queue is
+/// never given back, because the next file to be opened would get its number. Operations that could wait for ever (a
+/// read of an empty pipe) are cancelled.
+///
+/// Dropping a [`File`] closes it too, but then nobody hears of an error.
+///
+/// ```
+/// use auraio::{Engine, OpenOptions, op};
+///
+/// let engine = Engine::builder().build()?;
+/// engine.block_on(async {
+///     let file = engine.open("Cargo.toml", OpenOptions::new().read(true)).await?;
+///     engine.submit(op::Close::new(file)).await
+/// })?;
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Close {
+    file: Arc<FileInner>,
+}
+
+impl Close {
+    /// Closes `file`.
+    #[must_use]
+    pub fn new(file: File) -> Self {
+        Self { file: file.into_inner() }
+    }
+}
+
+impl Operation for Close {
+    type Output = Result<()>;
+
+    fn prepare(self) -> Prepared {
+        let call = Call::Close { fd: self.file.descriptor() };
+        Prepared { closing: Some(self.file), ..Prepared::new(call, Payload::NOTHING) }
+    }
+
+    fn finish(done: Done) -> Self::Output {
+        done.unit()
+    }
+}

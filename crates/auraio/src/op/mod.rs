@@ -1,0 +1,160 @@
+//! The operations, one to a file, and how each turns into calls and back into a typed result.
+//!
+//! An operation is a value: what to do, with the buffers, paths and files that it needs. [`Operation::prepare`] turns it
+//! into kernel calls plus the payload that their addresses lie in; the slot keeps both until the completion;
+//! [`Operation::finish`] turns what came back into the operation's own result.
+
+use std::{collections::VecDeque, path::Path, sync::Arc};
+
+use crate::{
+    Error, Result,
+    buf::Payload,
+    file::FileInner,
+    sys::{Call, Descriptor, SysPath, perform_close},
+};
+
+mod advise;
+mod allocate;
+mod attributes;
+mod close;
+mod nop;
+mod open;
+mod path;
+mod read;
+mod read_path;
+pub(crate) mod route;
+mod stat;
+mod sync;
+mod truncate;
+mod vectored;
+mod write;
+
+pub use advise::{Advice, Advise};
+pub use allocate::{Allocate, AllocateMode};
+pub use attributes::{SetMode, SetOwner, SetTimes};
+pub use close::Close;
+pub use nop::Nop;
+pub use open::{Open, OpenOptions, Resolve};
+pub use path::{CreateDir, HardLink, RemoveDir, RemoveFile, Rename, RenameFlags, Symlink};
+pub use read::Read;
+pub use read_path::ReadPath;
+pub use stat::Stat;
+pub use sync::{Sync, SyncRange, SyncRangeFlags};
+pub use truncate::Truncate;
+pub use vectored::{ReadVectored, WriteVectored};
+pub use write::Write;
+
+/// Something that an engine can be asked to do.
+///
+/// The trait is sealed in effect: the operations of this module are all there are. Each is a plain value, made by its own
+/// constructor and handed to [`Engine::submit`](crate::Engine::submit), a [`Port`](crate::Port) or a
+/// [`Chain`](crate::Chain).
+pub trait Operation: Send + Sized + 'static {
+    /// What it answers.
+    type Output: Send + 'static;
+
+    #[doc(hidden)]
+    fn prepare(self) -> Prepared;
+
+    #[doc(hidden)]
+    fn finish(done: Done) -> Self::Output;
+}
+
+/// An operation ready for a slot.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Prepared {
+    pub(crate) call: Call,
+    /// Bytes that `call` moves when it moves all: with fewer, `more` is not performed.
+    pub(crate) expect: u64,
+    /// What follows when `call` moved all that it was asked to: the rest of what does not fit in one call.
+    pub(crate) more: Option<Box<VecDeque<(Call, u64)>>>,
+    pub(crate) payload: Payload,
+    pub(crate) file: Option<Arc<FileInner>>,
+    /// A file to be closed: `call` is performed once nobody else holds it.
+    pub(crate) closing: Option<Arc<FileInner>>,
+    /// Uses the file's own position, so it waits for others that do.
+    pub(crate) cursor: bool,
+    /// Known without a call: a refused argument, or nothing to do.
+    pub(crate) early: Option<Result<u64>>,
+}
+
+impl Prepared {
+    pub(crate) const fn new(call: Call, payload: Payload) -> Self {
+        Self { call, expect: 0, more: None, payload, file: None, closing: None, cursor: false, early: None }
+    }
+
+    pub(crate) fn on(file: Arc<FileInner>, call: Call, payload: Payload) -> Self {
+        Self { file: Some(file), ..Self::new(call, payload) }
+    }
+
+    pub(crate) fn refused(error: Error, payload: Payload) -> Self {
+        Self { early: Some(Err(error)), ..Self::new(Call::Nop, payload) }
+    }
+}
+
+/// What became of an operation.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Done {
+    pub(crate) call: Call,
+    /// Zero or more, or a negated errno.
+    pub(crate) result: i64,
+    pub(crate) refused: Option<Error>,
+    pub(crate) payload: Payload,
+    pub(crate) cancelled: bool,
+}
+
+impl Done {
+    pub(crate) fn early(prepared: Prepared, outcome: Result<u64>) -> Self {
+        let (result, refused) = match outcome {
+            Ok(value) => (i64::try_from(value).unwrap_or(i64::MAX), None),
+            Err(error) => (-i64::from(error.errno()), Some(error)),
+        };
+        Self {
+            call: prepared.call,
+            result,
+            refused,
+            payload: prepared.payload,
+            cancelled: false,
+        }
+    }
+
+    /// The result as Rust spells it.
+    pub(crate) fn value(&mut self) -> Result<u64> {
+        if let Some(error) = self.refused.take() {
+            return Err(error);
+        }
+        u64::try_from(self.result).map_err(|_| {
+            let errno = i32::try_from(-self.result).unwrap_or(i32::MAX);
+            if self.cancelled && errno == crate::sys::errno::ECANCELED {
+                Error::Cancelled
+            } else {
+                Error::os(errno, self.call.name())
+            }
+        })
+    }
+
+    /// Whether the operation was refused before it was prepared, so that it has no payload.
+    pub(crate) const fn refused_early(&self) -> bool {
+        matches!(self.payload.0, crate::buf::Kept::Nothing)
+    }
+
+    pub(crate) fn unit(mut self) -> Result<()> {
+        self.value().map(drop)
+    }
+
+    /// For a result that nobody waits for any more: a descriptor that was opened is closed again.
+    pub(crate) fn discard(self) {
+        if let (Call::Open { .. }, Ok(descriptor)) = (self.call, Descriptor::try_from(self.result)) {
+            if self.refused.is_none() && descriptor >= 0 {
+                perform_close(descriptor);
+            }
+        }
+    }
+}
+
+/// A path in the form that the system takes.
+pub(crate) fn sys_path(path: &Path) -> Result<SysPath> {
+    SysPath::new(path).map_err(|_| Error::NulInPath(path.to_path_buf()))
+}

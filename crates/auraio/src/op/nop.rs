@@ -1,0 +1,26 @@
+//! Nothing, through the whole engine: what the engine itself costs.
+
+use super::{Done, Operation, Prepared};
+use crate::{Result, buf::Payload, sys::Call};
+
+/// Does nothing and completes.
+///
+/// ```
+/// let engine = auraio::Engine::builder().build()?;
+/// engine.block_on(engine.submit(auraio::op::Nop))?;
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nop;
+
+impl Operation for Nop {
+    type Output = Result<()>;
+
+    fn prepare(self) -> Prepared {
+        Prepared::new(Call::Nop, Payload::NOTHING)
+    }
+
+    fn finish(done: Done) -> Self::Output {
+        done.unit()
+    }
+}

@@ -1,0 +1,215 @@
+//! Open a file.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{Done, Operation, Prepared, sys_path};
+use crate::{
+    Engine, Error, File, Result,
+    buf::Payload,
+    engine::Shared,
+    file::FileInner,
+    sys::{self, Call, Descriptor, SysPath},
+};
+
+bitflags::bitflags! {
+    /// How a path may be walked, as Linux's openat2(2) numbers it. Elsewhere any of them is refused with `ENOSYS`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Resolve: u64 {
+        /// Never onto another mount.
+        const NO_CROSS_DEVICE = 0x01;
+        /// Never through a magic link of /proc.
+        const NO_MAGIC_LINKS = 0x02;
+        /// Never through a symbolic link.
+        const NO_SYMLINKS = 0x04;
+        /// Never out of the directory that it starts in, by `..`, an absolute path or a link.
+        const BENEATH = 0x08;
+        /// As if that directory were the root.
+        const IN_ROOT = 0x10;
+        /// Only what is in the cache: otherwise `EAGAIN`.
+        const CACHED = 0x20;
+    }
+}
+
+/// How a file is to be opened. It starts with everything off.
+///
+/// ```
+/// use auraio::OpenOptions;
+///
+/// let log = OpenOptions::new().append(true).create(true).mode(0o600);
+/// let table = OpenOptions::new().read(true).direct(true);
+/// # let _ = (log, table);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct OpenOptions {
+    read: bool,
+    write: bool,
+    append: bool,
+    truncate: bool,
+    create: bool,
+    create_new: bool,
+    direct: bool,
+    flags: i32,
+    mode: u32,
+    resolve: Resolve,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+macro_rules! switches {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        $($(#[$doc])*
+        #[must_use]
+        pub const fn $name(mut self, on: bool) -> Self {
+            self.$name = on;
+            self
+        })*
+    };
+}
+
+impl OpenOptions {
+    /// Everything off, mode 0o666.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            read: false,
+            write: false,
+            append: false,
+            truncate: false,
+            create: false,
+            create_new: false,
+            direct: false,
+            flags: 0,
+            mode: 0o666,
+            resolve: Resolve::empty(),
+        }
+    }
+
+    switches! {
+        /// For reading.
+        read,
+        /// For writing.
+        write,
+        /// For writing at the end, wherever it is at the time.
+        append,
+        /// Cut to nothing first.
+        truncate,
+        /// Made if it is not there.
+        create,
+        /// Made, and refused with `EEXIST` if it is there.
+        create_new,
+        /// Past the page cache (`O_DIRECT`): buffers, offsets and lengths are multiples of what the device needs, mostly
+        /// 512 or 4,096. Refused with `EINVAL` by file systems that cannot.
+        direct,
+    }
+
+    /// Further `O_*` flags of the platform, added to what the rest makes.
+    #[must_use]
+    pub const fn flags(mut self, flags: i32) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    /// The permission bits of a file that is made, less the process's umask.
+    #[must_use]
+    pub const fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// How the path may be walked; anything but nothing uses openat2 (Linux 5.6).
+    #[must_use]
+    pub const fn resolve(mut self, resolve: Resolve) -> Self {
+        self.resolve = resolve;
+        self
+    }
+
+    /// The platform's flags.
+    fn platform_flags(&self) -> Result<i32> {
+        let access = match (self.read, self.write || self.append) {
+            (true, true) => libc::O_RDWR,
+            (false, true) => libc::O_WRONLY,
+            _ => libc::O_RDONLY,
+        };
+        let mut flags = access | self.flags;
+        for (on, flag) in [
+            (self.append, libc::O_APPEND),
+            (self.truncate, libc::O_TRUNC),
+            (self.create || self.create_new, libc::O_CREAT),
+            (self.create_new, libc::O_EXCL),
+        ] {
+            flags |= if on { flag } else { 0 };
+        }
+        if self.direct {
+            flags |= sys::O_DIRECT.ok_or(Error::os(sys::errno::EINVAL, "open"))?;
+        }
+        Ok(flags)
+    }
+}
+
+/// Opens a file; completes with a [`File`].
+///
+/// ```
+/// use auraio::{Engine, OpenOptions, op};
+///
+/// let engine = Engine::builder().build()?;
+/// let file = engine.block_on(engine.submit(op::Open::new(&engine, "Cargo.toml", OpenOptions::new().read(true))))?;
+/// # drop(file);
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Open {
+    engine: Arc<Shared>,
+    path: PathBuf,
+    options: OpenOptions,
+}
+
+impl Open {
+    /// Opens `path` for operations on `engine`.
+    #[must_use]
+    pub fn new(engine: &Engine, path: impl Into<PathBuf>, options: OpenOptions) -> Self {
+        Self { engine: engine.shared(), path: path.into(), options }
+    }
+}
+
+#[derive(Debug)]
+struct Kept {
+    engine: Arc<Shared>,
+    path: SysPath,
+    flags: i32,
+}
+
+impl Operation for Open {
+    type Output = Result<File>;
+
+    fn prepare(self) -> Prepared {
+        let made = sys_path(&self.path).and_then(|path| Ok((path, self.options.platform_flags()?)));
+        match made {
+            Ok((path, flags)) => {
+                let call = Call::Open {
+                    path: path.as_ptr(),
+                    flags,
+                    mode: self.options.mode,
+                    resolve: self.options.resolve.bits(),
+                };
+                Prepared::new(call, Payload::any(Kept { engine: self.engine, path, flags }))
+            }
+            Err(error) => Prepared::refused(error, Payload::NOTHING),
+        }
+    }
+
+    fn finish(mut done: Done) -> Self::Output {
+        let opened = done.value();
+        if done.refused_early() {
+            return Err(opened.err().unwrap_or(Error::EngineClosed));
+        }
+        let Kept { engine, path, flags } = done.payload.take_any();
+        let descriptor = opened.map_err(|error| error.with_path(path.to_path_buf()))? as Descriptor;
+        FileInner::adopt(engine, descriptor, flags)
+            .map(File::new)
+            .map_err(|errno| Error::os(errno, "fstat").with_path(path.to_path_buf()))
+    }
+}

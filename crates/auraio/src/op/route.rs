@@ -1,0 +1,74 @@
+//! Which way an operation goes: one table of costs, in one place.
+//!
+//! The costs were measured on kernel 6.18 with ext4, xfs, btrfs and tmpfs (microseconds an operation at depth 1 and at
+//! 32 a flush; docs/decisions/0003-routes.md has the table and its source). What the ring would hand to a worker thread
+//! of the kernel anyway (`io-wq`) still goes to the ring: the kernel's pool has the better view of what blocks. Only two
+//! things are cheaper done at once on the submitting thread and can never wait for a device or a server: a stat of an
+//! open local file, and the close of a local file that was never written through.
+
+use crate::sys::{Call, FileFacts};
+
+/// Where an operation is performed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// By a plain system call, on the submitting thread.
+    Inline,
+    /// On the ring, attempted inside the submission.
+    Ring,
+    /// On the ring, by a worker of the kernel from the start, because the attempt would hold the submitting thread.
+    RingAsync,
+    /// On the `threads` pool: the kernel has no opcode for it.
+    Threads,
+}
+
+/// A buffered read of this size or more would hold the submitting thread for 100 us or more (109 us into fresh memory,
+/// 98 us from a disk).
+pub(crate) const BUFFERED_READ_ASYNC_BYTES: u64 = 256 << 10;
+
+/// The same for `O_DIRECT`, whose submission only pins pages: 46 us for 1 MiB, 177 us for 4 MiB.
+pub(crate) const DIRECT_ASYNC_BYTES: u64 = 2 << 20;
+
+/// Bytes of buffered reads that one flush attempts inline: 55 us as 64 reads of 4 KiB from the page cache, and about
+/// 100 us in the worst case measured (unfaulted memory). What exceeds it goes to the kernel's workers.
+pub(crate) const FLUSH_BUDGET_BYTES: u64 = 256 << 10;
+
+/// Operations that one flush attempts inline: 112 us as 128 cached reads of 4 KiB.
+pub(crate) const FLUSH_BUDGET_OPERATIONS: u32 = 128;
+
+/// The table. `file` is what is known of the file that the call works on, if it works on an open one.
+pub(crate) fn route(call: &Call, file: Option<&FileFacts>) -> Route {
+    let local = file.is_some_and(|facts| facts.local);
+    let direct = file.is_some_and(|facts| facts.direct);
+    match *call {
+        // us: syscall 0.43, ring 8.4 at depth 1, 2.3 at 32 a flush: the ring always needs a worker for it.
+        Call::Stat { path, .. } if path.is_null() && local => Route::Inline,
+        // us: 0.85 inline, 0.83 / 0.56 on the ring; with a worker 1.76, so only what would hold the thread gets one.
+        Call::Read { len, .. } => {
+            let limit = if direct { DIRECT_ASYNC_BYTES } else { BUFFERED_READ_ASYNC_BYTES };
+            if u64::from(len) >= limit { Route::RingAsync } else { Route::Ring }
+        }
+        Call::Write { len, .. } if direct && u64::from(len) >= DIRECT_ASYNC_BYTES => Route::RingAsync,
+        // A buffered write of ext4 goes to a worker by itself (7.0 us at depth 1, 3.55 at 32); xfs and btrfs finish it
+        // inline, copying: past the same size as a read it would hold the thread.
+        Call::Write { len, .. } if !direct && u64::from(len) >= BUFFERED_READ_ASYNC_BYTES => Route::RingAsync,
+        // No opcode for these.
+        Call::SetMode { .. } | Call::SetOwner { .. } | Call::SetTimes { .. } => Route::Threads,
+        _ => Route::Ring,
+    }
+}
+
+/// Whether the kernel always hands this call to a worker, which it may fail to have (`pids.max`, `RLIMIT_NPROC`).
+pub(crate) const fn needs_worker(call: &Call) -> bool {
+    !matches!(
+        call,
+        Call::Nop | Call::Read { .. } | Call::ReadVectored { .. } | Call::Close { .. } | Call::Open { .. }
+    )
+}
+
+/// Bytes of a buffered read that count against the budget of a flush.
+pub(crate) fn inline_read_bytes(call: &Call, bytes: u64, file: Option<&FileFacts>) -> u64 {
+    match call {
+        Call::Read { .. } | Call::ReadVectored { .. } if file.is_none_or(|facts| !facts.direct) => bytes,
+        _ => 0,
+    }
+}

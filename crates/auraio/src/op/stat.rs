@@ -1,0 +1,92 @@
+//! What is known of a file.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{Done, Operation, Prepared, sys_path};
+use crate::{
+    Error, File, Metadata, Result,
+    buf::Payload,
+    file::FileInner,
+    sys::{Call, NO_DESCRIPTOR, RawStat, SysPath, raw_stat_zeroed},
+};
+
+/// Reads a file's metadata, as statx(2). For an open local file this is a plain system call (0.4 us), at once.
+///
+/// ```
+/// use auraio::{Engine, op};
+///
+/// let engine = Engine::builder().build()?;
+/// assert!(engine.block_on(engine.submit(op::Stat::path("Cargo.toml")))?.is_file());
+/// assert!(engine.block_on(engine.submit(op::Stat::symlink("src")))?.is_dir());
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Stat {
+    of: Of,
+}
+
+#[derive(Debug)]
+enum Of {
+    File(Arc<FileInner>),
+    Path(PathBuf, bool),
+}
+
+impl Stat {
+    /// Of an open file.
+    #[must_use]
+    pub fn file(file: &File) -> Self {
+        Self { of: Of::File(file.inner()) }
+    }
+
+    /// Of a path, through symbolic links.
+    #[must_use]
+    pub fn path(path: impl Into<PathBuf>) -> Self {
+        Self { of: Of::Path(path.into(), true) }
+    }
+
+    /// Of a path, and of the link itself if its last part is one.
+    #[must_use]
+    pub fn symlink(path: impl Into<PathBuf>) -> Self {
+        Self { of: Of::Path(path.into(), false) }
+    }
+}
+
+struct Kept {
+    path: Option<SysPath>,
+    stat: Box<RawStat>,
+}
+
+impl Operation for Stat {
+    type Output = Result<Metadata>;
+
+    fn prepare(self) -> Prepared {
+        let mut stat = Box::new(raw_stat_zeroed());
+        let out: *mut RawStat = &raw mut *stat;
+        match self.of {
+            Of::File(file) => {
+                let fd = file.descriptor();
+                let call = Call::Stat { fd, path: std::ptr::null(), follow: true, out };
+                Prepared::on(file, call, Payload::any(Kept { path: None, stat }))
+            }
+            Of::Path(path, follow) => match sys_path(&path) {
+                Ok(path) => {
+                    let call = Call::Stat { fd: NO_DESCRIPTOR, path: path.as_ptr(), follow, out };
+                    Prepared::new(call, Payload::any(Kept { path: Some(path), stat }))
+                }
+                Err(error) => Prepared::refused(error, Payload::NOTHING),
+            },
+        }
+    }
+
+    fn finish(mut done: Done) -> Self::Output {
+        let outcome = done.value();
+        if done.refused_early() {
+            return Err(outcome.err().unwrap_or(Error::EngineClosed));
+        }
+        let Kept { path, stat } = done.payload.take_any();
+        match outcome {
+            Ok(_) => Ok(Metadata::from_raw(&stat)),
+            Err(error) => Err(path.map_or(error.clone(), |path| error.with_path(path.to_path_buf()))),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Make what was written durable.
+
+use std::sync::Arc;
+
+use super::{Done, Operation, Prepared};
+use crate::{File, Result, buf::Payload, file::FileInner, sys::Call};
+
+/// Waits until everything that had completed before it is on the disk. Operations still in flight are not waited for:
+/// link the sync behind them with a [`Chain`](crate::Chain), or submit it after their completions.
+///
+/// ```
+/// use auraio::{Engine, OpenOptions, op};
+///
+/// let path = std::env::temp_dir().join(format!("auraio-sync-{}", std::process::id()));
+/// let engine = Engine::builder().build()?;
+/// engine.block_on(async {
+///     let file = engine.open(&path, OpenOptions::new().write(true).create(true)).await?;
+///     engine.submit(op::Sync::all(&file)).await?;
+///     engine.submit(op::Sync::data(&file)).await?;
+///     file.close().await?;
+///     engine.remove_file(&path).await
+/// })?;
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Sync {
+    file: Arc<FileInner>,
+    data_only: bool,
+}
+
+impl Sync {
+    /// Data and metadata, as fsync(2).
+    #[must_use]
+    pub fn all(file: &File) -> Self {
+        Self { file: file.inner(), data_only: false }
+    }
+
+    /// Data, and only the metadata needed to find it, as fdatasync(2).
+    #[must_use]
+    pub fn data(file: &File) -> Self {
+        Self { file: file.inner(), data_only: true }
+    }
+}
+
+impl Operation for Sync {
+    type Output = Result<()>;
+
+    fn prepare(self) -> Prepared {
+        let call = Call::Sync { fd: self.file.descriptor(), data_only: self.data_only };
+        Prepared::on(self.file, call, Payload::NOTHING)
+    }
+
+    fn finish(done: Done) -> Self::Output {
+        done.unit()
+    }
+}
+
+bitflags::bitflags! {
+    /// What [`SyncRange`] does, as Linux numbers it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct SyncRangeFlags: u32 {
+        /// Wait for write-back that is under way.
+        const WAIT_BEFORE = 1;
+        /// Start write-back of dirty pages.
+        const WRITE = 2;
+        /// Wait for what was started.
+        const WAIT_AFTER = 4;
+    }
+}
+
+/// Starts or waits for the write-back of a range, as sync_file_range(2): it never writes metadata, so it is a hint about
+/// when to write and no promise of durability. Where the platform has no such call the data of the whole file is synced.
+///
+/// ```
+/// use auraio::{Engine, OpenOptions, op};
+///
+/// let path = std::env::temp_dir().join(format!("auraio-range-{}", std::process::id()));
+/// let engine = Engine::builder().build()?;
+/// engine.block_on(async {
+///     let file = engine.open(&path, OpenOptions::new().write(true).create(true)).await?;
+///     engine.submit(op::SyncRange::new(&file, 0, 4096, op::SyncRangeFlags::WRITE)).await?;
+///     file.close().await?;
+///     engine.remove_file(&path).await
+/// })?;
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct SyncRange {
+    file: Arc<FileInner>,
+    offset: u64,
+    len: u64,
+    flags: SyncRangeFlags,
+}
+
+impl SyncRange {
+    /// The `len` bytes from `offset` on; `len` 0 means to the end of the file.
+    #[must_use]
+    pub fn new(file: &File, offset: u64, len: u64, flags: SyncRangeFlags) -> Self {
+        Self { file: file.inner(), offset, len, flags }
+    }
+}
+
+impl Operation for SyncRange {
+    type Output = Result<()>;
+
+    fn prepare(self) -> Prepared {
+        let Self { file, offset, len, flags } = self;
+        let call = Call::SyncRange { fd: file.descriptor(), offset, len, flags: flags.bits() };
+        Prepared::on(file, call, Payload::NOTHING)
+    }
+
+    fn finish(done: Done) -> Self::Output {
+        done.unit()
+    }
+}

@@ -1,0 +1,198 @@
+//! Read into, or write from, many buffers.
+#![expect(unsafe_code, reason = "the vectors that the kernel reads are addresses, which cross threads with the slot")]
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::{Done, Operation, Prepared, read::advanced};
+use crate::{
+    File, IoBuf, IoBufMut, Result,
+    buf::Payload,
+    file::FileInner,
+    sys::{BYTES_MAX, CURRENT_POSITION, Call, IoVec, VECTORS_MAX, io_vec},
+};
+
+/// Reads into buffers in turn, filling each before the next. However many there are: past what one call takes (1,024
+/// vectors, 2 GiB less a page) several calls are made.
+///
+/// ```
+/// use auraio::{Engine, OpenOptions, op};
+///
+/// let engine = Engine::builder().build()?;
+/// let (read, buffers) = engine.block_on(async {
+///     let file = engine.open("Cargo.toml", OpenOptions::new().read(true)).await?;
+///     Ok::<_, auraio::Error>(engine.submit(op::ReadVectored::at(&file, vec![vec![0; 1], vec![0; 7]], 0)).await)
+/// })?;
+/// assert_eq!((read?, buffers[1].as_slice()), (8, b"package".as_slice()));
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ReadVectored<B> {
+    file: Arc<FileInner>,
+    buffers: Vec<B>,
+    offset: u64,
+}
+
+impl<B: IoBufMut> ReadVectored<B> {
+    /// Reads from `offset` on.
+    #[must_use]
+    pub fn at(file: &File, buffers: Vec<B>, offset: u64) -> Self {
+        Self { file: file.inner(), buffers, offset }
+    }
+
+    /// Reads from the file's own position on, and moves it.
+    #[must_use]
+    pub fn at_position(file: &File, buffers: Vec<B>) -> Self {
+        Self { file: file.inner(), buffers, offset: CURRENT_POSITION }
+    }
+}
+
+impl<B: IoBufMut> Operation for ReadVectored<B> {
+    type Output = (Result<usize>, Vec<B>);
+
+    fn prepare(self) -> Prepared {
+        let Self { file, mut buffers, offset } = self;
+        let parts = buffers.iter_mut().map(|buffer| {
+            let memory = buffer.as_mut_slice();
+            (memory.as_mut_ptr(), memory.len())
+        });
+        let vectors = Vectors::new(parts);
+        let fd = file.descriptor();
+        vectors.prepare(file, buffers, offset, |iov, count, offset| Call::ReadVectored { fd, iov, count, offset })
+    }
+
+    fn finish(done: Done) -> Self::Output {
+        finish(done)
+    }
+}
+
+/// Writes buffers in turn, as [`ReadVectored`] reads them.
+///
+/// ```
+/// use auraio::{Engine, OpenOptions, op};
+///
+/// let path = std::env::temp_dir().join(format!("auraio-writev-{}", std::process::id()));
+/// let engine = Engine::builder().build()?;
+/// engine.block_on(async {
+///     let file = engine.open(&path, OpenOptions::new().write(true).create(true)).await?;
+///     let (written, _) = engine.submit(op::WriteVectored::at(&file, vec!["hello", " world"], 0)).await;
+///     assert_eq!(written?, 11);
+///     file.close().await?;
+///     engine.remove_file(&path).await
+/// })?;
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct WriteVectored<B> {
+    file: Arc<FileInner>,
+    buffers: Vec<B>,
+    offset: u64,
+}
+
+impl<B: IoBuf> WriteVectored<B> {
+    /// Writes at `offset`.
+    #[must_use]
+    pub fn at(file: &File, buffers: Vec<B>, offset: u64) -> Self {
+        Self { file: file.inner(), buffers, offset }
+    }
+
+    /// Writes at the file's own position, and moves it.
+    #[must_use]
+    pub fn at_position(file: &File, buffers: Vec<B>) -> Self {
+        Self { file: file.inner(), buffers, offset: CURRENT_POSITION }
+    }
+}
+
+impl<B: IoBuf> Operation for WriteVectored<B> {
+    type Output = (Result<usize>, Vec<B>);
+
+    fn prepare(self) -> Prepared {
+        let Self { file, buffers, offset } = self;
+        let parts = buffers.iter().map(|buffer| {
+            let memory = buffer.as_slice();
+            (memory.as_ptr().cast_mut(), memory.len())
+        });
+        let vectors = Vectors::new(parts);
+        let fd = file.descriptor();
+        file.note_write();
+        vectors.prepare(file, buffers, offset, |iov, count, offset| Call::WriteVectored { fd, iov, count, offset })
+    }
+
+    fn finish(done: Done) -> Self::Output {
+        finish(done)
+    }
+}
+
+/// What the kernel reads for a vectored call. The vectors lie on the heap, so they stay where they are when this moves.
+#[derive(Debug)]
+struct Vectors {
+    iov: Vec<IoVec>,
+    /// One for each call: the first vector, how many, and their bytes.
+    runs: Vec<(usize, u32, u64)>,
+}
+
+// SAFETY: the addresses are those of buffers that travel in the same payload, and only the kernel follows them.
+unsafe impl Send for Vectors {}
+
+struct Kept<B> {
+    buffers: Vec<B>,
+    _vectors: Vectors,
+}
+
+impl Vectors {
+    /// Vectors for the parts, cut so that no call is asked for more than it can move.
+    fn new(parts: impl Iterator<Item = (*mut u8, usize)>) -> Self {
+        let mut iov = Vec::new();
+        let mut runs = vec![(0, 0u32, 0u64)];
+        for (mut address, mut len) in parts {
+            while len > 0 {
+                let (start, count, bytes) = runs[runs.len() - 1];
+                let room = (u64::from(BYTES_MAX) - bytes) as usize;
+                if room == 0 || count == VECTORS_MAX {
+                    runs.push((iov.len(), 0, 0));
+                    continue;
+                }
+                let part = len.min(room);
+                iov.push(io_vec(address, part));
+                let last = runs.len() - 1;
+                runs[last] = (start, count + 1, bytes + part as u64);
+                address = address.wrapping_add(part);
+                len -= part;
+            }
+        }
+        Self { iov, runs }
+    }
+
+    fn prepare<B: Send + 'static>(
+        self,
+        file: Arc<FileInner>,
+        buffers: Vec<B>,
+        offset: u64,
+        call: impl Fn(*const IoVec, u32, u64) -> Call,
+    ) -> Prepared {
+        let seekable = file.facts().seekable;
+        let offset = if seekable { offset } else { CURRENT_POSITION };
+        let mut before = 0;
+        let mut calls: VecDeque<(Call, u64)> = self
+            .runs
+            .iter()
+            .map(|&(start, count, bytes)| {
+                let made = call(self.iov[start..].as_ptr(), count, advanced(offset, before));
+                before += bytes;
+                (made, bytes)
+            })
+            .collect();
+        let (call, expect) = calls.pop_front().unwrap_or((Call::Nop, 0));
+        Prepared {
+            expect,
+            more: (!calls.is_empty()).then(|| Box::new(calls)),
+            cursor: seekable && offset == CURRENT_POSITION,
+            early: (expect == 0).then_some(Ok(0)),
+            ..Prepared::on(file, call, Payload::any(Kept { buffers, _vectors: self }))
+        }
+    }
+}
+
+fn finish<B: Send + 'static>(mut done: Done) -> (Result<usize>, Vec<B>) {
+    let result = done.value().map(|bytes| bytes as usize);
+    (result, done.payload.take_any::<Kept<B>>().buffers)
+}

@@ -1,0 +1,427 @@
+//! One event loop's end of the engine: operations go in with a token, completions come out with it.
+//!
+//! A port belongs to one thread. It is what the JavaScript binding is built on, and what serves any loop that would
+//! rather look at completions in bulk than poll futures.
+
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
+
+use crate::{
+    BackendKind, Engine, Error, Result, RingStats, Routing,
+    engine::Shared,
+    op::{Done, Operation},
+    ring::{Key, Letter, Mailbox, Ring, ThreadMark},
+    sys::{self, Bell, Descriptor, errno},
+};
+
+/// Operations in, completions out, on one thread.
+///
+/// ```
+/// use auraio::{Engine, op};
+///
+/// let engine = Engine::builder().build()?;
+/// let mut port = engine.port()?;
+/// port.submit(op::Nop, 7);
+/// let mut completions = Vec::new();
+/// port.wait(&mut completions, None);
+/// let nop = completions.remove(0);
+/// assert_eq!(nop.token(), 7);
+/// nop.into_output::<op::Nop>()?;
+/// # Ok::<(), auraio::Error>(())
+/// ```
+pub struct Port {
+    engine: Arc<Shared>,
+    mailbox: Arc<Mailbox>,
+    rings: Vec<(Arc<Ring>, u32)>,
+    early: Vec<Completion>,
+    letters: Vec<Letter>,
+    outstanding: usize,
+    /// Of the shared rings that this port uses and its mailbox, where rings are shared.
+    #[cfg(target_os = "linux")]
+    watch: Option<rustix::fd::OwnedFd>,
+    not_send: PhantomData<*const ()>,
+}
+
+/// What became of an operation that a port took.
+#[derive(Debug)]
+pub struct Completion {
+    token: u64,
+    done: Done,
+}
+
+/// An operation that a port took, for [`Port::cancel`].
+#[derive(Clone, Copy, Debug)]
+pub struct PortTicket {
+    ring: u32,
+    key: Key,
+}
+
+impl Completion {
+    /// The token that the operation was submitted with.
+    #[must_use]
+    pub const fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// The result as the kernel gives it: zero or more, or a negated errno. It says the same as the typed result, which
+    /// alone gives back what the operation owned.
+    #[must_use]
+    pub const fn raw_result(&self) -> i64 {
+        self.done.result
+    }
+
+    /// The typed result of the operation, which was an `O`.
+    ///
+    /// # Panics
+    /// If it was another operation.
+    pub fn into_output<O: Operation>(self) -> O::Output {
+        O::finish(self.done)
+    }
+}
+
+impl Engine {
+    /// A port for this thread.
+    ///
+    /// # Errors
+    /// When the system has no descriptors or memory left for it.
+    pub fn port(&self) -> Result<Port> {
+        Port::new(self.shared())
+    }
+}
+
+impl Port {
+    fn new(engine: Arc<Shared>) -> Result<Self> {
+        let refused = |error: std::io::Error| Error::os(error.raw_os_error().unwrap_or(errno::EMFILE), "eventfd");
+        let bell = Bell::new().map_err(refused)?;
+        let mailbox = Arc::new(Mailbox { letters: crossbeam_queue::SegQueue::new(), bell });
+        let mut port = Self {
+            engine,
+            mailbox,
+            rings: Vec::new(),
+            early: Vec::new(),
+            letters: Vec::new(),
+            outstanding: 0,
+            #[cfg(target_os = "linux")]
+            watch: None,
+            not_send: PhantomData,
+        };
+        if port.engine.routing() == Routing::Thread {
+            let ring = port.engine.make_own(Some(ThreadMark::current()))?;
+            port.use_ring(ring)?;
+        } else {
+            port.watch_mailbox()?;
+        }
+        Ok(port)
+    }
+
+    /// Queues an operation; its completion will carry `token`. It is handed over when the submit batch is full, and at
+    /// [`Port::flush`], [`Port::poll`] or [`Port::wait`].
+    pub fn submit<O: Operation>(&mut self, operation: O, token: u64) -> PortTicket {
+        let mut prepared = operation.prepare();
+        self.outstanding += 1;
+        let refused = match prepared.early.take() {
+            Some(outcome) => Done::early(prepared, outcome),
+            None => match self.ring_here() {
+                Ok(at) => {
+                    let (ring, number) = &self.rings[at];
+                    return PortTicket { ring: at as u32, key: ring.submit_port(prepared, *number, token) };
+                }
+                Err(error) => Done::early(prepared, Err(error)),
+            },
+        };
+        self.early.push(Completion { token, done: refused });
+        PortTicket { ring: u32::MAX, key: 0 }
+    }
+
+    /// Queues operations of one kind with their tokens, under one hold of the ring's lock: for batches of small
+    /// operations, where the lock would be a good part of the cost.
+    ///
+    /// ```
+    /// use auraio::{Engine, op};
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// let mut port = engine.port()?;
+    /// port.submit_batch((0..64).map(|token| (op::Nop, token)));
+    /// let mut completions = Vec::new();
+    /// while completions.len() < 64 {
+    ///     port.wait(&mut completions, None);
+    /// }
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn submit_batch<O: Operation>(&mut self, operations: impl IntoIterator<Item = (O, u64)>) {
+        let at = self.ring_here();
+        let early = &mut self.early;
+        let mut refuse = 0;
+        let prepared = operations.into_iter().filter_map(|(operation, token)| {
+            let mut prepared = operation.prepare();
+            let outcome = match (&at, prepared.early.take()) {
+                (_, Some(outcome)) => outcome,
+                (Err(error), None) => Err(error.clone()),
+                (Ok(_), None) => return Some((prepared, token)),
+            };
+            early.push(Completion { token, done: Done::early(prepared, outcome) });
+            refuse += 1;
+            None
+        });
+        let taken = match at {
+            Ok(at) => self.rings[at].0.submit_many(self.rings[at].1, prepared),
+            Err(_) => prepared.count(),
+        };
+        self.outstanding += taken + refuse;
+    }
+
+    /// Hands over what is queued, one system call for each ring that has something.
+    pub fn flush(&mut self) {
+        for (ring, _) in &self.rings {
+            ring.flush();
+        }
+    }
+
+    /// Hands over what is queued and adds what has completed to `completions`; never waits. Answers how many were added.
+    pub fn poll(&mut self, completions: &mut Vec<Completion>) -> usize {
+        let before = completions.len();
+        completions.append(&mut self.early);
+        self.mailbox.bell.quiet();
+        for (ring, number) in &self.rings {
+            ring.flush_and_reap(Some(*number), &mut self.letters);
+        }
+        self.collect(completions, before)
+    }
+
+    /// As [`Port::poll`], but leaves what is queued where it is: for a loop that flushes at its own time.
+    pub fn reap(&mut self, completions: &mut Vec<Completion>) -> usize {
+        let before = completions.len();
+        completions.append(&mut self.early);
+        self.mailbox.bell.quiet();
+        for (ring, number) in &self.rings {
+            ring.reap(Some(*number), &mut self.letters);
+        }
+        self.collect(completions, before)
+    }
+
+    fn collect(&mut self, completions: &mut Vec<Completion>, before: usize) -> usize {
+        completions.extend(self.letters.drain(..).map(|Letter { token, done }| Completion { token, done }));
+        while let Some(Letter { token, done }) = self.mailbox.letters.pop() {
+            completions.push(Completion { token, done });
+        }
+        let added = completions.len() - before;
+        self.outstanding -= added;
+        added
+    }
+
+    /// As [`Port::poll`], and when nothing has completed yet waits until something has, or the time is over (`None`: no
+    /// limit). With nothing under way it answers 0 at once.
+    pub fn wait(&mut self, completions: &mut Vec<Completion>, timeout: Option<Duration>) -> usize {
+        let begin = std::time::Instant::now();
+        loop {
+            let added = self.poll(completions);
+            let left = timeout.map(|limit| limit.saturating_sub(begin.elapsed()));
+            if added > 0 || self.outstanding == 0 || left == Some(Duration::ZERO) {
+                return added;
+            }
+            self.sleep(1, left);
+        }
+    }
+
+    /// As [`Port::wait`], but for `wanted` completions at once where the kernel can: with a batch under way, waiting for
+    /// each of them alone costs a system call each.
+    pub fn wait_for(&mut self, wanted: usize, completions: &mut Vec<Completion>) -> usize {
+        let wanted = wanted.min(self.outstanding);
+        let mut added = 0;
+        while added < wanted {
+            added += self.wait_many(wanted - added, completions);
+        }
+        added
+    }
+
+    /// One wait of `wait_for`.
+    fn wait_many(&mut self, wanted: usize, completions: &mut Vec<Completion>) -> usize {
+        if let ([(ring, _)], true) = (self.rings.as_slice(), self.engine.routing() == Routing::Thread) {
+            // Hands over and waits in the same system call.
+            ring.flush_and_wait(wanted as u32, None, self.mailbox.bell.descriptor());
+            return self.reap(completions);
+        }
+        self.wait(completions, None)
+    }
+
+    fn sleep(&self, wanted: u32, timeout: Option<Duration>) {
+        if let ([(ring, _)], Routing::Thread) = (self.rings.as_slice(), self.engine.routing()) {
+            ring.flush_and_wait(wanted, timeout, self.mailbox.bell.descriptor());
+            return;
+        }
+        // A wait that ended early is one that the caller repeats.
+        let _ = sys::poll_readable(&self.raw_descriptors(), timeout);
+    }
+
+    /// What the rings that this port uses have done so far; a shared ring's numbers are those of all its ports.
+    #[must_use]
+    pub fn ring_stats(&self) -> Vec<RingStats> {
+        self.rings.iter().map(|(ring, _)| RingStats::of(ring)).collect()
+    }
+
+    /// Asks an operation to end early. Its completion comes all the same.
+    pub fn cancel(&mut self, ticket: PortTicket) {
+        if let Some((ring, _)) = self.rings.get(ticket.ring as usize) {
+            ring.cancel(ticket.key);
+        }
+    }
+
+    /// Operations whose completions have not been taken yet.
+    #[must_use]
+    pub const fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
+    /// Whether something is ready to be taken without asking the kernel.
+    #[must_use]
+    pub fn has_early(&self) -> bool {
+        !self.early.is_empty() || !self.mailbox.letters.is_empty()
+    }
+
+    /// What to watch for readability: whenever one of them is readable, [`Port::poll`] has something to do. They live as
+    /// long as the port and do not change. None on Windows; use [`Port::waiter`] there.
+    #[must_use]
+    #[cfg(unix)]
+    pub fn descriptors(&self) -> Vec<std::os::fd::RawFd> {
+        self.raw_descriptors()
+    }
+
+    /// Something that another thread can wait with until this port has something to do.
+    #[must_use]
+    pub fn waiter(&self) -> PortWaiter {
+        PortWaiter { mailbox: Arc::clone(&self.mailbox), descriptors: self.raw_descriptors() }
+    }
+
+    fn raw_descriptors(&self) -> Vec<Descriptor> {
+        #[cfg(target_os = "linux")]
+        if let Some(watch) = &self.watch {
+            use std::os::fd::AsRawFd;
+            return vec![watch.as_raw_fd()];
+        }
+        let rings = self.rings.iter().flat_map(|(ring, _)| ring.descriptors().iter().copied());
+        rings.chain(self.mailbox.bell.descriptor()).collect()
+    }
+
+    /// What the engine runs on.
+    #[must_use]
+    pub fn backend(&self) -> BackendKind {
+        Engine::from_shared(Arc::clone(&self.engine)).backend()
+    }
+
+    /// Cancels what can be cancelled and waits until everything has completed; the completions are dropped. Answers false
+    /// when the time was over before (`None`: no limit).
+    pub fn drain(&mut self, timeout: Option<Duration>) -> bool {
+        let begin = std::time::Instant::now();
+        for (ring, number) in &self.rings {
+            ring.cancel_port(*number);
+        }
+        let mut dropped = Vec::new();
+        loop {
+            self.poll(&mut dropped);
+            dropped.drain(..).for_each(|completion: Completion| completion.done.discard());
+            if self.outstanding == 0 {
+                return true;
+            }
+            if timeout.is_some_and(|limit| begin.elapsed() >= limit) {
+                return false;
+            }
+            self.sleep(1, Some(Duration::from_millis(50)));
+        }
+    }
+
+    /// The place in `rings` of the ring that a submission made now goes to.
+    fn ring_here(&mut self) -> Result<usize> {
+        if self.engine.routing() == Routing::Thread {
+            return Ok(0);
+        }
+        let ring = self.engine.ring_here()?;
+        match self.rings.iter().position(|(used, _)| Arc::ptr_eq(used, &ring)) {
+            Some(at) => Ok(at),
+            None => self.use_ring(ring),
+        }
+    }
+
+    fn use_ring(&mut self, ring: Arc<Ring>) -> Result<usize> {
+        self.watch_ring(&ring)?;
+        let number = ring.add_port(&self.mailbox);
+        self.rings.push((ring, number));
+        Ok(self.rings.len() - 1)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn watch_mailbox(&mut self) -> Result<()> {
+        let refused = |error: rustix::io::Errno| Error::os(error.raw_os_error(), "epoll_create");
+        self.watch = Some(rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC).map_err(refused)?);
+        let bell = self.mailbox.bell.descriptor();
+        bell.map_or(Ok(()), |bell| self.watch_one(bell, rustix::event::epoll::EventFlags::IN))
+    }
+
+    /// Of the ports that wait for a shared ring, a completion wakes one: it hands the others theirs.
+    #[cfg(target_os = "linux")]
+    fn watch_ring(&self, ring: &Ring) -> Result<()> {
+        use rustix::event::epoll::EventFlags;
+        let flags = EventFlags::IN | EventFlags::EXCLUSIVE;
+        ring.descriptors().iter().try_for_each(|&descriptor| self.watch_one(descriptor, flags))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn watch_one(&self, descriptor: Descriptor, flags: rustix::event::epoll::EventFlags) -> Result<()> {
+        let Some(watch) = &self.watch else { return Ok(()) };
+        sys::epoll_add(watch, descriptor, flags).map_err(|errno| Error::os(errno, "epoll_ctl"))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "rings are shared, and watched, on Linux only")]
+    fn watch_mailbox(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "rings are shared, and watched, on Linux only")]
+    fn watch_ring(&self, _: &Ring) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Port {
+    /// Waits for everything that is under way: memory that the kernel may write to is never given back before.
+    fn drop(&mut self) {
+        self.drain(None);
+        for (ring, number) in &self.rings {
+            ring.remove_port(*number);
+        }
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Port").field("outstanding", &self.outstanding).finish_non_exhaustive()
+    }
+}
+
+/// Waits for a port on another thread.
+///
+/// It must not be used any more once the port is dropped: what it waits for is gone then.
+#[derive(Clone)]
+pub struct PortWaiter {
+    mailbox: Arc<Mailbox>,
+    descriptors: Vec<Descriptor>,
+}
+
+impl PortWaiter {
+    /// Waits until the port has something to do, [`PortWaiter::interrupt`] is called, or the time is over.
+    pub fn wait(&self, timeout: Option<Duration>) {
+        // A wait that ended early is one that the caller repeats.
+        let _ = sys::poll_readable(&self.descriptors, timeout);
+    }
+
+    /// Ends a wait of any thread.
+    pub fn interrupt(&self) {
+        self.mailbox.bell.ring();
+    }
+}
+
+impl fmt::Debug for PortWaiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PortWaiter").finish_non_exhaustive()
+    }
+}

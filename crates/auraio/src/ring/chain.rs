@@ -1,0 +1,315 @@
+//! Linked operations: each starts when the one before it has done all that it was asked to.
+//!
+//! The steps of a chain go to the kernel as one unit, never split over two submissions, because a link that ends a
+//! submission is cut. They complete as one unit too: only with every step's result at hand can a step that the kernel
+//! cancelled because the one before it failed be told from one that it had no worker for.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use super::{Effects, Place, Ring, Sink, State, Waiting};
+use crate::{
+    backend::{Backend, Entry, Wait},
+    lock,
+    op::{
+        Done, Prepared,
+        route::{Route, route},
+    },
+    sys::{Call, errno},
+};
+
+/// Names a chain of one ring.
+pub(crate) type ChainKey = u64;
+
+/// How often a chain is started again where the kernel said "again", before that is its result.
+const RESTARTS_MAX: u32 = 8;
+
+#[derive(Debug)]
+pub(super) struct ChainState {
+    generation: u32,
+    steps: Vec<u32>,
+    /// The first step that has not done its work.
+    from: usize,
+    /// Steps that were pushed and have not completed.
+    outstanding: usize,
+    results: Vec<i32>,
+    restarts: u32,
+    waker: Option<Waker>,
+    abandoned: bool,
+    done: bool,
+    /// Steps came back without having been taken, so what is left has to start again.
+    given_back: bool,
+}
+
+/// The chains of a ring.
+#[derive(Debug, Default)]
+pub(super) struct Chains {
+    entries: Vec<Option<ChainState>>,
+    generation: u32,
+}
+
+impl Chains {
+    pub(super) fn len(&self, chain: u32) -> u32 {
+        self.state(chain).map_or(0, |state| (state.steps.len() - state.from) as u32)
+    }
+
+    /// One of the chain's steps was withdrawn before the kernel took it.
+    pub(super) fn give_back(&mut self, chain: u32) {
+        if let Some(state) = self.state_mut(chain) {
+            state.outstanding -= 1;
+            state.given_back = true;
+        }
+    }
+
+    fn state(&self, chain: u32) -> Option<&ChainState> {
+        self.entries.get(chain as usize)?.as_ref()
+    }
+
+    fn state_mut(&mut self, chain: u32) -> Option<&mut ChainState> {
+        self.entries.get_mut(chain as usize)?.as_mut()
+    }
+
+    fn find(&self, key: ChainKey) -> Option<u32> {
+        let chain = key as u32;
+        self.state(chain).is_some_and(|state| u64::from(state.generation) == key >> 32).then_some(chain)
+    }
+}
+
+impl Ring {
+    /// Takes the steps of a chain.
+    pub(crate) fn submit_chain(self: &Arc<Self>, steps: Vec<Prepared>) -> ChainKey {
+        let mut state = lock(&self.state);
+        let free = state.chains.entries.iter().position(Option::is_none);
+        let chain = free.unwrap_or_else(|| {
+            state.chains.entries.push(None);
+            state.chains.entries.len() - 1
+        }) as u32;
+        let steps: Vec<u32> = steps.into_iter().map(|step| state.slots.insert(step, Sink::Chain(chain))).collect();
+        state.submitted += steps.len() as u64;
+        state.chains.generation = state.chains.generation.wrapping_add(1);
+        let generation = state.chains.generation;
+        state.chains.entries[chain as usize] = Some(ChainState {
+            generation,
+            results: vec![0; steps.len()],
+            steps,
+            from: 0,
+            outstanding: 0,
+            restarts: 0,
+            waker: None,
+            abandoned: false,
+            done: false,
+            given_back: false,
+        });
+        state.start_chain(chain);
+        self.leave(state, Effects::default());
+        u64::from(generation) << 32 | u64::from(chain)
+    }
+
+    /// The results of a chain, step by step, or the promise to wake the caller.
+    pub(crate) fn poll_chain(self: &Arc<Self>, key: ChainKey, context: &mut Context<'_>) -> Poll<Vec<Done>> {
+        let mut effects = Effects::default();
+        let mut state = lock(&self.state);
+        let Some(chain) = state.chains.find(key) else { unreachable!("a future fetches its results once") };
+        if let Some(waiting) = state.chains.state_mut(chain) {
+            waiting.waker = Some(context.waker().clone());
+        }
+        state.flush(&mut effects);
+        if state.reap(None, &mut Vec::new(), &mut effects) {
+            state.flush(&mut effects);
+        }
+        let done = state.chains.state(chain).is_some_and(|state| state.done);
+        let results = done.then(|| state.take_chain(chain));
+        self.leave(state, effects);
+        results.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Nobody waits for the chain any more. It goes on: what it began to make durable, it finishes.
+    pub(crate) fn abandon_chain(self: &Arc<Self>, key: ChainKey) {
+        let mut effects = Effects::default();
+        let mut state = lock(&self.state);
+        if let Some(chain) = state.chains.find(key) {
+            if state.chains.state(chain).is_some_and(|state| state.done) {
+                let results = state.take_chain(chain);
+                effects.discarded.extend(results);
+            } else if let Some(waiting) = state.chains.state_mut(chain) {
+                waiting.abandoned = true;
+                waiting.waker = None;
+            }
+            state.flush(&mut effects);
+        }
+        self.leave(state, effects);
+    }
+}
+
+impl State {
+    fn take_chain(&mut self, chain: u32) -> Vec<Done> {
+        let state = self.chains.entries[chain as usize].take();
+        state.map_or_else(Vec::new, |state| state.steps.iter().map(|&index| self.slots.remove(index)).collect())
+    }
+
+    fn steps_left(&self, chain: u32) -> Vec<u32> {
+        self.chains.state(chain).map_or_else(Vec::new, |state| state.steps[state.from..].to_vec())
+    }
+
+    /// Starts what is left of a chain: on the ring if it can perform all of it, else on the helper.
+    fn start_chain(&mut self, chain: u32) {
+        let steps = self.steps_left(chain);
+        let mut helper = false;
+        for &index in &steps {
+            let slot = self.slots.get_mut(index);
+            slot.weight = 1;
+            slot.place = Place::Waiting;
+            let way = route(&slot.call, slot.file.as_ref().map(|file| file.facts()));
+            slot.force_async = way == Route::RingAsync;
+            helper |= way == Route::Threads;
+            helper |= self.to_helper(index) || self.main.weight(&self.slots.get(index).call) != 1;
+        }
+        if helper && self.helper.is_some() {
+            self.push_chain_helper(chain);
+        } else if self.waiting.is_empty() && self.make_room(steps.len() as u32) {
+            self.push_chain(chain);
+        } else {
+            self.waiting.push_back(Waiting::Chain(chain));
+        }
+    }
+
+    /// Pushes a chain's steps. There is room for all of them.
+    pub(super) fn push_chain(&mut self, chain: u32) {
+        let steps = self.steps_left(chain);
+        if let Some(state) = self.chains.state_mut(chain) {
+            state.outstanding = steps.len();
+        }
+        for (position, &index) in steps.iter().enumerate() {
+            self.push_main(index, position + 1 < steps.len());
+        }
+        if self.main.unsubmitted() >= self.batch {
+            self.submit(Wait::No);
+        }
+    }
+
+    /// Gives a chain's steps to the helper, which performs them in order on one thread.
+    #[expect(unsafe_code, reason = "the slots are what keeps the promise that Backend::push asks for")]
+    pub(super) fn push_chain_helper(&mut self, chain: u32) {
+        let steps = self.steps_left(chain);
+        if let Some(state) = self.chains.state_mut(chain) {
+            state.outstanding = steps.len();
+        }
+        for (position, &index) in steps.iter().enumerate() {
+            let user_data = self.slots.key(index);
+            let slot = self.slots.get_mut(index);
+            slot.place = Place::Helper;
+            self.in_flight_helper += 1;
+            let link = position + 1 < steps.len();
+            let entry = Entry { call: slot.call, user_data, link, force_async: true };
+            if let Some(helper) = &mut self.helper {
+                // SAFETY: the slot owns what the call points to until this key's completion.
+                unsafe { helper.push(entry) };
+            }
+        }
+        if let Some(helper) = &mut self.helper {
+            let _ = helper.submit(Wait::No);
+        }
+    }
+
+    /// Chains of which the kernel will take nothing more start again, on the helper.
+    pub(super) fn restart_chains(&mut self) {
+        let those: Vec<u32> = (0..)
+            .zip(&self.chains.entries)
+            .filter(|(_, state)| state.as_ref().is_some_and(|state| state.given_back && state.outstanding == 0))
+            .map(|(chain, _)| chain)
+            .collect();
+        for chain in those {
+            if let Some(state) = self.chains.state_mut(chain) {
+                state.given_back = false;
+            }
+            self.push_chain_helper(chain);
+        }
+    }
+
+    /// One step has completed; with the last one it is known what became of the chain.
+    pub(super) fn complete_step(&mut self, chain: u32, index: u32, result: i32, effects: &mut Effects) {
+        self.slots.get_mut(index).result = i64::from(result);
+        let on_ring = self.slots.get(index).place == Place::Main;
+        let Some(state) = self.chains.state_mut(chain) else { return };
+        if let Some(position) = state.steps.iter().position(|&step| step == index) {
+            state.results[position] = result;
+        }
+        state.outstanding -= 1;
+        if state.outstanding == 0 {
+            self.settle_chain(chain, on_ring, effects);
+        }
+    }
+
+    /// Every step that was pushed has a result: the chain is done, or goes on from the first step that has to be redone.
+    fn settle_chain(&mut self, chain: u32, on_ring: bool, effects: &mut Effects) {
+        let Some(state) = self.chains.state_mut(chain) else { return };
+        let mut position = state.from;
+        let mut redo = false;
+        let mut no_worker = false;
+        while position < state.steps.len() {
+            let slot = self.slots.get_mut(state.steps[position]);
+            let result = state.results[position];
+            match (u64::try_from(result), slot.call) {
+                (Ok(bytes), _) if slot.expect == 0 || bytes == slot.expect => slot.moved += bytes,
+                (Ok(bytes), Call::Write { fd, buf, len, offset }) if bytes > 0 => {
+                    // A short write: its rest comes first, then the steps behind it.
+                    slot.moved += bytes;
+                    slot.expect -= bytes;
+                    let (buf, len) = (buf.wrapping_add(bytes as usize), len - bytes as u32);
+                    slot.call = Call::Write { fd, buf, len, offset: offset.saturating_add(bytes) };
+                    redo = true;
+                }
+                (Err(_), _) if !slot.cancelled && state.restarts < RESTARTS_MAX => {
+                    no_worker = on_ring && result == -errno::ECANCELED;
+                    redo = no_worker || matches!(-result, errno::EINTR | errno::EAGAIN);
+                }
+                _ => {}
+            }
+            let whole = u64::try_from(result).is_ok_and(|bytes| slot.expect == 0 || bytes == slot.expect);
+            if !whole || redo {
+                break;
+            }
+            position += 1;
+        }
+        state.from = position;
+        if redo || std::mem::take(&mut state.given_back) {
+            state.restarts += 1;
+            if no_worker {
+                self.without_workers = self.without_workers.max(1);
+            }
+            if self.helper.is_some() {
+                self.push_chain_helper(chain);
+            } else {
+                self.start_chain(chain);
+            }
+            return;
+        }
+        self.finish_chain(chain, effects);
+    }
+
+    fn finish_chain(&mut self, chain: u32, effects: &mut Effects) {
+        let Some(state) = self.chains.state_mut(chain) else { return };
+        for (position, &index) in state.steps.iter().enumerate() {
+            let slot = self.slots.get_mut(index);
+            let result = state.results[position];
+            slot.place = Place::Done;
+            slot.result = if result >= 0 || slot.moved > 0 {
+                slot.moved.max(u64::try_from(result).unwrap_or(0)) as i64
+            } else {
+                i64::from(result)
+            };
+            // Behind a step that failed, what did not happen was cancelled by the chain, not by the kernel.
+            slot.cancelled |= position > state.from;
+            effects.released.extend(slot.file.take());
+        }
+        self.completed += state.steps.len() as u64;
+        state.done = true;
+        effects.wakers.extend(state.waker.take());
+        if state.abandoned {
+            let results = self.take_chain(chain);
+            effects.discarded.extend(results);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! From a completion to whoever waits for it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Effects, Letter, Place, Sink, State};
+use crate::{
+    backend::{Backend, Wait},
+    sys::{self, errno},
+};
+
+/// How often the kernel may answer "again" to one call before the helper, which can wait, performs it.
+const ATTEMPTS_MAX: u8 = 3;
+
+impl State {
+    /// Takes every completion there is, up to one completion queue full. Answers whether something may be flushed now
+    /// that could not be before.
+    pub(super) fn reap(&mut self, port: Option<u32>, out: &mut Vec<Letter>, effects: &mut Effects) -> bool {
+        let mut cqes = std::mem::take(&mut self.cqes);
+        self.main.reap(&mut cqes);
+        if self.in_flight_helper > 0 {
+            if let Some(helper) = &mut self.helper {
+                helper.reap(&mut cqes);
+            }
+        }
+        for cqe in &cqes {
+            match self.slots.find(cqe.user_data) {
+                Some(index) => self.complete_cqe(index, cqe.result, port, out, effects),
+                None => debug_assert!(false, "a completion for nobody: {cqe:?}"),
+            }
+        }
+        let any = !cqes.is_empty();
+        cqes.clear();
+        self.cqes = cqes;
+        any && (!self.waiting.is_empty() || self.unsubmitted() > 0)
+    }
+
+    fn unsubmitted(&self) -> u32 {
+        self.main.unsubmitted() + self.helper.as_ref().map_or(0, Backend::unsubmitted)
+    }
+
+    #[inline]
+    fn complete_cqe(
+        &mut self,
+        index: u32,
+        result: i32,
+        port: Option<u32>,
+        out: &mut Vec<Letter>,
+        effects: &mut Effects,
+    ) {
+        let slot = self.slots.get(index);
+        if slot.place == Place::Main {
+            self.in_flight -= slot.weight;
+        } else {
+            self.in_flight_helper -= 1;
+        }
+        if let Sink::Chain(chain) = slot.sink {
+            self.complete_step(chain, index, result, effects);
+            return;
+        }
+        let on_helper = slot.place == Place::Helper;
+        match -result {
+            // Nobody cancelled it: the kernel found no thread to do it (or the submitting thread ended).
+            errno::ECANCELED if !slot.cancelled && self.helper.is_some() && !on_helper => self.redo_on_helper(index),
+            errno::EINTR | errno::EAGAIN if !slot.cancelled && !(on_helper && slot.attempts >= ATTEMPTS_MAX) => {
+                self.again(index);
+            }
+            _ => self.complete(index, result, port, out, effects),
+        }
+    }
+
+    /// The kernel said "again": once more on the ring, with a worker, and in the end by a thread that can wait.
+    fn again(&mut self, index: u32) {
+        let slot = self.slots.get_mut(index);
+        slot.attempts += 1;
+        slot.force_async = true;
+        if slot.attempts >= ATTEMPTS_MAX || slot.place == Place::Helper {
+            slot.attempts = ATTEMPTS_MAX;
+            self.push_helper(index);
+        } else {
+            slot.place = Place::Waiting;
+            self.waiting.push_front(super::Waiting::One(index));
+        }
+    }
+
+    /// One call is done. Either the next part of the operation follows, or the operation is complete.
+    pub(super) fn complete(
+        &mut self,
+        index: u32,
+        result: i32,
+        port: Option<u32>,
+        out: &mut Vec<Letter>,
+        effects: &mut Effects,
+    ) {
+        let slot = self.slots.get_mut(index);
+        if let Ok(bytes) = u64::try_from(result) {
+            slot.moved += bytes;
+            if bytes == slot.expect && !slot.cancelled {
+                if let Some((call, expect)) = slot.more.as_mut().and_then(|more| more.pop_front()) {
+                    slot.call = call;
+                    slot.expect = expect;
+                    let helper = slot.place == Place::Helper;
+                    slot.place = Place::Waiting;
+                    if helper {
+                        self.push_helper(index);
+                    } else {
+                        self.waiting.push_front(super::Waiting::One(index));
+                    }
+                    return;
+                }
+            }
+            slot.result = slot.moved as i64;
+        } else {
+            // What earlier parts moved is not lost by the failure of a later one; asking for the rest tells of it.
+            slot.result = if slot.moved > 0 { slot.moved as i64 } else { i64::from(result) };
+        }
+        slot.more = None;
+        self.completed += 1;
+        self.deliver(index, port, out, effects);
+    }
+
+    /// Tells whoever waits for the slot's operation.
+    #[inline]
+    fn deliver(&mut self, index: u32, port: Option<u32>, out: &mut Vec<Letter>, effects: &mut Effects) {
+        let slot = self.slots.get_mut(index);
+        let file = slot.file.take();
+        let cursor = slot.cursor;
+        match std::mem::replace(&mut slot.sink, Sink::Nobody) {
+            Sink::Port { port: whose, token } => {
+                let done = self.slots.remove(index);
+                let letter = Letter { token, done };
+                if port == Some(whose) {
+                    out.push(letter);
+                } else if let Some(mailbox) = self.ports.get(whose as usize).and_then(Option::as_ref) {
+                    effects.mail.push((Arc::clone(mailbox), letter));
+                } else {
+                    effects.discarded.push(letter.done);
+                }
+            }
+            Sink::Future(waker) => {
+                slot.place = Place::Done;
+                effects.wakers.extend(waker);
+            }
+            Sink::Chain(_) | Sink::Nobody => {
+                let done = self.slots.remove(index);
+                effects.discarded.push(done);
+            }
+        }
+        if let Some(file) = file {
+            if cursor {
+                effects.turns.push(file);
+            } else if let Some(last) = Arc::into_inner(file) {
+                // The last share: keep it alive until the lock is let go, because its end may start a close.
+                effects.released.push(Arc::new(last));
+            }
+        }
+    }
+
+    /// Waits on this thread until nothing is in flight, telling nobody. Answers false when the time was over before.
+    pub(super) fn drain_alone(&mut self, limit: Duration) -> bool {
+        let begin = Instant::now();
+        let mut effects = Effects::default();
+        self.cancel_those(&mut effects, |_| true);
+        loop {
+            let mut letters = Vec::new();
+            self.reap(None, &mut letters, &mut effects);
+            self.flush(&mut effects);
+            // With the ring's last owner gone nobody is left to release what is held.
+            let moving = self.in_flight + self.in_flight_helper + self.waiting.len() as u32;
+            if moving == 0 {
+                return true;
+            }
+            if begin.elapsed() >= limit {
+                return false;
+            }
+            if self.in_flight_helper == 0 && !self.broken {
+                self.submit(Wait::AtLeast(1, Some(Duration::from_millis(50))));
+            } else {
+                let descriptors: Vec<_> = self
+                    .main
+                    .descriptor()
+                    .into_iter()
+                    .chain(self.helper.as_ref().and_then(Backend::descriptor))
+                    .collect();
+                let _ = sys::poll_readable(&descriptors, Some(Duration::from_millis(50)));
+            }
+        }
+    }
+}

@@ -1,0 +1,563 @@
+//! One ring: the part of the engine that every backend shares.
+//!
+//! A ring takes operations into slots, lets as many go to its backend as the completion queue can hold (the others wait
+//! in order), asks again where the kernel says so, goes on where one call could not do all, and tells whoever submitted.
+//! All of it happens under one lock that is held for a submission or a reap, never while waiting on a shared ring.
+//!
+//! Behind a ring stands its backend, and beside that the engine's pool of threads as a helper, for calls that the kernel
+//! has no opcode for and for those that it could not find a worker for.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use crossbeam_queue::SegQueue;
+use crossbeam_utils::CachePadded;
+
+use crate::{
+    backend::{Backend, Cqe, Wait, threads::ThreadsBackend},
+    file::FileInner,
+    lock,
+    op::{Done, Prepared},
+    sys::{self, Bell, Call, Descriptor},
+};
+
+mod chain;
+mod complete;
+mod slots;
+mod submit;
+
+pub(crate) use chain::ChainKey;
+pub(crate) use slots::Key;
+use slots::{Place, Sink, Slots};
+
+/// An operation on a ring, for whoever has to come back to it.
+#[derive(Clone)]
+pub(crate) struct Ticket {
+    pub(crate) ring: Arc<Ring>,
+    pub(crate) key: Key,
+}
+
+/// What a port is told of one operation.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) token: u64,
+    pub(crate) done: Done,
+}
+
+/// Where completions wait for a port when another thread found them.
+pub(crate) struct Mailbox {
+    pub(crate) letters: SegQueue<Letter>,
+    pub(crate) bell: Bell,
+}
+
+/// What is counted, readable without the ring's lock.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) submitted: AtomicU64,
+    pub(crate) completed: AtomicU64,
+    pub(crate) enters: AtomicU64,
+    pub(crate) in_flight: AtomicU64,
+    pub(crate) queued: AtomicU64,
+}
+
+/// How a ring is to be made.
+pub(crate) struct RingSpec {
+    pub(crate) cpu: u32,
+    pub(crate) numa_node: u32,
+    pub(crate) in_flight_max: u32,
+    pub(crate) submit_batch: u32,
+    pub(crate) flush_budget: u64,
+    /// The one thread that may submit to the ring; `None` when any may, one at a time.
+    pub(crate) single_issuer: Option<ThreadMark>,
+}
+
+/// Tells threads apart, cheaply: the address of something that each has one of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ThreadMark(usize);
+
+impl ThreadMark {
+    pub(crate) fn current() -> Self {
+        thread_local!(static MARK: u8 = const { 0 });
+        MARK.with(|mark| Self(std::ptr::from_ref(mark) as usize))
+    }
+}
+
+pub(crate) struct Ring {
+    spec: RingSpec,
+    descriptors: Vec<Descriptor>,
+    pub(crate) counters: CachePadded<Counters>,
+    /// Shared with nobody, unless it has to be leaked.
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    main: Box<dyn Backend>,
+    /// `None` when the main backend is the pool itself.
+    helper: Option<ThreadsBackend>,
+    slots: Slots,
+    chains: chain::Chains,
+    waiting: VecDeque<Waiting>,
+    ports: Vec<Option<Arc<Mailbox>>>,
+    cqes: Vec<Cqe>,
+    limit: u32,
+    batch: u32,
+    /// Completion queue entries that are spoken for.
+    in_flight: u32,
+    in_flight_helper: u32,
+    /// Inline work that the next flush carries already.
+    budget: submit::Budget,
+    submitted: u64,
+    completed: u64,
+    /// The kernel refuses submissions for good: everything goes to the helper.
+    broken: bool,
+    /// Calls that need a worker of the kernel and go to the helper instead, until it is tried again.
+    without_workers: u32,
+    /// Operations that wait for somebody to release them, maybe from another thread.
+    held: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    One(u32),
+    Chain(u32),
+}
+
+/// What must happen after the lock is let go: waking, dropping and performing can call back into a ring.
+#[derive(Default)]
+struct Effects {
+    wakers: Vec<Waker>,
+    mail: Vec<(Arc<Mailbox>, Letter)>,
+    inline: Vec<(Key, Call)>,
+    released: Vec<Arc<FileInner>>,
+    turns: Vec<Arc<FileInner>>,
+    discarded: Vec<Done>,
+}
+
+impl Ring {
+    pub(crate) fn new(
+        spec: RingSpec,
+        main: Box<dyn Backend>,
+        helper: Option<ThreadsBackend>,
+    ) -> Self {
+        let descriptors =
+            main.descriptor().into_iter().chain(helper.as_ref().and_then(Backend::descriptor)).collect();
+        let limit = spec.in_flight_max.min(main.in_flight_max()).max(1);
+        let batch = spec.submit_batch.max(1);
+        let budget = submit::Budget::new(spec.flush_budget);
+        Self {
+            spec,
+            descriptors,
+            counters: CachePadded::default(),
+            state: Arc::new(Mutex::new(State {
+                main,
+                helper,
+                slots: Slots::new(),
+                chains: chain::Chains::default(),
+                waiting: VecDeque::new(),
+                ports: Vec::new(),
+                cqes: Vec::new(),
+                limit,
+                batch,
+                in_flight: 0,
+                in_flight_helper: 0,
+                budget,
+                submitted: 0,
+                completed: 0,
+                broken: false,
+                without_workers: 0,
+                held: 0,
+            })),
+        }
+    }
+
+    /// The core that the ring was made for.
+    pub(crate) const fn cpu(&self) -> u32 {
+        self.spec.cpu
+    }
+
+    pub(crate) const fn numa_node(&self) -> u32 {
+        self.spec.numa_node
+    }
+
+    /// What becomes readable when there is something to reap. They live as long as the ring.
+    pub(crate) fn descriptors(&self) -> &[Descriptor] {
+        &self.descriptors
+    }
+
+    /// Takes an operation for a future, and says how to come back to it.
+    pub(crate) fn submit_future(self: &Arc<Self>, prepared: Prepared) -> Ticket {
+        let key = self.enter(prepared, Sink::Future(None));
+        Ticket { ring: Arc::clone(self), key }
+    }
+
+    /// Takes an operation for a port.
+    pub(crate) fn submit_port(self: &Arc<Self>, prepared: Prepared, port: u32, token: u64) -> Key {
+        self.enter(prepared, Sink::Port { port, token })
+    }
+
+    /// Takes operations for a port under one hold of the lock.
+    pub(crate) fn submit_many(self: &Arc<Self>, port: u32, operations: impl Iterator<Item = (Prepared, u64)>) -> usize {
+        let mut effects = Effects::default();
+        let mut count = 0;
+        let mut state = lock(&self.state);
+        for (prepared, token) in operations {
+            self.take(&mut state, prepared, Sink::Port { port, token }, &mut effects);
+            count += 1;
+        }
+        self.leave(state, effects);
+        count
+    }
+
+    fn enter(self: &Arc<Self>, prepared: Prepared, sink: Sink) -> Key {
+        let mut effects = Effects::default();
+        let mut state = lock(&self.state);
+        let key = self.take(&mut state, prepared, sink, &mut effects);
+        self.leave(state, effects);
+        key
+    }
+
+    /// Gives an operation its slot, and starts it unless it has to wait for a file.
+    #[inline]
+    fn take(self: &Arc<Self>, state: &mut State, prepared: Prepared, sink: Sink, effects: &mut Effects) -> Key {
+        if prepared.closing.is_some() {
+            return self.take_close(state, prepared, sink, effects);
+        }
+        let in_turn = prepared.cursor;
+        let index = state.slots.insert(prepared, sink);
+        let key = state.slots.key(index);
+        if in_turn {
+            let slot = state.slots.get_mut(index);
+            slot.place = Place::Held;
+            let mine = slot.file.as_ref().is_none_or(|file| {
+                file.take_turn(|| Ticket { ring: Arc::clone(self), key })
+            });
+            if !mine {
+                state.held += 1;
+                return key;
+            }
+        }
+        state.start(index, effects);
+        key
+    }
+
+    /// A close waits, held, until its file has no other user.
+    fn take_close(self: &Arc<Self>, state: &mut State, mut prepared: Prepared, sink: Sink, effects: &mut Effects) -> Key {
+        let file = prepared.closing.take();
+        let index = state.slots.insert(prepared, sink);
+        let key = state.slots.key(index);
+        state.slots.get_mut(index).place = Place::Held;
+        state.held += 1;
+        if let Some(file) = file {
+            if !file.facts().seekable {
+                state.cancel_endless(&file);
+            }
+            state.slots.get_mut(index).inline = file.closes_at_once();
+            file.close_later(Ticket { ring: Arc::clone(self), key });
+            effects.released.push(file);
+        }
+        key
+    }
+
+    /// Starts an operation that was held: its turn has come.
+    pub(crate) fn release(self: &Arc<Self>, key: Key) {
+        let mut effects = Effects::default();
+        let mut state = lock(&self.state);
+        if let Some(index) = state.slots.find(key) {
+            if state.slots.get(index).place == Place::Held {
+                state.held -= 1;
+                state.start(index, &mut effects);
+                if self.may_submit() {
+                    state.flush(&mut effects);
+                } else {
+                    state.ports.iter().flatten().for_each(|mailbox| mailbox.bell.ring());
+                }
+            }
+        }
+        self.leave(state, effects);
+    }
+
+    /// Whether the calling thread may make the kernel look at the submission queue.
+    pub(crate) fn may_submit(&self) -> bool {
+        self.spec.single_issuer.is_none_or(|owner| owner == ThreadMark::current())
+    }
+
+    /// Hands over all that is queued and moves on what waits.
+    pub(crate) fn flush(self: &Arc<Self>) {
+        let mut effects = Effects::default();
+        let mut state = lock(&self.state);
+        state.flush(&mut effects);
+        self.leave(state, effects);
+    }
+
+    /// Hands over all that is queued, and reaps: completions for `port` go to `out`, all others to those they are for.
+    pub(crate) fn flush_and_reap(self: &Arc<Self>, port: Option<u32>, out: &mut Vec<Letter>) {
+        let mut effects = Effects::default();
+        let mut state = lock(&self.state);
+        state.flush(&mut effects);
+        if state.reap(port, out, &mut effects) {
+            state.flush(&mut effects);
+        }
+        self.leave(state, effects);
+    }
+
+    /// Reaps, and hands over only what thereby became possible.
+    pub(crate) fn reap(self: &Arc<Self>, port: Option<u32>, out: &mut Vec<Letter>) {
+        let mut effects = Effects::default();
+        let mut state = lock(&self.state);
+        if state.reap(port, out, &mut effects) && self.may_submit() {
+            state.flush(&mut effects);
+        }
+        self.leave(state, effects);
+    }
+
+    /// Hands over all that is queued and stays until a completion can be reaped, an event ends the wait, or the time is
+    /// over. Only for the one thread that a ring belongs to: on a shared ring somebody else may take the completion.
+    pub(crate) fn flush_and_wait(self: &Arc<Self>, wanted: u32, timeout: Option<Duration>, also: Option<Descriptor>) {
+        let mut effects = Effects::default();
+        let mut state = lock(&self.state);
+        state.flush(&mut effects);
+        let alone = state.in_flight_helper + state.held == 0 && effects.is_empty();
+        if alone && state.in_flight > 0 && !state.broken {
+            let wanted = wanted.clamp(1, state.in_flight);
+            state.submit(Wait::AtLeast(wanted, timeout));
+            self.leave(state, effects);
+            return;
+        }
+        let idle = effects.is_empty() && state.in_flight + state.in_flight_helper + state.held > 0;
+        // A kernel that is short of memory takes entries later: nothing rings for that.
+        let timeout = if state.main.unsubmitted() > 0 { Some(Duration::from_millis(1)) } else { timeout };
+        self.leave(state, effects);
+        if idle {
+            let all: Vec<_> = self.descriptors.iter().copied().chain(also).collect();
+            // An interrupted or failed poll is a wait that ended early, which every caller allows for.
+            let _ = sys::poll_readable(&all, timeout);
+        }
+    }
+
+    /// The result of a future's operation, or the promise to wake it.
+    pub(crate) fn poll(self: &Arc<Self>, key: Key, context: &mut Context<'_>) -> Poll<Done> {
+        let mut effects = Effects::default();
+        let mut state = lock(&self.state);
+        let Some(index) = state.slots.find(key) else { unreachable!("a future fetches its result once") };
+        if state.slots.get(index).place != Place::Done {
+            if let Sink::Future(waker) = &mut state.slots.get_mut(index).sink {
+                match waker {
+                    Some(waker) if waker.will_wake(context.waker()) => {}
+                    _ => *waker = Some(context.waker().clone()),
+                }
+            }
+            state.flush(&mut effects);
+            let mut letters = Vec::new();
+            if state.reap(None, &mut letters, &mut effects) {
+                state.flush(&mut effects);
+            }
+        }
+        let done = (state.slots.get(index).place == Place::Done).then(|| state.slots.remove(index));
+        self.leave(state, effects);
+        match done {
+            Some(done) => Poll::Ready(done),
+            // What was performed inline while the lock was let go has completed by now.
+            None => self.fetch(key).map_or(Poll::Pending, Poll::Ready),
+        }
+    }
+
+    /// The result, if it is there.
+    pub(crate) fn fetch(&self, key: Key) -> Option<Done> {
+        let mut state = lock(&self.state);
+        let index = state.slots.find(key)?;
+        (state.slots.get(index).place == Place::Done).then(|| state.slots.remove(index))
+    }
+
+    /// The future is gone. The operation keeps its slot until its completion; one that could wait for ever is cancelled.
+    pub(crate) fn abandon(self: &Arc<Self>, key: Key) {
+        let mut effects = Effects::default();
+        let mut state = lock(&self.state);
+        if let Some(index) = state.slots.find(key) {
+            if state.slots.get(index).place == Place::Done {
+                let done = state.slots.remove(index);
+                effects.discarded.push(done);
+            } else {
+                let slot = state.slots.get_mut(index);
+                slot.sink = Sink::Nobody;
+                let endless = matches!(slot.call, Call::Open { .. })
+                    || slot.file.as_ref().is_some_and(|file| !file.facts().seekable);
+                if endless {
+                    state.cancel(index);
+                }
+                state.flush(&mut effects);
+            }
+        }
+        self.leave(state, effects);
+    }
+
+    /// Asks an operation to end early.
+    pub(crate) fn cancel(self: &Arc<Self>, key: Key) {
+        let mut effects = Effects::default();
+        let mut state = lock(&self.state);
+        if let Some(index) = state.slots.find(key) {
+            state.cancel_with(index, &mut effects);
+            if self.may_submit() {
+                state.flush(&mut effects);
+            }
+        }
+        self.leave(state, effects);
+    }
+
+    /// Asks every operation of a port to end early.
+    pub(crate) fn cancel_port(self: &Arc<Self>, port: u32) {
+        let mut effects = Effects::default();
+        let mut state = lock(&self.state);
+        state.cancel_those(&mut effects, |slot| matches!(slot.sink, Sink::Port { port: whose, .. } if whose == port));
+        self.leave(state, effects);
+    }
+
+    /// Adds a port, and says by which number the ring knows it.
+    pub(crate) fn add_port(&self, mailbox: &Arc<Mailbox>) -> u32 {
+        let mut state = lock(&self.state);
+        let index = state.ports.iter().position(Option::is_none).unwrap_or(state.ports.len());
+        if index == state.ports.len() {
+            state.ports.push(None);
+        }
+        state.ports[index] = Some(Arc::clone(mailbox));
+        index as u32
+    }
+
+    /// Removes a port, none of whose operations is left.
+    pub(crate) fn remove_port(&self, port: u32) {
+        lock(&self.state).ports[port as usize] = None;
+    }
+
+    /// Cancels what can be cancelled and waits until nothing is in flight. Answers false when the time was over before.
+    pub(crate) fn drain(self: &Arc<Self>, cancel: bool, timeout: Option<Duration>) -> bool {
+        let begin = std::time::Instant::now();
+        if cancel {
+            let mut effects = Effects::default();
+            let mut state = lock(&self.state);
+            state.cancel_those(&mut effects, |_| true);
+            self.leave(state, effects);
+        }
+        loop {
+            let mut letters = Vec::new();
+            self.flush_and_reap(None, &mut letters);
+            if lock(&self.state).under_way() == 0 {
+                return true;
+            }
+            if timeout.is_some_and(|limit| begin.elapsed() >= limit) {
+                return false;
+            }
+            let nap = Duration::from_millis(50);
+            let _ = sys::poll_readable(&self.descriptors, Some(timeout.map_or(nap, |limit| limit.min(nap))));
+        }
+    }
+
+    /// Operations that are not complete: in flight, queued, waiting or held.
+    pub(crate) fn under_way(&self) -> u32 {
+        lock(&self.state).under_way()
+    }
+
+    /// Lets the lock go and does what may not be done under it.
+    #[expect(unsafe_code, reason = "performs a call whose addresses its slot keeps valid")]
+    fn leave(self: &Arc<Self>, mut state: MutexGuard<'_, State>, mut effects: Effects) {
+        state.count(&self.counters);
+        drop(state);
+        if effects.is_empty() {
+            return;
+        }
+        // What completes here may let go of the last share of a file whose close is held, or end a turn: both start
+        // another operation, maybe on another ring, so the lists are worked off until nothing is left.
+        for (key, call) in effects.inline.drain(..) {
+            // SAFETY: the slot owns what the call points to, and keeps it until the completion that follows.
+            let result = unsafe { sys::perform(&call) };
+            self.complete_inline(key, result);
+        }
+        for file in effects.turns.drain(..) {
+            if let Some(next) = file.end_turn() {
+                next.ring.release(next.key);
+            }
+            release_file(file);
+        }
+        effects.released.drain(..).for_each(release_file);
+        effects.discarded.drain(..).for_each(Done::discard);
+        for (mailbox, letter) in effects.mail.drain(..) {
+            mailbox.letters.push(letter);
+            mailbox.bell.ring();
+        }
+        effects.wakers.drain(..).for_each(Waker::wake);
+    }
+
+    /// Reports what was performed on this thread, outside the lock.
+    fn complete_inline(self: &Arc<Self>, key: Key, result: i32) {
+        let mut effects = Effects::default();
+        let mut state = lock(&self.state);
+        if let Some(index) = state.slots.find(key) {
+            state.complete(index, result, None, &mut Vec::new(), &mut effects);
+        }
+        self.leave(state, effects);
+    }
+}
+
+/// Lets go of a share in a file; the last one starts the close that waits for it.
+fn release_file(file: Arc<FileInner>) {
+    if let Some(closer) = Arc::into_inner(file).and_then(FileInner::into_closer) {
+        closer.ring.release(closer.key);
+    }
+}
+
+impl Effects {
+    fn is_empty(&self) -> bool {
+        self.wakers.is_empty()
+            && self.mail.is_empty()
+            && self.inline.is_empty()
+            && self.released.is_empty()
+            && self.turns.is_empty()
+            && self.discarded.is_empty()
+    }
+}
+
+impl State {
+    fn under_way(&self) -> u32 {
+        self.slots.iter_used().filter(|(_, slot)| slot.place != Place::Done).count() as u32
+    }
+
+    /// Publishes the counters.
+    fn count(&mut self, counters: &Counters) {
+        let unsubmitted = u64::from(self.main.unsubmitted());
+        let in_flight = u64::from(self.in_flight + self.in_flight_helper);
+        counters.submitted.store(self.submitted, Ordering::Relaxed);
+        counters.completed.store(self.completed, Ordering::Relaxed);
+        counters.enters.store(self.main.enters(), Ordering::Relaxed);
+        counters.in_flight.store(in_flight.saturating_sub(unsubmitted), Ordering::Relaxed);
+        counters.queued.store(self.waiting.len() as u64 + unsubmitted, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring").field("cpu", &self.spec.cpu).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // Nobody holds the ring any more, so nobody waits for what is in flight; the kernel may still write to it. It is
+        // waited for, and if it does not end, leaked: a leak is better than memory that the kernel writes to after it
+        // became somebody else's.
+        if !lock(&self.state).drain_alone(Duration::from_secs(10)) {
+            std::mem::forget(Arc::clone(&self.state));
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The slot table: what the kernel can touch lives here until its CQE.
+//!
+//! A slot owns everything that an operation needs while it is under way: the payload that the kernel's addresses point
+//! into, a share in the file (so that its descriptor cannot be closed and given to another file), and where the result
+//! is to go. A key names a slot *and* which of its tenants is meant, so a late or repeated completion can never be taken
+//! for the next tenant's.
+
+use std::{collections::VecDeque, sync::Arc, task::Waker};
+
+use crate::{
+    buf::Payload,
+    file::FileInner,
+    op::{Done, Prepared},
+    sys::Call,
+};
+
+/// Names one operation of one ring: the slot's index in the low half, its generation above. The top bit stays clear, for
+/// the backends' own entries.
+pub(crate) type Key = u64;
+
+/// Where a slot stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Free,
+    /// Waits for its turn at a file's position, or for a file's last user.
+    Held,
+    /// Waits for room.
+    Waiting,
+    /// Pushed to the ring's backend.
+    Main,
+    /// Pushed to the ring's helper threads.
+    Helper,
+    /// Being performed by the thread that submitted it.
+    Inline,
+    /// Completed; the result waits to be fetched.
+    Done,
+}
+
+/// Who is told of the result.
+#[derive(Debug)]
+pub(super) enum Sink {
+    /// A future, which fetches it.
+    Future(Option<Waker>),
+    /// A port: its index in the ring's list, and the token that it gave.
+    Port { port: u32, token: u64 },
+    /// The chain that the slot is a step of.
+    Chain(u32),
+    /// Nobody any more.
+    Nobody,
+}
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) generation: u32,
+    pub(super) next_free: u32,
+    pub(super) place: Place,
+    pub(super) cancelled: bool,
+    pub(super) cursor: bool,
+    /// How often the kernel said "again".
+    pub(super) attempts: u8,
+    pub(super) force_async: bool,
+    /// Completion queue entries that the call may take.
+    pub(super) weight: u32,
+    /// Performed by the submitting thread when its time comes: a close with nothing to wait for.
+    pub(super) inline: bool,
+    pub(super) call: Call,
+    pub(super) expect: u64,
+    /// Bytes moved by the parts before this one.
+    pub(super) moved: u64,
+    pub(super) more: Option<Box<VecDeque<(Call, u64)>>>,
+    pub(super) payload: Payload,
+    pub(super) file: Option<Arc<FileInner>>,
+    pub(super) sink: Sink,
+    pub(super) result: i64,
+}
+
+impl Slot {
+    /// A close is never cancelled: the descriptor has to go back.
+    pub(super) const fn is_close(&self) -> bool {
+        matches!(self.call, Call::Close { .. })
+    }
+}
+
+const NONE: u32 = u32::MAX;
+/// Keeps the top bit of a key clear.
+const GENERATION_MASK: u32 = 0x7fff_ffff;
+
+/// All slots of a ring. It grows as needed and never shrinks: it holds those that wait as well as those in flight.
+#[derive(Debug)]
+pub(super) struct Slots {
+    entries: Vec<Slot>,
+    free: u32,
+    used: u32,
+}
+
+impl Slots {
+    pub(super) const fn new() -> Self {
+        Self { entries: Vec::new(), free: NONE, used: 0 }
+    }
+
+    /// Slots in use.
+    pub(super) const fn used(&self) -> u32 {
+        self.used
+    }
+
+    /// Gives the operation a slot.
+    #[inline]
+    pub(super) fn insert(&mut self, prepared: Prepared, sink: Sink) -> u32 {
+        let Prepared { call, expect, more, payload, file, cursor, .. } = prepared;
+        self.used += 1;
+        if self.free == NONE {
+            let index = self.entries.len() as u32;
+            assert!(index < NONE, "four thousand million operations wait on one ring");
+            self.entries.push(Slot {
+                generation: 0,
+                next_free: NONE,
+                place: Place::Waiting,
+                cancelled: false,
+                cursor,
+                attempts: 0,
+                force_async: false,
+                weight: 1,
+                inline: false,
+                call,
+                expect,
+                moved: 0,
+                more,
+                payload,
+                file,
+                sink,
+                result: 0,
+            });
+            return index;
+        }
+        let index = self.free;
+        let slot = &mut self.entries[index as usize];
+        self.free = slot.next_free;
+        slot.place = Place::Waiting;
+        slot.cancelled = false;
+        slot.cursor = cursor;
+        slot.attempts = 0;
+        slot.force_async = false;
+        slot.inline = false;
+        slot.call = call;
+        slot.expect = expect;
+        slot.moved = 0;
+        slot.more = more;
+        slot.payload = payload;
+        slot.file = file;
+        slot.sink = sink;
+        index
+    }
+
+    pub(super) fn key(&self, index: u32) -> Key {
+        u64::from(self.entries[index as usize].generation) << 32 | u64::from(index)
+    }
+
+    /// The slot that a key names, if its tenant is still there.
+    #[inline]
+    pub(super) fn find(&self, key: Key) -> Option<u32> {
+        let index = key as u32;
+        let slot = self.entries.get(index as usize)?;
+        (slot.place != Place::Free && u64::from(slot.generation) == key >> 32).then_some(index)
+    }
+
+    #[inline]
+    pub(super) fn get(&self, index: u32) -> &Slot {
+        &self.entries[index as usize]
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, index: u32) -> &mut Slot {
+        &mut self.entries[index as usize]
+    }
+
+    /// Takes the operation out of its slot, which is free from now on.
+    #[inline]
+    pub(super) fn remove(&mut self, index: u32) -> Done {
+        self.used -= 1;
+        let free = self.free;
+        self.free = index;
+        let slot = &mut self.entries[index as usize];
+        slot.place = Place::Free;
+        slot.generation = (slot.generation + 1) & GENERATION_MASK;
+        slot.next_free = free;
+        Done {
+            call: slot.call,
+            result: slot.result,
+            refused: None,
+            payload: std::mem::replace(&mut slot.payload, Payload::NOTHING),
+            cancelled: slot.cancelled,
+        }
+    }
+
+    /// Those in use, by index.
+    pub(super) fn iter_used(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        (0..).zip(&self.entries).filter(|(_, slot)| slot.place != Place::Free)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::{Nop, Operation};
+
+    #[test]
+    fn a_key_outlives_its_tenant_without_naming_the_next() {
+        let mut slots = Slots::new();
+        let first = slots.insert(Nop.prepare(), Sink::Nobody);
+        let key = slots.key(first);
+        assert_eq!(slots.find(key), Some(first));
+        let _ = slots.remove(first);
+        assert_eq!(slots.find(key), None);
+        let second = slots.insert(Nop.prepare(), Sink::Nobody);
+        assert_eq!(second, first, "a free slot is used again");
+        assert_eq!(slots.find(key), None);
+        assert_ne!(slots.key(second), key);
+        assert_eq!(slots.used(), 1);
+    }
+
+    #[test]
+    fn keys_leave_the_top_bit_to_the_backends() {
+        let mut slots = Slots::new();
+        let index = slots.insert(Nop.prepare(), Sink::Nobody);
+        slots.get_mut(index).generation = GENERATION_MASK;
+        assert_eq!(slots.key(index) >> 63, 0);
+        let _ = slots.remove(index);
+        assert_eq!(slots.get(index).generation, 0);
+    }
+}

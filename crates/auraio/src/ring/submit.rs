@@ -1,0 +1,313 @@
+//! From a slot to the backend: which way, how many, and what one flush may cost.
+
+use std::sync::Arc;
+
+use super::{Effects, Place, Sink, State, Waiting, slots::Slot};
+use crate::{
+    backend::{Backend, Entry, Wait},
+    file::FileInner,
+    op::route::{FLUSH_BUDGET_OPERATIONS, Route, inline_read_bytes, needs_worker, route},
+    sys::errno,
+};
+
+/// How many calls go to the helper, once the kernel had no worker for one, before the kernel is tried again: a refusal
+/// takes it 50 ms, so one refusal in a thousand is an average of 50 us.
+const WITHOUT_WORKERS: u32 = 1024;
+
+/// How often a submission that a signal interrupted is made again in one flush.
+const INTERRUPTED_MAX: u32 = 16;
+
+/// What one flush may still attempt inside the submission. Past it, reads go to the kernel's workers, so that no flush
+/// holds the submitting thread (an event loop, mostly) for long.
+#[derive(Debug)]
+pub(super) struct Budget {
+    limit: u64,
+    bytes: u64,
+    operations: u32,
+}
+
+impl Budget {
+    pub(super) const fn new(limit: u64) -> Self {
+        Self { limit, bytes: 0, operations: 0 }
+    }
+
+    /// Charges one operation; answers whether it may be attempted inline.
+    fn charge(&mut self, bytes: u64) -> bool {
+        self.operations += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        bytes == 0 || (self.bytes <= self.limit && self.operations <= FLUSH_BUDGET_OPERATIONS)
+    }
+
+    fn reset(&mut self) {
+        self.bytes = 0;
+        self.operations = 0;
+    }
+}
+
+impl State {
+    /// Starts the operation in a slot: inline, on the helper, or on the ring when its turn comes.
+    #[inline]
+    pub(super) fn start(&mut self, index: u32, effects: &mut Effects) {
+        self.submitted += 1;
+        let slot = self.slots.get_mut(index);
+        if slot.cancelled {
+            slot.place = Place::Inline;
+            self.complete(index, -errno::ECANCELED, None, &mut Vec::new(), effects);
+            return;
+        }
+        let way = if slot.inline { Route::Inline } else { route(&slot.call, slot.file.as_ref().map(|file| file.facts())) };
+        match way {
+            Route::Inline => {
+                slot.place = Place::Inline;
+                let call = slot.call;
+                let key = self.slots.key(index);
+                effects.inline.push((key, call));
+            }
+            Route::Threads => self.push_helper(index),
+            Route::RingAsync => {
+                slot.force_async = true;
+                self.admit(index);
+            }
+            Route::Ring => self.admit(index),
+        }
+    }
+
+    /// Lets an operation onto the ring if there is room and nobody waits before it.
+    fn admit(&mut self, index: u32) {
+        if self.to_helper(index) {
+            self.push_helper(index);
+            return;
+        }
+        let weight = self.main.weight(&self.slots.get(index).call);
+        let slot = self.slots.get_mut(index);
+        slot.weight = weight;
+        slot.place = Place::Waiting;
+        if self.waiting.is_empty() && self.make_room(weight) {
+            self.push_main(index, false);
+            if self.main.unsubmitted() >= self.batch {
+                self.submit(Wait::No);
+            }
+        } else {
+            self.waiting.push_back(Waiting::One(index));
+        }
+    }
+
+    /// Whether a call has to go to the helper: the ring cannot perform it, or has no workers just now.
+    pub(super) fn to_helper(&mut self, index: u32) -> bool {
+        if self.helper.is_none() {
+            return false;
+        }
+        let slot = self.slots.get(index);
+        if self.broken || !self.main.supports(&slot.call) {
+            return true;
+        }
+        let starved = self.without_workers > 0 && (slot.force_async || needs_worker(&slot.call));
+        self.without_workers -= u32::from(starved);
+        starved
+    }
+
+    /// Whether `entries` can be pushed now. The submission queue is emptied for that, the completion queue never.
+    pub(super) fn make_room(&mut self, entries: u32) -> bool {
+        if self.in_flight > 0 && self.in_flight + entries > self.limit {
+            return false;
+        }
+        if self.main.room() < entries {
+            self.submit(Wait::No);
+        }
+        self.main.room() >= entries
+    }
+
+    /// Pushes a slot's call. There is room.
+    #[inline]
+    #[expect(unsafe_code, reason = "the slot is what keeps the promise that Backend::push asks for")]
+    pub(super) fn push_main(&mut self, index: u32, link: bool) {
+        let user_data = self.slots.key(index);
+        let slot = self.slots.get_mut(index);
+        let bytes = inline_read_bytes(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()));
+        let within = self.budget.charge(bytes);
+        slot.place = Place::Main;
+        let entry = Entry { call: slot.call, user_data, link, force_async: slot.force_async || !within };
+        self.in_flight += slot.weight;
+        // SAFETY: the addresses of the call lie in the slot's payload, and its descriptor is open through the slot's
+        // share in the file. `complete` is the only place that takes them out, and it runs for this key's completion.
+        unsafe { self.main.push(entry) };
+    }
+
+    /// Pushes a slot's call to the helper threads. `submit` hands it over.
+    #[expect(unsafe_code, reason = "the slot is what keeps the promise that Backend::push asks for")]
+    pub(super) fn push_helper(&mut self, index: u32) {
+        if self.helper.is_none() {
+            self.admit(index);
+            return;
+        }
+        let user_data = self.slots.key(index);
+        let slot = self.slots.get_mut(index);
+        slot.place = Place::Helper;
+        self.in_flight_helper += 1;
+        let entry = Entry { call: slot.call, user_data, link: false, force_async: true };
+        if let Some(helper) = &mut self.helper {
+            // SAFETY: as for the main backend: the slot owns what the call points to until this key's completion.
+            unsafe { helper.push(entry) };
+        }
+    }
+
+    /// Moves what waits onto the ring, in order, as far as there is room.
+    pub(super) fn pump(&mut self) {
+        while let Some(&next) = self.waiting.front() {
+            match next {
+                Waiting::One(index) => {
+                    if self.slots.get(index).place != Place::Waiting {
+                        self.waiting.pop_front();
+                        continue;
+                    }
+                    if !self.make_room(self.slots.get(index).weight) {
+                        return;
+                    }
+                    self.waiting.pop_front();
+                    self.push_main(index, false);
+                }
+                Waiting::Chain(chain) => {
+                    if !self.make_room(self.chains.len(chain)) {
+                        return;
+                    }
+                    self.waiting.pop_front();
+                    self.push_chain(chain);
+                }
+            }
+            if self.main.unsubmitted() >= self.batch {
+                self.submit(Wait::No);
+            }
+        }
+    }
+
+    /// Hands over everything that can be handed over.
+    pub(super) fn flush(&mut self, effects: &mut Effects) {
+        self.pump();
+        if self.main.unsubmitted() > 0 {
+            self.submit(Wait::No);
+        }
+        if let Some(helper) = &mut self.helper {
+            if helper.unsubmitted() > 0 {
+                // The pool refuses nothing: without a thread it performs on this one.
+                let _ = helper.submit(Wait::No);
+            }
+        }
+        let _ = effects;
+    }
+
+    /// One system call, or a few where it is interrupted or takes only a part.
+    pub(super) fn submit(&mut self, wait: Wait) {
+        self.budget.reset();
+        for _ in 0..INTERRUPTED_MAX {
+            match self.main.submit(wait) {
+                Ok(taken) if taken > 0 && self.main.unsubmitted() > 0 => {}
+                Ok(_) => return,
+                Err(error) => match error.raw_os_error() {
+                    Some(errno::EINTR) if wait == Wait::No => {}
+                    // Short of memory, or of room in the completion queue: what was pushed stays queued for the next
+                    // flush, and whoever waits asks again before long.
+                    Some(errno::EINTR | errno::EAGAIN | errno::EBUSY | errno::ETIME | errno::ENOMEM) => return,
+                    _ => {
+                        self.break_down();
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    /// The kernel refuses submissions for good (a seccomp filter set after the start does): the helper takes over.
+    fn break_down(&mut self) {
+        if self.helper.is_none() {
+            return;
+        }
+        self.broken = true;
+        for key in self.main.withdraw() {
+            if let Some(index) = self.slots.find(key) {
+                self.in_flight -= self.slots.get(index).weight;
+                match self.slots.get(index).sink {
+                    Sink::Chain(chain) => self.chains.give_back(chain),
+                    _ => self.push_helper(index),
+                }
+            }
+        }
+        while let Some(next) = self.waiting.pop_front() {
+            match next {
+                Waiting::One(index) => self.push_helper(index),
+                Waiting::Chain(chain) => self.push_chain_helper(chain),
+            }
+        }
+        self.restart_chains();
+        if let Some(helper) = &mut self.helper {
+            let _ = helper.submit(Wait::No);
+        }
+    }
+
+    /// The kernel had no worker for a call: the helper performs it, and for a while all others that need one.
+    pub(super) fn redo_on_helper(&mut self, index: u32) {
+        self.without_workers = WITHOUT_WORKERS;
+        self.push_helper(index);
+        if let Some(helper) = &mut self.helper {
+            let _ = helper.submit(Wait::No);
+        }
+    }
+
+    /// Asks for an operation to end early, wherever it is.
+    pub(super) fn cancel(&mut self, index: u32) {
+        let key = self.slots.key(index);
+        let slot = self.slots.get_mut(index);
+        slot.cancelled = true;
+        match slot.place {
+            Place::Main => self.main.cancel(key),
+            Place::Helper => {
+                if let Some(helper) = &mut self.helper {
+                    helper.cancel(key);
+                }
+            }
+            // What has not started completes as cancelled when it would start; the rest is complete.
+            _ => {}
+        }
+    }
+
+    /// The same, and what waits for room completes at once.
+    pub(super) fn cancel_with(&mut self, index: u32, effects: &mut Effects) {
+        let before = self.slots.get(index).place;
+        self.cancel(index);
+        let alone = !matches!(self.slots.get(index).sink, Sink::Chain(_));
+        if before == Place::Waiting && alone {
+            self.slots.get_mut(index).place = Place::Inline;
+            self.waiting.retain(|waiting| !matches!(waiting, Waiting::One(other) if *other == index));
+            self.complete(index, -errno::ECANCELED, None, &mut Vec::new(), effects);
+        }
+    }
+
+    /// Cancels what a caller picks, less what is complete, cancelled already, or a close.
+    pub(super) fn cancel_those(&mut self, effects: &mut Effects, pick: impl Fn(&Slot) -> bool) {
+        let all: Vec<u32> = self
+            .slots
+            .iter_used()
+            .filter(|(_, slot)| slot.place != Place::Done && !slot.cancelled && !slot.is_close() && pick(slot))
+            .map(|(index, _)| index)
+            .collect();
+        for index in all {
+            // An earlier one of the list may have taken this one along.
+            if !matches!(self.slots.get(index).place, Place::Free | Place::Done) {
+                self.cancel_with(index, effects);
+            }
+        }
+        self.flush(effects);
+    }
+
+    /// Cancels what could wait for ever on a file that is about to be closed.
+    pub(super) fn cancel_endless(&mut self, file: &Arc<FileInner>) {
+        let those: Vec<u32> = self
+            .slots
+            .iter_used()
+            .filter(|(_, slot)| slot.file.as_ref().is_some_and(|its| Arc::ptr_eq(its, file)))
+            .map(|(index, _)| index)
+            .collect();
+        for index in those {
+            self.cancel(index);
+        }
+    }
+}

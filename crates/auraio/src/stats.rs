@@ -1,0 +1,51 @@
+//! What an engine tells of itself.
+
+use std::sync::atomic::Ordering;
+
+use crate::{BackendKind, ring::Ring};
+
+/// What an engine has done so far. Every number is read without stopping anything, so they may be of slightly different
+/// moments.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stats {
+    /// What performs the operations.
+    pub backend: BackendKind,
+    /// One for each ring that was made.
+    pub rings: Vec<RingStats>,
+}
+
+/// What one ring has done so far.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RingStats {
+    /// The core that it was made for or on.
+    pub cpu: u32,
+    /// That core's NUMA node.
+    pub numa_node: u32,
+    /// Operations that it took.
+    pub submitted: u64,
+    /// Operations that completed.
+    pub completed: u64,
+    /// Calls of `io_uring_enter`.
+    pub enters: u64,
+    /// Operations that the kernel, or a thread, holds now.
+    pub in_flight: u64,
+    /// Operations that wait to be handed over.
+    pub queued: u64,
+}
+
+impl RingStats {
+    pub(crate) fn of(ring: &Ring) -> Self {
+        let counters = &ring.counters;
+        Self {
+            cpu: ring.cpu(),
+            numa_node: ring.numa_node(),
+            submitted: counters.submitted.load(Ordering::Relaxed),
+            completed: counters.completed.load(Ordering::Relaxed),
+            enters: counters.enters.load(Ordering::Relaxed),
+            in_flight: counters.in_flight.load(Ordering::Relaxed),
+            queued: counters.queued.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! A wake-up that any thread can ring and one thread waits for, and waiting for descriptors.
+//!
+//! [`Bell`] is an eventfd on Linux, a pipe on other unixes (both can stand in an event loop beside other descriptors),
+//! and a condition variable on Windows. It carries no message: whoever wakes looks for the work itself.
+#![cfg_attr(unix, expect(unsafe_code, reason = "poll(2) takes descriptors whose owner may be anywhere"))]
+
+#[cfg(unix)]
+pub(crate) use unix::{Bell, Watch, poll_readable, poll_watches};
+#[cfg(windows)]
+pub(crate) use windows::Bell;
+
+#[cfg(unix)]
+mod unix {
+    use std::{
+        io,
+        os::fd::{AsRawFd, OwnedFd},
+        sync::atomic::{AtomicBool, Ordering},
+        time::Duration,
+    };
+
+    use crate::sys::Descriptor;
+
+    /// Rung by any thread, waited for by one.
+    ///
+    /// # Why no ring is lost
+    /// Work is queued before [`ring`](Self::ring) and looked for after [`quiet`](Self::quiet). `quiet` first drains the
+    /// descriptor, then takes the flag. A ring that finds the flag set makes no system call: either a ring before it has
+    /// written or will write, and the descriptor wakes the waiter; or a `quiet` has drained that write already and is
+    /// about to take the flag. It takes it with a read-modify-write that comes after the ringer's, so it sees what the
+    /// ringer queued, and so does the look that follows. A ring that finds the flag clear always writes. The other order
+    /// (flag, then drain) would swallow the write of a ring between the two and leave the flag set over a silent
+    /// descriptor for ever. The price is that a late write may wake the waiter once for nothing.
+    #[derive(Debug)]
+    pub(crate) struct Bell {
+        rung: AtomicBool,
+        /// The eventfd, or the reading end of the pipe.
+        heard: OwnedFd,
+        #[cfg(not(target_os = "linux"))]
+        struck: OwnedFd,
+    }
+
+    impl Bell {
+        #[cfg(target_os = "linux")]
+        pub(crate) fn new() -> io::Result<Self> {
+            use rustix::event::{EventfdFlags, eventfd};
+            let heard = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+            Ok(Self { rung: AtomicBool::new(false), heard })
+        }
+
+        #[cfg(not(target_os = "linux"))]
+        pub(crate) fn new() -> io::Result<Self> {
+            // Two steps, since macOS has no pipe2: a fork in between would hand both ends to the child, which can then
+            // only ring or swallow a ring of its parent until it calls exec.
+            let (heard, struck) = rustix::pipe::pipe()?;
+            for end in [&heard, &struck] {
+                rustix::io::fcntl_setfd(end, rustix::io::FdFlags::CLOEXEC)?;
+                rustix::io::ioctl_fionbio(end, true)?;
+            }
+            Ok(Self { rung: AtomicBool::new(false), heard, struck })
+        }
+
+        /// Wakes the waiter, now or at its next wait. Costs one atomic operation when already rung.
+        pub(crate) fn ring(&self) {
+            if self.rung.swap(true, Ordering::AcqRel) {
+                return;
+            }
+            // Full (`EAGAIN`) means readable already, which is all that a ring is for.
+            #[cfg(target_os = "linux")]
+            let _ = rustix::io::retry_on_intr(|| rustix::io::write(&self.heard, &1_u64.to_ne_bytes()));
+            #[cfg(not(target_os = "linux"))]
+            let _ = rustix::io::retry_on_intr(|| rustix::io::write(&self.struck, &[1]));
+        }
+
+        /// Silences the bell. Look for work after this, never before.
+        pub(crate) fn quiet(&self) {
+            let mut bytes = [0_u8; 64];
+            // One read empties an eventfd; a pipe may hold a few late rings more than fit in one.
+            while let Ok(read) = rustix::io::retry_on_intr(|| rustix::io::read(&self.heard, &mut bytes)) {
+                if cfg!(target_os = "linux") || read < bytes.len() {
+                    break;
+                }
+            }
+            self.rung.swap(false, Ordering::AcqRel);
+        }
+
+        /// Readable while rung.
+        pub(crate) fn descriptor(&self) -> Option<Descriptor> {
+            Some(self.heard.as_raw_fd())
+        }
+
+        /// Waits until rung; `false` when the time is over or a signal came first. Does not silence the bell.
+        pub(crate) fn wait(&self, timeout: Option<Duration>) -> bool {
+            let mut watches = [Watch::readable(self.heard.as_raw_fd())];
+            poll_watches(&mut watches, timeout).unwrap_or(false)
+        }
+    }
+
+    /// One descriptor to wait for.
+    #[derive(Clone, Copy)]
+    #[repr(transparent)]
+    pub(crate) struct Watch(libc::pollfd);
+
+    impl Watch {
+        pub(crate) const fn readable(fd: Descriptor) -> Self {
+            Self(libc::pollfd { fd, events: libc::POLLIN, revents: 0 })
+        }
+
+        pub(crate) const fn writable(fd: Descriptor) -> Self {
+            Self(libc::pollfd { fd, events: libc::POLLOUT, revents: 0 })
+        }
+
+        /// Whether the last wait found it ready. An error or a closed descriptor is ready too: the call to come says
+        /// what is the matter.
+        pub(crate) const fn is_ready(&self) -> bool {
+            self.0.revents != 0
+        }
+    }
+
+    /// Waits until one of the descriptors is ready for what is asked of it. A wait that a signal ended is `Ok(false)`.
+    pub(crate) fn poll_watches(watches: &mut [Watch], timeout: Option<Duration>) -> io::Result<bool> {
+        // Rounded up, so that a wait for the last half millisecond is not a busy loop.
+        let timeout_ms =
+            timeout.map_or(-1, |time| i32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
+        for watch in &mut *watches {
+            watch.0.revents = 0;
+        }
+        let count = watches.len() as libc::nfds_t;
+        // SAFETY: `Watch` is a transparent `pollfd`, and the slice is borrowed for the whole call. A descriptor that was
+        // closed, or reused, since is answered for what it is now: an answer here is only a hint to try.
+        let ready = unsafe { libc::poll(watches.as_mut_ptr().cast(), count, timeout_ms) };
+        if ready >= 0 {
+            return Ok(ready > 0);
+        }
+        match io::Error::last_os_error() {
+            interrupted if interrupted.kind() == io::ErrorKind::Interrupted => Ok(false),
+            error => Err(error),
+        }
+    }
+
+    /// Waits until one of the descriptors is readable. A wait that a signal ended is `Ok(false)`.
+    pub(crate) fn poll_readable(fds: &[Descriptor], timeout: Option<Duration>) -> io::Result<bool> {
+        if let [fd] = fds {
+            return poll_watches(&mut [Watch::readable(*fd)], timeout);
+        }
+        let mut watches: Vec<Watch> = fds.iter().map(|fd| Watch::readable(*fd)).collect();
+        poll_watches(&mut watches, timeout)
+    }
+}
+
+#[cfg(windows)]
+mod windows {
+    use std::{
+        io,
+        sync::{Condvar, Mutex, MutexGuard, PoisonError},
+        time::Duration,
+    };
+
+    use crate::sys::Descriptor;
+
+    /// Rung by any thread, waited for by one. A ring happens before or after a [`quiet`](Self::quiet), never within:
+    /// both hold the lock. Before it, its work is seen by the look that follows; after it, the bell stays rung.
+    #[derive(Debug, Default)]
+    pub(crate) struct Bell {
+        rung: Mutex<bool>,
+        changed: Condvar,
+    }
+
+    impl Bell {
+        #[expect(clippy::unnecessary_wraps, reason = "on other platforms it needs a descriptor")]
+        pub(crate) fn new() -> io::Result<Self> {
+            Ok(Self::default())
+        }
+
+        /// Wakes the waiter, now or at its next wait.
+        pub(crate) fn ring(&self) {
+            let before = std::mem::replace(&mut *self.rung(), true);
+            if !before {
+                self.changed.notify_all();
+            }
+        }
+
+        /// Silences the bell. Look for work after this, never before.
+        pub(crate) fn quiet(&self) {
+            *self.rung() = false;
+        }
+
+        /// No event loop of Windows can wait for this.
+        pub(crate) fn descriptor(&self) -> Option<Descriptor> {
+            None
+        }
+
+        /// Waits until rung; `false` when the time is over. Does not silence the bell.
+        pub(crate) fn wait(&self, timeout: Option<Duration>) -> bool {
+            let rung = self.rung();
+            // A year is as good as for ever, and a deadline so far away does not overflow.
+            let timeout = timeout.unwrap_or(Duration::from_secs(365 * 24 * 3600));
+            let (rung, _) =
+                self.changed.wait_timeout_while(rung, timeout, |rung| !*rung).unwrap_or_else(PoisonError::into_inner);
+            *rung
+        }
+
+        fn rung(&self) -> MutexGuard<'_, bool> {
+            self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicU64, Ordering},
+        },
+        thread,
+        time::Duration,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_ring_before_the_wait_is_not_lost_and_quiet_silences_it() {
+        let bell = Bell::new().unwrap();
+        assert!(!bell.wait(Some(Duration::ZERO)));
+        bell.ring();
+        bell.ring();
+        assert!(bell.wait(None));
+        assert!(bell.wait(Some(Duration::ZERO)), "a wait does not silence the bell");
+        bell.quiet();
+        assert!(!bell.wait(Some(Duration::ZERO)));
+        bell.ring();
+        assert!(bell.wait(None));
+    }
+
+    #[test]
+    fn no_ring_of_a_hundred_thousand_is_lost() {
+        const RINGS: u64 = 100_000;
+        let shared = Arc::new((Bell::new().unwrap(), AtomicU64::new(0)));
+        let ringer = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                for _ in 0..RINGS {
+                    shared.1.fetch_add(1, Ordering::Relaxed);
+                    shared.0.ring();
+                }
+            }
+        });
+        // A lost ring shows as a wait that never ends while work is there: the time-out turns that into a failure.
+        let (bell, queued) = &*shared;
+        let mut seen = 0;
+        while seen < RINGS {
+            bell.quiet();
+            let now = queued.load(Ordering::Relaxed);
+            if now == seen {
+                let woken = bell.wait(Some(Duration::from_secs(20)));
+                assert!(woken || queued.load(Ordering::Relaxed) == seen, "a ring was lost at {seen}");
+            }
+            seen = now;
+        }
+        ringer.join().unwrap();
+    }
+
+    #[test]
+    fn two_threads_that_ring_each_other_never_stall() {
+        const TURNS: u64 = 20_000;
+        let bells = Arc::new([Bell::new().unwrap(), Bell::new().unwrap()]);
+        let turn = Arc::new(AtomicU64::new(0));
+        let player = |me: usize| {
+            let (bells, turn) = (Arc::clone(&bells), Arc::clone(&turn));
+            move || {
+                loop {
+                    bells[me].quiet();
+                    let now = turn.load(Ordering::Relaxed);
+                    if now >= TURNS {
+                        bells[1 - me].ring();
+                        return;
+                    }
+                    if now % 2 == me as u64 {
+                        turn.store(now + 1, Ordering::Relaxed);
+                        bells[1 - me].ring();
+                    } else {
+                        assert!(bells[me].wait(Some(Duration::from_secs(20))), "stalled at turn {now}");
+                    }
+                }
+            }
+        };
+        let other = thread::spawn(player(1));
+        player(0)();
+        other.join().unwrap();
+    }
+}

@@ -1,0 +1,199 @@
+//! What the engine must know of a file to route its operations, learnt once when the file is opened.
+//!
+//! The asking must not wait: on Linux it is one statx that is told not to ask a FUSE or NFS server, and the file system's
+//! type is looked up in the list of mounts, never with statfs, which asks the server too.
+
+use super::Descriptor;
+
+/// What is true of an open file for as long as it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileFacts {
+    /// Takes an offset: regular files, directories, block devices.
+    pub(crate) seekable: bool,
+    /// Served by this kernel from a device or from memory, so that what needs no device never waits. Not so for network
+    /// file systems and FUSE, nor for those that run code of the kernel when read (proc, sysfs).
+    pub(crate) local: bool,
+    /// Opened for direct I/O.
+    pub(crate) direct: bool,
+    /// Every write goes to the end.
+    pub(crate) append: bool,
+    /// As `st_dev` of `stat`.
+    pub(crate) dev: u64,
+    pub(crate) regular: bool,
+    /// The file system's preferred size of a transfer.
+    pub(crate) block_size: u32,
+}
+
+/// Learns the facts; the error is a positive errno. `open_flags` are those that the file was opened with.
+#[cfg(target_os = "linux")]
+pub(crate) fn file_facts(fd: Descriptor, open_flags: i32) -> Result<FileFacts, i32> {
+    let raw = super::linux::stat_without_sync(fd)?;
+    let metadata = crate::metadata::Metadata::from_raw(&raw);
+    Ok(FileFacts {
+        seekable: metadata.is_seekable(),
+        local: mounts::is_local(metadata.mount_id(), metadata.dev()),
+        direct: open_flags & libc::O_DIRECT != 0,
+        append: open_flags & libc::O_APPEND != 0,
+        dev: metadata.dev(),
+        regular: metadata.is_file(),
+        block_size: metadata.block_size(),
+    })
+}
+
+/// Learns the facts; the error is a positive errno. `open_flags` are those that the file was opened with.
+#[cfg(not(target_os = "linux"))]
+#[expect(unsafe_code, reason = "a stat of an open file writes to an address")]
+pub(crate) fn file_facts(fd: Descriptor, open_flags: i32) -> Result<FileFacts, i32> {
+    #[cfg(unix)]
+    use libc::O_APPEND;
+
+    #[cfg(windows)]
+    use super::windows::flags::{O_APPEND, O_DIRECT};
+    /// No flag of an opening asks for it on this platform.
+    #[cfg(unix)]
+    const O_DIRECT: i32 = 0;
+
+    let mut raw = super::raw_stat_zeroed();
+    let call = super::Call::Stat { fd, path: std::ptr::null(), follow: true, out: &raw mut raw };
+    // SAFETY: the call writes to `raw`, which outlives it.
+    let result = unsafe { super::perform(&call) };
+    if result < 0 {
+        return Err(-result);
+    }
+    let metadata = crate::metadata::Metadata::from_raw(&raw);
+    Ok(FileFacts {
+        seekable: metadata.is_seekable(),
+        local: true,
+        direct: open_flags & O_DIRECT != 0,
+        append: open_flags & O_APPEND != 0,
+        dev: metadata.dev(),
+        regular: metadata.is_file(),
+        block_size: metadata.block_size(),
+    })
+}
+
+/// Which mounts are local.
+#[cfg(target_os = "linux")]
+mod mounts {
+    use std::{
+        collections::HashMap,
+        sync::{PoisonError, RwLock},
+    };
+
+    /// File systems that answer from a local device or from memory. FUSE, network file systems, proc, sysfs and devtmpfs
+    /// are left out on purpose, and so is whatever is not known here.
+    const LOCAL: [&str; 22] = [
+        "bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "hfsplus", "iso9660", "jfs", "msdos",
+        "nilfs2", "ntfs3", "overlay", "ramfs", "squashfs", "tmpfs", "udf", "vfat", "xfs", "zfs",
+    ];
+
+    /// Mounts come and go in a long-lived process; past this many the table starts afresh.
+    const KNOWN_MAX: usize = 1024;
+
+    /// By mount id and device. The id names the mount (btrfs and overlay have devices that the list of mounts does not
+    /// show); the device is there because an id is used again after an unmount.
+    static KNOWN: RwLock<Option<HashMap<MountKey, bool>>> = RwLock::new(None);
+
+    /// The mount's id, where the kernel tells it, and the device.
+    type MountKey = (Option<u64>, u64);
+
+    pub(super) fn is_local(mount_id: Option<u64>, dev: u64) -> bool {
+        let key = (mount_id, dev);
+        let known =
+            KNOWN.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|map| map.get(&key).copied());
+        if let Some(local) = known {
+            return local;
+        }
+        // A mount that is not in the list (another namespace, or no /proc) is not called local.
+        let list = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+        let local = type_of_mount(&String::from_utf8_lossy(&list), mount_id, dev)
+            .is_some_and(|name| LOCAL.binary_search(&name).is_ok());
+        let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+        let map = known.get_or_insert_default();
+        if map.len() >= KNOWN_MAX {
+            map.clear();
+        }
+        map.insert(key, local);
+        local
+    }
+
+    /// The type of the file system in a line such as `36 35 98:0 / /mnt rw,noatime master:1 - ext3 /dev/root rw`. Without
+    /// an id (kernels before 5.8) the device has to do.
+    fn type_of_mount(list: &str, mount_id: Option<u64>, dev: u64) -> Option<&str> {
+        list.lines().find_map(|line| {
+            let (front, back) = line.split_once(" - ")?;
+            let mut fields = front.split(' ');
+            let id: u64 = fields.next()?.parse().ok()?;
+            let (major, minor) = fields.nth(1)?.split_once(':')?;
+            let device = libc::makedev(major.parse().ok()?, minor.parse().ok()?);
+            let matches = mount_id.map_or(device == dev, |wanted| wanted == id);
+            matches.then(|| back.split(' ').next()).flatten()
+        })
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn the_local_types_are_in_order_for_the_search() {
+            assert!(LOCAL.is_sorted());
+        }
+
+        #[test]
+        fn a_mount_is_found_by_its_id_and_without_one_by_its_device() {
+            let list = "22 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n\
+                        36 22 0:45 / /mnt/a\\040b rw,noatime master:1 propagate_from:2 - fuse.sshfs host:/ rw\n\
+                        not a mount\n";
+            assert_eq!(type_of_mount(list, Some(36), 0), Some("fuse.sshfs"));
+            assert_eq!(type_of_mount(list, None, libc::makedev(8, 1)), Some("ext4"));
+            assert_eq!(type_of_mount(list, Some(99), libc::makedev(8, 1)), None);
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::{fd::AsRawFd, unix::fs::MetadataExt};
+
+    use super::*;
+    use crate::sys::errno;
+
+    #[test]
+    fn a_regular_file_is_seekable_and_has_the_device_of_stat() {
+        let file = tempfile::tempfile().unwrap();
+        let facts = file_facts(file.as_raw_fd(), libc::O_APPEND | libc::O_DIRECT).unwrap();
+        assert!(facts.seekable && facts.regular && facts.append && facts.direct);
+        assert_eq!(facts.dev, file.metadata().unwrap().dev());
+        assert!(facts.block_size >= 512);
+    }
+
+    #[test]
+    fn proc_is_not_local_and_a_pipe_cannot_seek() {
+        let file = std::fs::File::open("/proc/self/status").unwrap();
+        let facts = file_facts(file.as_raw_fd(), 0).unwrap();
+        assert!(facts.regular && !facts.local && !facts.direct && !facts.append);
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let facts = file_facts(reader.as_raw_fd(), 0).unwrap();
+        assert!(!facts.seekable && !facts.regular);
+    }
+
+    #[test]
+    fn a_tmpfs_is_local() {
+        let Ok(file) = tempfile::tempfile_in("/dev/shm") else {
+            println!("skipped: no /dev/shm here");
+            return;
+        };
+        let list = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        if !list.lines().any(|line| line.contains(" /dev/shm ") && line.contains(" - tmpfs ")) {
+            println!("skipped: /dev/shm is no tmpfs here");
+            return;
+        }
+        assert!(file_facts(file.as_raw_fd(), 0).unwrap().local);
+    }
+
+    #[test]
+    fn no_file_is_ebadf() {
+        assert_eq!(file_facts(-1, 0), Err(errno::EBADF));
+    }
+}

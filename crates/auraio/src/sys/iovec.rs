@@ -1,0 +1,85 @@
+//! Vectors of a scattered read or a gathered write, and how much a transfer was asked to move.
+#![expect(unsafe_code, reason = "the vectors of a call are behind an address")]
+
+use super::{CURRENT_POSITION, Call};
+
+/// One piece of memory of a vectored call, laid out as the kernel reads it.
+#[cfg(unix)]
+pub(crate) type IoVec = libc::iovec;
+
+/// One piece of memory of a vectored call. Windows has no such call for cached files; [`perform`](super::perform) walks
+/// the vectors itself.
+#[cfg(windows)]
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct IoVec {
+    iov_base: *mut u8,
+    iov_len: usize,
+}
+
+/// Names `len` bytes at `ptr`. Nothing is read or written until a call is made with it.
+pub(crate) const fn io_vec(ptr: *mut u8, len: usize) -> IoVec {
+    IoVec { iov_base: ptr.cast(), iov_len: len }
+}
+
+/// Where the piece starts.
+pub(crate) const fn io_vec_base(vec: &IoVec) -> *mut u8 {
+    vec.iov_base.cast()
+}
+
+/// Its bytes.
+pub(crate) const fn io_vec_len(vec: &IoVec) -> usize {
+    vec.iov_len
+}
+
+/// The bytes that a read or write asks for; `None` for any other call.
+///
+/// # Safety
+/// The vectors of a vectored call can be read.
+pub(crate) unsafe fn transfer_len(call: &Call) -> Option<u64> {
+    match *call {
+        Call::Read { len, .. } | Call::Write { len, .. } => Some(u64::from(len)),
+        Call::ReadVectored { iov, count, .. } | Call::WriteVectored { iov, count, .. } => {
+            // SAFETY: the caller keeps the vectors of this call readable.
+            let vectors = unsafe { vectors(iov, count) };
+            Some(vectors.iter().map(|vec| io_vec_len(vec) as u64).fold(0, u64::saturating_add))
+        }
+        _ => None,
+    }
+}
+
+/// The vectors of a call as a slice.
+///
+/// # Safety
+/// `count` vectors at `iov` can be read for as long as the slice is used. `iov` may be null when `count` is 0.
+pub(crate) unsafe fn vectors<'a>(iov: *const IoVec, count: u32) -> &'a [IoVec] {
+    if count == 0 {
+        return &[];
+    }
+    // SAFETY: the caller says that so many are there.
+    unsafe { std::slice::from_raw_parts(iov, count as usize) }
+}
+
+/// The offset of a read or write, `None` for any other call.
+pub(crate) const fn transfer_offset(call: &Call) -> Option<u64> {
+    match *call {
+        Call::Read { offset, .. }
+        | Call::Write { offset, .. }
+        | Call::ReadVectored { offset, .. }
+        | Call::WriteVectored { offset, .. } => Some(offset),
+        _ => None,
+    }
+}
+
+/// The same read or write without its offset.
+pub(crate) const fn at_current_position(call: &Call) -> Call {
+    let mut call = *call;
+    if let Call::Read { offset, .. }
+    | Call::Write { offset, .. }
+    | Call::ReadVectored { offset, .. }
+    | Call::WriteVectored { offset, .. } = &mut call
+    {
+        *offset = CURRENT_POSITION;
+    }
+    call
+}

@@ -1,0 +1,49 @@
+//! Single calls that the rest of the core makes on its own account, outside any ring.
+#![expect(unsafe_code, reason = "a call is performed on addresses of this function's own")]
+
+use super::{Call, Descriptor, perform, raw_stat_zeroed};
+use crate::Metadata;
+
+/// The flag that asks for I/O past the page cache, where the platform has one.
+pub(crate) const O_DIRECT: Option<i32> = if cfg!(target_os = "linux") { Some(direct_flag()) } else { None };
+
+#[cfg(target_os = "linux")]
+const fn direct_flag() -> i32 {
+    libc::O_DIRECT
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn direct_flag() -> i32 {
+    0
+}
+
+/// Closes a descriptor that nobody else uses. There is nobody to tell of an error.
+pub(crate) fn perform_close(fd: Descriptor) {
+    // SAFETY: the call holds no address.
+    let _ = unsafe { perform(&Call::Close { fd }) };
+}
+
+/// The metadata of an open file, by a plain call.
+pub(crate) fn stat_now(fd: Descriptor) -> Result<Metadata, i32> {
+    let mut stat = raw_stat_zeroed();
+    let call = Call::Stat { fd, path: std::ptr::null(), follow: true, out: &raw mut stat };
+    // SAFETY: `stat` outlives the call, which is over when this returns.
+    match unsafe { perform(&call) } {
+        result if result < 0 => Err(-result),
+        _ => Ok(Metadata::from_raw(&stat)),
+    }
+}
+
+/// Adds a descriptor to those that an epoll instance watches.
+#[cfg(target_os = "linux")]
+pub(crate) fn epoll_add(
+    watch: &rustix::fd::OwnedFd,
+    descriptor: Descriptor,
+    flags: rustix::event::epoll::EventFlags,
+) -> Result<(), i32> {
+    use rustix::{event::epoll, fd::BorrowedFd};
+    // SAFETY: the descriptor belongs to a ring or a bell that the caller holds.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    let data = epoll::EventData::new_u64(0);
+    epoll::add(watch, descriptor, data, flags).map_err(rustix::io::Errno::raw_os_error)
+}

@@ -1,0 +1,318 @@
+//! Calls that could block without end, made so that they never hold a thread: pipes, FIFOs, sockets, terminals.
+//!
+//! [`try_perform`] does what [`perform`](super::perform) does, but where that would wait for another process it gives
+//! back what to wait for. A regular file costs nothing more: only a transfer without an offset (all that the ring sends
+//! for a file that cannot seek) asks once what kind of file it has.
+//!
+//! A descriptor found ready may be empty again when it is read, if another thread or process reads it too. Linux can be
+//! told not to wait (`RWF_NOWAIT`; sockets take `MSG_DONTWAIT` everywhere). Where neither holds (macOS pipes, terminals)
+//! a thread can be held by such a race; one reader for each pipe is the common case.
+#![expect(unsafe_code, reason = "system calls on memory that the caller keeps alive")]
+
+use std::{
+    ffi::CStr,
+    os::fd::{AsRawFd, IntoRawFd, OwnedFd},
+    time::Duration,
+};
+
+use rustix::fs::{FileType, OFlags};
+
+use super::{
+    CURRENT_POSITION, Call, Descriptor, IoVec, PathPtr, Watch, at_current_position, errno, io_vec, io_vec_base,
+    io_vec_len, perform, poll_watches, transfer_len, transfer_offset,
+    unix::{lend, open, outcome, perform_as_asked, read_some},
+    vectors,
+};
+
+/// What came of a try.
+pub(crate) enum Tried {
+    /// The call is done: its result, or the negated errno.
+    Done(i32),
+    /// Try again when this is ready.
+    Wait(Watch),
+    /// Try again in a few milliseconds: nothing tells when. A FIFO opened for writing has no reader, or another reader
+    /// was faster.
+    Later,
+}
+
+/// What a call that takes several tries has got so far. Dropping it closes what was opened.
+#[derive(Default)]
+pub(crate) struct Progress {
+    file: Option<OwnedFd>,
+    done: u32,
+}
+
+/// Performs one call, or says what it would have to wait for.
+///
+/// A write that finds room for a part of its bytes writes that part and is done, as on a ring.
+///
+/// # Safety
+/// As for [`perform`]; `progress` is new, or comes from the last try of this same call.
+pub(crate) unsafe fn try_perform(call: &Call, progress: &mut Progress) -> Tried {
+    match *call {
+        Call::Read { .. } | Call::Write { .. } | Call::ReadVectored { .. } | Call::WriteVectored { .. } => {
+            if transfer_offset(call) != Some(CURRENT_POSITION) {
+                // SAFETY: the caller's promise, passed on.
+                let result = unsafe { perform_as_asked(call) };
+                if result != -errno::ESPIPE {
+                    return Tried::Done(result);
+                }
+            }
+            // SAFETY: the same addresses.
+            unsafe { try_transfer(&at_current_position(call)) }
+        }
+        Call::Open { path, flags, mode, resolve } => {
+            // SAFETY: the caller keeps the path.
+            let path = unsafe { CStr::from_ptr(path) };
+            try_open(path, flags, mode, resolve)
+        }
+        Call::ReadPath { path, buf, len } => {
+            // SAFETY: the caller's promise, passed on.
+            unsafe { try_read_path(path, buf, len, progress) }
+        }
+        // SAFETY: the caller's promise, passed on.
+        _ => Tried::Done(unsafe { perform(call) }),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Answers in finite time: regular files, directories, block devices, and what cannot be told.
+    Finite,
+    Socket,
+    /// Pipes, FIFOs, terminals and other character devices.
+    Stream,
+}
+
+fn kind(fd: Descriptor) -> Kind {
+    let Some(Ok(stat)) = lend(fd).map(rustix::fs::fstat) else { return Kind::Finite };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile | FileType::Directory | FileType::BlockDevice => Kind::Finite,
+        FileType::Socket => Kind::Socket,
+        // Files without a type are eventfds and their like.
+        _ => Kind::Stream,
+    }
+}
+
+/// # Safety
+/// As for [`perform`]; `call` is a read or a write.
+unsafe fn try_transfer(call: &Call) -> Tried {
+    let (fd, writes) = match *call {
+        Call::Read { fd, .. } | Call::ReadVectored { fd, .. } => (fd, false),
+        Call::Write { fd, .. } | Call::WriteVectored { fd, .. } => (fd, true),
+        _ => return Tried::Done(-errno::EINVAL),
+    };
+    let kind = kind(fd);
+    // SAFETY: the caller keeps the vectors.
+    let is_empty = unsafe { transfer_len(call) } == Some(0);
+    if kind == Kind::Finite || is_empty {
+        // SAFETY: the caller's promise, passed on.
+        return Tried::Done(unsafe { perform_as_asked(call) });
+    }
+    let watch = if writes { Watch::writable(fd) } else { Watch::readable(fd) };
+    if !is_ready(watch) {
+        return Tried::Wait(watch);
+    }
+    let single;
+    let pieces = match *call {
+        Call::Read { buf, len, .. } => {
+            single = [io_vec(buf, len as usize)];
+            &single
+        }
+        Call::Write { buf, len, .. } => {
+            single = [io_vec(buf.cast_mut(), len as usize)];
+            &single
+        }
+        Call::ReadVectored { iov, count, .. } | Call::WriteVectored { iov, count, .. } => {
+            // SAFETY: the caller keeps the vectors until the call is done.
+            unsafe { vectors(iov, count) }
+        }
+        _ => return Tried::Done(-errno::EINVAL),
+    };
+    // SAFETY: the pieces are the caller's memory.
+    let result = unsafe { move_ready(fd, kind, writes, pieces) };
+    match result {
+        _ if result == -errno::EAGAIN || result == -errno::EINTR => {
+            // Ready, and yet there is nothing: somebody else took it. Asking at once and again would spin.
+            if is_ready(watch) { Tried::Later } else { Tried::Wait(watch) }
+        }
+        _ => Tried::Done(result),
+    }
+}
+
+/// Moves what can be moved now. `-EAGAIN` if that is nothing.
+///
+/// # Safety
+/// Each piece can be read (`writes`) or written.
+unsafe fn move_ready(fd: Descriptor, kind: Kind, writes: bool, pieces: &[IoVec]) -> i32 {
+    if kind == Kind::Socket {
+        // SAFETY: the caller's promise, passed on.
+        return unsafe { socket_transfer(fd, writes, pieces) };
+    }
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: the caller's promise, passed on.
+        let result = unsafe { transfer_without_waiting(fd, writes, pieces) };
+        if result != -errno::EOPNOTSUPP && result != -errno::ENOSYS && result != -errno::EINVAL {
+            return result;
+        }
+    }
+    if !writes {
+        // SAFETY: the pieces can be written. A read of a ready stream takes what is there.
+        return outcome(unsafe { libc::readv(fd, pieces.as_ptr(), pieces.len() as i32) });
+    }
+    // A pipe that is ready for writing has room for `PIPE_BUF` bytes, and waits until a longer write is all in.
+    let total: usize = pieces.iter().map(io_vec_len).fold(0, usize::saturating_add);
+    if total <= libc::PIPE_BUF {
+        // SAFETY: the pieces can be read.
+        return outcome(unsafe { libc::writev(fd, pieces.as_ptr(), pieces.len() as i32) });
+    }
+    let Some(first) = pieces.iter().find(|piece| io_vec_len(piece) > 0) else { return 0 };
+    // SAFETY: no longer than the piece, which can be read.
+    outcome(unsafe { libc::write(fd, io_vec_base(first).cast(), io_vec_len(first).min(libc::PIPE_BUF)) })
+}
+
+/// # Safety
+/// Each piece can be read (`writes`) or written.
+unsafe fn socket_transfer(fd: Descriptor, writes: bool, pieces: &[IoVec]) -> i32 {
+    // SAFETY: plain numbers and addresses, for which zero is a value.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    // Neither call changes the vectors, whatever the type says.
+    message.msg_iov = pieces.as_ptr().cast_mut();
+    message.msg_iovlen = pieces.len() as _;
+    if !writes {
+        // SAFETY: the pieces can be written; there is no place for an address or for control data.
+        return outcome(unsafe { libc::recvmsg(fd, &raw mut message, libc::MSG_DONTWAIT) });
+    }
+    #[cfg(target_os = "linux")]
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    #[cfg(not(target_os = "linux"))]
+    let flags = libc::MSG_DONTWAIT;
+    // SAFETY: the pieces can be read.
+    outcome(unsafe { libc::sendmsg(fd, &raw const message, flags) })
+}
+
+/// Linux, for files that can be told not to wait (pipes since 6.4); others answer `EOPNOTSUPP`.
+///
+/// # Safety
+/// Each piece can be read (`writes`) or written.
+#[cfg(target_os = "linux")]
+unsafe fn transfer_without_waiting(fd: Descriptor, writes: bool, pieces: &[IoVec]) -> i32 {
+    let number = if writes { libc::SYS_pwritev2 } else { libc::SYS_preadv2 };
+    let (low, high) = (-1_i64, -1_i64);
+    // SAFETY: the caller's promise. By number, since older C libraries have no wrapper; offset -1 is the file's own.
+    outcome(unsafe { libc::syscall(number, fd, pieces.as_ptr(), pieces.len(), low, high, libc::RWF_NOWAIT) } as isize)
+}
+
+fn is_ready(mut watch: Watch) -> bool {
+    poll_watches(std::slice::from_mut(&mut watch), Some(Duration::ZERO)).unwrap_or(false)
+}
+
+/// Opens without waiting for the other end of a FIFO.
+///
+/// `O_NONBLOCK` is set for the opening alone. A FIFO opened for reading so is open at once, writer or no; its reads wait
+/// for the first writer all the same, since Linux's poll does not report the end of such a FIFO before a writer has come
+/// and gone. (macOS's does: a read before the first writer can answer 0 there.) One opened for writing without a reader
+/// answers `ENXIO`, and is tried again until there is one.
+fn try_open(path: &CStr, flags: i32, mode: u32, resolve: u64) -> Tried {
+    let asked = flags;
+    #[cfg(target_os = "linux")]
+    let is_path_only = flags & libc::O_PATH != 0;
+    #[cfg(not(target_os = "linux"))]
+    let is_path_only = false;
+    let creates_new = flags & libc::O_CREAT != 0 && flags & libc::O_EXCL != 0;
+    if asked & (libc::O_NONBLOCK | libc::O_DIRECTORY) != 0 || is_path_only || creates_new {
+        return Tried::Done(opened(open(path, flags, mode, resolve)));
+    }
+    let file = match open(path, flags | libc::O_NONBLOCK, mode, resolve) {
+        Ok(file) => file,
+        // Somebody holds a lease on the file: the opening waits until it is given up, which takes seconds at most.
+        Err(errno::EAGAIN) => return Tried::Done(opened(open(path, flags, mode, resolve))),
+        Err(errno::EINTR) => return Tried::Later,
+        Err(errno::ENXIO) if flags & libc::O_ACCMODE == libc::O_WRONLY && names_fifo(path, flags, resolve) => {
+            return Tried::Later;
+        }
+        Err(error) => return Tried::Done(-error),
+    };
+    // A drive without a medium opens with O_NONBLOCK and must not without: such a device is opened again as asked.
+    if rustix::fs::fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice) {
+        drop(file);
+        return Tried::Done(opened(open(path, flags, mode, resolve)));
+    }
+    // Only O_APPEND, O_DIRECT, O_NOATIME and the like can be set so, and they are set to what was asked.
+    let status = OFlags::from_bits_retain(asked as _);
+    match rustix::fs::fcntl_setfl(&file, status) {
+        Ok(()) => Tried::Done(file.into_raw_fd()),
+        Err(error) => Tried::Done(-error.raw_os_error()),
+    }
+}
+
+fn opened(result: Result<OwnedFd, i32>) -> i32 {
+    match result {
+        Ok(file) => file.into_raw_fd(),
+        Err(error) => -error,
+    }
+}
+
+/// Whether an opening with these flags would meet a FIFO; other kinds of file answer `ENXIO` for reasons of their own.
+fn names_fifo(path: &CStr, flags: i32, resolve: u64) -> bool {
+    #[cfg(target_os = "linux")]
+    let stat = open(path, libc::O_PATH | (flags & libc::O_NOFOLLOW), 0, resolve)
+        .and_then(|file| rustix::fs::fstat(file).map_err(rustix::io::Errno::raw_os_error));
+    #[cfg(not(target_os = "linux"))]
+    let stat = {
+        let _ = (flags, resolve);
+        rustix::fs::stat(path)
+    };
+    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
+}
+
+/// # Safety
+/// `path` is a text that ends in a NUL, and `len` bytes at `buf` can be written.
+unsafe fn try_read_path(path: PathPtr, buf: *mut u8, len: u32, progress: &mut Progress) -> Tried {
+    let file = match progress.file.take() {
+        Some(file) => file,
+        None => {
+            // SAFETY: the caller keeps the path.
+            let path = unsafe { CStr::from_ptr(path) };
+            match open(path, libc::O_RDONLY | libc::O_NONBLOCK, 0, 0) {
+                Ok(file) => file,
+                // A lease, as in `try_open`: plain `perform` waits for its end.
+                Err(errno::EAGAIN) => match open(path, libc::O_RDONLY, 0, 0) {
+                    Ok(file) => file,
+                    Err(error) => return Tried::Done(-error),
+                },
+                Err(errno::EINTR) => return Tried::Later,
+                Err(error) => return Tried::Done(-error),
+            }
+        }
+    };
+    let streams = kind(file.as_raw_fd()) != Kind::Finite;
+    let watch = Watch::readable(file.as_raw_fd());
+    while progress.done < len {
+        if streams && !is_ready(watch) {
+            progress.file = Some(file);
+            return Tried::Wait(watch);
+        }
+        // SAFETY: `done` is less than `len`, so the address is within the caller's bytes.
+        let at = unsafe { buf.add(progress.done as usize) };
+        // SAFETY: from there, `len - done` of the caller's bytes are left.
+        let result = unsafe { read_some(&file, at, len - progress.done) };
+        match u32::try_from(result) {
+            Ok(0) => break,
+            Ok(read) => progress.done += read,
+            Err(_) if result == -errno::EINTR => {}
+            Err(_) if result == -errno::EAGAIN => {
+                progress.file = Some(file);
+                return Tried::Later;
+            }
+            Err(_) => {
+                *progress = Progress::default();
+                return Tried::Done(result);
+            }
+        }
+    }
+    let done = progress.done;
+    *progress = Progress::default();
+    Tried::Done(done.cast_signed())
+}

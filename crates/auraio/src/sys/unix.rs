@@ -1,0 +1,327 @@
+//! Performs a [`Call`] on the calling thread, as Linux and macOS have it in common. What differs is in `linux.rs` and
+//! `macos.rs`, under the same names.
+//!
+//! rustix makes the calls that take no memory; those that do are made with the bare address, since a `&mut [u8]` over a
+//! buffer that JavaScript can reach would promise a uniqueness that nobody keeps.
+#![expect(unsafe_code, reason = "system calls on memory that the caller keeps alive")]
+
+use std::{
+    ffi::CStr,
+    os::fd::{BorrowedFd, IntoRawFd, OwnedFd},
+};
+
+#[cfg(not(target_os = "linux"))]
+use libc::{pread, preadv, pwrite, pwritev};
+#[cfg(target_os = "linux")]
+use libc::{pread64 as pread, preadv64 as preadv, pwrite64 as pwrite, pwritev64 as pwritev};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+
+#[cfg(target_os = "linux")]
+use super::linux as platform;
+#[cfg(not(target_os = "linux"))]
+use super::macos as platform;
+use super::{CURRENT_POSITION, Call, Descriptor, FileTime, PathPtr, at_current_position, errno, transfer_offset};
+
+/// Performs one call and gives its result, or the negated errno.
+///
+/// An interruption is retried here, but for what may block without end: opens, and transfers without an offset, may
+/// answer `-EINTR`. A positioned transfer on a file that cannot seek is repeated without its offset, which is what
+/// `io_uring` does with a pipe.
+///
+/// # Safety
+/// Every address in `call` is valid for what the call does with it, and no other thread touches what it writes to.
+pub(crate) unsafe fn perform(call: &Call) -> i32 {
+    // SAFETY: the caller's promise, passed on.
+    let result = unsafe { perform_as_asked(call) };
+    if result == -errno::ESPIPE && transfer_offset(call).is_some() {
+        // SAFETY: the same call with the same addresses.
+        return unsafe { perform_as_asked(&at_current_position(call)) };
+    }
+    result
+}
+
+/// [`perform`] without the second try: a positioned transfer on a pipe answers `-ESPIPE`.
+///
+/// # Safety
+/// As for [`perform`].
+pub(super) unsafe fn perform_as_asked(call: &Call) -> i32 {
+    match *call {
+        Call::Nop => 0,
+        Call::Read { .. } | Call::Write { .. } | Call::ReadVectored { .. } | Call::WriteVectored { .. } => {
+            // SAFETY: the caller's promise, passed on.
+            unsafe { transfer(call) }
+        }
+        Call::Open { .. }
+        | Call::Rename { .. }
+        | Call::Unlink { .. }
+        | Call::MakeDirectory { .. }
+        | Call::Link { .. }
+        | Call::Symlink { .. } => {
+            // SAFETY: the caller's promise, passed on.
+            unsafe { by_path(call) }
+        }
+        Call::ReadPath { path, buf, len } => {
+            // SAFETY: the caller's promise, passed on.
+            unsafe { read_path(path, buf, len) }
+        }
+        Call::Stat { fd, path, follow, out } => {
+            // SAFETY: the caller keeps the path readable and `out` writable.
+            retried(|| unsafe { platform::stat(fd, path, follow, out) })
+        }
+        Call::Sync { fd, data_only } => on(fd, |fd| platform::sync(fd, data_only)),
+        Call::SyncRange { fd, offset, len, flags } => on(fd, |fd| platform::sync_range(fd, offset, len, flags)),
+        Call::Allocate { fd, mode, offset, len } => on(fd, |fd| platform::allocate(fd, mode, offset, len)),
+        Call::Advise { fd, offset, len, advice } => on(fd, |fd| platform::advise(fd, offset, len, advice)),
+        Call::Truncate { fd, len } => on(fd, |fd| rustix::fs::ftruncate(fd, len)),
+        Call::SetMode { fd, mode } => on(fd, |fd| rustix::fs::fchmod(fd, mode_bits(mode))),
+        Call::SetOwner { fd, uid, gid } => on(fd, |fd| {
+            let uid = (uid != u32::MAX).then(|| Uid::from_raw(uid));
+            let gid = (gid != u32::MAX).then(|| Gid::from_raw(gid));
+            rustix::fs::fchown(fd, uid, gid)
+        }),
+        Call::SetTimes { fd, accessed, modified } => on(fd, |fd| {
+            let times = Timestamps { last_access: timespec(accessed), last_modification: timespec(modified) };
+            rustix::fs::futimens(fd, &times)
+        }),
+        // SAFETY: the descriptor is the caller's to close; one that is not open answers `EBADF`.
+        Call::Close { fd } => match outcome(unsafe { libc::close(fd) } as isize) {
+            // The descriptor is gone all the same, so a second try could close what another thread has just opened.
+            interrupted if interrupted == -errno::EINTR => 0,
+            result => result,
+        },
+    }
+}
+
+/// Reads and writes.
+///
+/// # Safety
+/// As for [`perform`].
+unsafe fn transfer(call: &Call) -> i32 {
+    let count_of = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+    let once = || match *call {
+        Call::Read { fd, buf, len, offset: CURRENT_POSITION } => {
+            // SAFETY: the caller keeps `len` bytes at `buf` writable. So for the next.
+            outcome(unsafe { libc::read(fd, buf.cast(), len as usize) })
+        }
+        Call::Read { fd, buf, len, offset } => {
+            // SAFETY: as above. An offset past `i64::MAX` turns negative and answers `EINVAL`.
+            outcome(unsafe { pread(fd, buf.cast(), len as usize, offset as i64) })
+        }
+        Call::Write { fd, buf, len, offset: CURRENT_POSITION } => {
+            // SAFETY: the caller keeps `len` bytes at `buf` readable. So for the next.
+            outcome(unsafe { libc::write(fd, buf.cast(), len as usize) })
+        }
+        Call::Write { fd, buf, len, offset } => {
+            // SAFETY: as above.
+            outcome(unsafe { pwrite(fd, buf.cast(), len as usize, offset as i64) })
+        }
+        Call::ReadVectored { fd, iov, count, offset: CURRENT_POSITION } => {
+            // SAFETY: the caller keeps `count` vectors at `iov`, and the memory that they name. So for the next three.
+            outcome(unsafe { libc::readv(fd, iov, count_of(count)) })
+        }
+        Call::ReadVectored { fd, iov, count, offset } => {
+            // SAFETY: as above.
+            outcome(unsafe { preadv(fd, iov, count_of(count), offset as i64) })
+        }
+        Call::WriteVectored { fd, iov, count, offset: CURRENT_POSITION } => {
+            // SAFETY: as above.
+            outcome(unsafe { libc::writev(fd, iov, count_of(count)) })
+        }
+        Call::WriteVectored { fd, iov, count, offset } => {
+            // SAFETY: as above.
+            outcome(unsafe { pwritev(fd, iov, count_of(count), offset as i64) })
+        }
+        _ => -errno::EINVAL,
+    };
+    if transfer_offset(call) == Some(CURRENT_POSITION) { once() } else { retried(once) }
+}
+
+/// Everything that names a file by its path and answers no data.
+///
+/// # Safety
+/// As for [`perform`].
+unsafe fn by_path(call: &Call) -> i32 {
+    // SAFETY: every path of a call is a text that ends in a NUL, which the caller keeps until the call is done.
+    let text = |path: PathPtr| unsafe { CStr::from_ptr(path) };
+    match *call {
+        Call::Open { path, flags, mode, resolve } => match open(text(path), flags, mode, resolve) {
+            Ok(file) => file.into_raw_fd(),
+            Err(error) => -error,
+        },
+        Call::Rename { from, to, flags } => answer(|| platform::rename(text(from), text(to), flags)),
+        Call::Unlink { path, directory } => {
+            let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+            answer(|| rustix::fs::unlinkat(CWD, text(path), flags))
+        }
+        Call::MakeDirectory { path, mode } => answer(|| rustix::fs::mkdirat(CWD, text(path), mode_bits(mode))),
+        Call::Link { from, to } => answer(|| rustix::fs::linkat(CWD, text(from), CWD, text(to), AtFlags::empty())),
+        Call::Symlink { target, link } => answer(|| rustix::fs::symlinkat(text(target), CWD, text(link))),
+        _ => -errno::EINVAL,
+    }
+}
+
+/// Opens with `O_CLOEXEC`; the error is a positive errno, `EINTR` among them.
+pub(super) fn open(path: &CStr, flags: i32, mode: u32, resolve: u64) -> Result<OwnedFd, i32> {
+    let flags = OFlags::from_bits_retain(flags as _) | OFlags::CLOEXEC;
+    let opened = if resolve == 0 {
+        rustix::fs::openat(CWD, path, flags, mode_bits(mode))
+    } else {
+        platform::open_resolved(path, flags, mode_bits(mode), resolve)
+    };
+    opened.map_err(rustix::io::Errno::raw_os_error)
+}
+
+/// Opens, reads to `len` or the end, closes.
+///
+/// # Safety
+/// `path` is a text that ends in a NUL, and `len` bytes at `buf` can be written.
+unsafe fn read_path(path: PathPtr, buf: *mut u8, len: u32) -> i32 {
+    // SAFETY: the caller's promise.
+    let path = unsafe { CStr::from_ptr(path) };
+    let file = match open(path, libc::O_RDONLY, 0, 0) {
+        Ok(file) => file,
+        Err(error) => return -error,
+    };
+    let mut done = 0;
+    while done < len {
+        // SAFETY: `done` is less than `len`, so the address is within the caller's bytes.
+        let at = unsafe { buf.add(done as usize) };
+        // SAFETY: from there, `len - done` of the caller's bytes are left.
+        let result = retried(|| unsafe { read_some(&file, at, len - done) });
+        match u32::try_from(result) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(_) => return result,
+        }
+    }
+    done as i32
+}
+
+/// One read at the file's own position.
+///
+/// # Safety
+/// `len` bytes at `buf` can be written.
+pub(super) unsafe fn read_some(file: &OwnedFd, buf: *mut u8, len: u32) -> i32 {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the caller's promise; the descriptor is open for as long as it is borrowed.
+    outcome(unsafe { libc::read(file.as_raw_fd(), buf.cast(), len as usize) })
+}
+
+/// Makes a call on a descriptor, again if a signal ended it.
+fn on(fd: Descriptor, call: impl Fn(BorrowedFd<'_>) -> rustix::io::Result<()>) -> i32 {
+    match lend(fd) {
+        Some(fd) => answer(|| call(fd)),
+        None => -errno::EBADF,
+    }
+}
+
+/// The descriptor as rustix takes it; `None` for what can be none.
+pub(super) fn lend<'a>(fd: Descriptor) -> Option<BorrowedFd<'a>> {
+    // SAFETY: not -1 (checked). It is lent to single system calls only, which answer `EBADF` if it is not open; that it
+    // stays open, and the same file, for as long as they run is in the contract of `perform`.
+    (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+fn answer(call: impl Fn() -> rustix::io::Result<()>) -> i32 {
+    match rustix::io::retry_on_intr(call) {
+        Ok(()) => 0,
+        Err(error) => -error.raw_os_error(),
+    }
+}
+
+/// What a bare system call answered, as a result of ours. Call it before anything else can set errno.
+pub(super) fn outcome(answer: isize) -> i32 {
+    if answer >= 0 {
+        // No call moves more than `BYTES_MAX`, and descriptors are `i32`.
+        return i32::try_from(answer).unwrap_or(i32::MAX);
+    }
+    -std::io::Error::last_os_error().raw_os_error().unwrap_or(errno::EIO)
+}
+
+fn retried(call: impl Fn() -> i32) -> i32 {
+    loop {
+        let result = call();
+        if result != -errno::EINTR {
+            return result;
+        }
+    }
+}
+
+fn mode_bits(mode: u32) -> Mode {
+    Mode::from_bits_retain((mode & 0o7777) as _)
+}
+
+fn timespec(time: FileTime) -> Timespec {
+    Timespec { tv_sec: time.seconds, tv_nsec: time.nanos.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        os::fd::AsRawFd,
+    };
+
+    use super::*;
+    use crate::sys::NO_DESCRIPTOR;
+
+    fn performed(call: &Call) -> i32 {
+        // SAFETY: each test's buffers outlive the call.
+        unsafe { perform(call) }
+    }
+
+    #[test]
+    fn an_offset_into_a_pipe_is_looked_away_from() {
+        let (mut reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"abc").unwrap();
+        let mut buf = [0_u8; 8];
+        let read = Call::Read { fd: reader.as_raw_fd(), buf: buf.as_mut_ptr(), len: 8, offset: 100 };
+        // SAFETY: as in `performed`.
+        assert_eq!(unsafe { perform_as_asked(&read) }, -errno::ESPIPE);
+        assert_eq!(performed(&read), 3);
+        assert_eq!(&buf[..3], b"abc");
+        let write = Call::Write { fd: writer.as_raw_fd(), buf: b"xy".as_ptr(), len: 2, offset: 100 };
+        assert_eq!(performed(&write), 2);
+        drop(writer);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "xy");
+    }
+
+    #[test]
+    fn the_own_position_moves_and_an_offset_leaves_it_alone() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        let fd = file.as_raw_fd();
+        let mut buf = [0_u8; 4];
+        let mut read = |offset| {
+            let result = performed(&Call::Read { fd, buf: buf.as_mut_ptr(), len: 4, offset });
+            (result, buf)
+        };
+        assert_eq!(read(CURRENT_POSITION).0, 0);
+        assert_eq!(read(2), (4, *b"2345"));
+        assert_eq!(read(CURRENT_POSITION).0, 0);
+        assert_eq!(read(1 << 40).0, 0);
+        assert_eq!(read(u64::MAX - 1).0, -errno::EINVAL);
+    }
+
+    #[test]
+    fn what_is_no_file_answers_ebadf() {
+        let fd = NO_DESCRIPTOR;
+        let mut buf = [0_u8; 1];
+        let time = FileTime { seconds: 0, nanos: 0 };
+        for call in [
+            Call::Read { fd, buf: buf.as_mut_ptr(), len: 1, offset: 0 },
+            Call::Truncate { fd, len: 0 },
+            Call::Allocate { fd, mode: 0, offset: 0, len: 1 },
+            Call::Advise { fd, offset: 0, len: 0, advice: 3 },
+            Call::SyncRange { fd, offset: 0, len: 0, flags: 2 },
+            Call::SetMode { fd, mode: 0 },
+            Call::SetOwner { fd, uid: 0, gid: 0 },
+            Call::SetTimes { fd, accessed: time, modified: time },
+            Call::Close { fd },
+        ] {
+            assert_eq!(performed(&call), -errno::EBADF, "{}", call.name());
+        }
+    }
+}

@@ -1,0 +1,598 @@
+/**
+ * `FileHandle`: Node's, method for method, over an engine. Arguments are checked here, in Node's order; what the checks
+ * pass goes to the slot table as numbers and a view.
+ */
+import { Buffer } from 'node:buffer'
+import { EventEmitter } from 'node:events'
+import type { BigIntStats, Stats } from 'node:fs'
+import { fileClosed, invalidArgValue } from './errors.js'
+import type { OpenFile } from './open-file.js'
+import {
+  encoded,
+  lengthOutOfRange,
+  notWritable,
+  offsetOutOfRange,
+  readPosition,
+  validateBoolean,
+  validateFileOptions,
+  validateInteger,
+  validateMode,
+  validateObject,
+  validateOwner,
+  validateTime,
+  validateView,
+  validateViews,
+  viewLength,
+  viewMemory,
+  writePosition,
+  type Position,
+} from './options.js'
+import { makeStats } from './stat.js'
+import { readWholeFile, validateFileData, writeWholeFile } from './whole-file.js'
+import type { FileData, ReadFileOptions, WriteFileOptions } from './whole-file.js'
+
+/** The buffer that `read()` makes when it is given none. */
+const DEFAULT_READ_BYTES = 16384
+
+export interface ReadResult<T extends NodeJS.ArrayBufferView> {
+  /** 0 at the end of the file. */
+  bytesRead: number
+  buffer: T
+}
+
+export interface ReadvResult<T extends readonly NodeJS.ArrayBufferView[]> {
+  bytesRead: number
+  buffers: T
+}
+
+export interface WriteResult<T extends NodeJS.ArrayBufferView | string> {
+  bytesWritten: number
+  buffer: T
+}
+
+export interface WritevResult<T extends readonly NodeJS.ArrayBufferView[]> {
+  bytesWritten: number
+  buffers: T
+}
+
+/** Which part of a buffer to read into, and from where in the file. */
+export interface ReadOptions {
+  /**
+   * Where in the buffer to begin.
+   * @defaultValue 0
+   */
+  offset?: number | null | undefined
+  /**
+   * How many bytes to read at most.
+   * @defaultValue `buffer.byteLength - offset`
+   */
+  length?: number | null | undefined
+  /**
+   * Where in the file to begin; null or -1 is the file's own position, which then moves on.
+   * @defaultValue null
+   */
+  position?: Position | undefined
+}
+
+/** Which part of a buffer to write, and to where in the file. */
+export interface WriteOptions {
+  /**
+   * Where in the buffer to begin.
+   * @defaultValue 0
+   */
+  offset?: number | null | undefined
+  /**
+   * How many bytes to write.
+   * @defaultValue `buffer.byteLength - offset`
+   */
+  length?: number | null | undefined
+  /**
+   * Where in the file to begin; null is the file's own position, which then moves on.
+   * @defaultValue null
+   */
+  position?: Position | undefined
+}
+
+type Views = readonly NodeJS.ArrayBufferView[]
+
+let construct: (file: OpenFile) => FileHandle
+
+/** How the engine makes handles: the constructor is not public. */
+export function makeFileHandle(file: OpenFile): FileHandle {
+  return construct(file)
+}
+
+/**
+ * An open file. Made by `open` and `engine.open`.
+ *
+ * Operations at a given position run in parallel; those at the file's own position run one after the other, in the order
+ * of the calls. Between other operations there is no order: await one before the next where it matters.
+ *
+ * A buffer belongs to the operation until its promise settles. Do not transfer its memory meanwhile: the promise would
+ * reject with `ERR_AURAIO_DETACHED`.
+ *
+ * @example
+ * ```js
+ * import { open } from 'auraio'
+ *
+ * const file = await open('data.bin', 'r')
+ * try {
+ *   const { bytesRead, buffer } = await file.read(Buffer.alloc(4096), 0, 4096, 8192)
+ *   console.log(bytesRead, buffer.length)
+ * } finally {
+ *   await file.close()
+ * }
+ * ```
+ */
+export class FileHandle extends EventEmitter {
+  readonly #file: OpenFile
+
+  static {
+    construct = (file) => new FileHandle(file)
+  }
+
+  private constructor(file: OpenFile) {
+    super()
+    this.#file = file
+    file.belongsTo(this)
+  }
+
+  /**
+   * The descriptor's number; -1 once `close` has been called.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('data.bin')
+   * console.log(file.fd > 2)
+   * await file.close()
+   * console.log(file.fd === -1)
+   * ```
+   */
+  get fd(): number {
+    return this.#file.fd
+  }
+
+  /**
+   * Reads into a buffer: of the caller, or one of 16384 bytes if none is given.
+   *
+   * `length` 0 reads nothing and resolves at once. A short result is not an error; 0 bytes is the end of the file.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('data.bin')
+   * const buffer = Buffer.alloc(100)
+   * await file.read(buffer, 0, 100, 4096) // 100 bytes from position 4096
+   * await file.read(buffer, { length: 10 }) // 10 bytes from the file's own position
+   * const { bytesRead } = await file.read() // up to 16384 bytes, in a new buffer
+   * console.log(bytesRead)
+   * await file.close()
+   * ```
+   */
+  read<T extends NodeJS.ArrayBufferView>(
+    buffer: T,
+    offset?: number | null,
+    length?: number | null,
+    position?: Position,
+  ): Promise<ReadResult<T>>
+  read<T extends NodeJS.ArrayBufferView>(buffer: T, options?: ReadOptions | null): Promise<ReadResult<T>>
+  read<T extends NodeJS.ArrayBufferView = Buffer<ArrayBuffer>>(
+    options?: (ReadOptions & { buffer?: T | undefined }) | null,
+  ): Promise<ReadResult<T>>
+  read(
+    bufferOrOptions?: unknown,
+    offsetOrOptions?: unknown,
+    length?: unknown,
+    position?: unknown,
+  ): Promise<ReadResult<NodeJS.ArrayBufferView>> {
+    try {
+      const file = this.#file
+      if (file.closing !== undefined) throw fileClosed('read')
+      let buffer = bufferOrOptions
+      let offset = offsetOrOptions
+      if (!ArrayBuffer.isView(buffer)) {
+        const options = optionsOf(buffer)
+        buffer = options.buffer === undefined ? Buffer.alloc(DEFAULT_READ_BYTES) : validateView(options.buffer)
+        ;({ offset, length, position } = options)
+      } else if (typeof offset === 'object' && offset !== null) {
+        ;({ offset, length, position } = offset as ReadOptions)
+      }
+      const view = buffer as NodeJS.ArrayBufferView
+      const byteLength = viewLength(view)
+      const start = offset === undefined || offset === null ? 0 : validateInteger(offset, 'offset', 0)
+      const size = length === undefined || length === null ? byteLength - start : validateInteger(length, 'length')
+      if (size === 0) return Promise.resolve({ bytesRead: 0, buffer: view })
+      if (byteLength === 0) throw invalidArgValue('buffer', view, 'is empty and cannot be written')
+      if (size < 0 || size > byteLength - start) throw lengthOutOfRange(size, byteLength - start)
+      return file.slots.read(file, view, viewMemory(view), start, size, readPosition(position, size))
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+  }
+
+  /**
+   * Writes a buffer, or a part of it; or a string.
+   *
+   * As with Node, a write that comes up short is continued, so that `bytesWritten` is less than asked for only where the
+   * rest failed: the next write will tell why.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('new.txt', 'w+')
+   * await file.write(Buffer.from('hello world'), 0, 5, 0) // 5 bytes at position 0
+   * await file.write(Buffer.from('!'), { position: 5 })
+   * const { bytesWritten } = await file.write('grüße', 6, 'latin1') // a string: position, encoding
+   * console.log(bytesWritten)
+   * await file.close()
+   * ```
+   */
+  write<T extends NodeJS.ArrayBufferView>(
+    buffer: T,
+    offset?: number | null,
+    length?: number | null,
+    position?: Position,
+  ): Promise<WriteResult<T>>
+  write<T extends NodeJS.ArrayBufferView>(buffer: T, options?: WriteOptions | null): Promise<WriteResult<T>>
+  write(text: string, position?: Position, encoding?: BufferEncoding | null): Promise<WriteResult<string>>
+  write(
+    buffer: unknown,
+    offsetOrOptions?: unknown,
+    length?: unknown,
+    position?: unknown,
+  ): Promise<WriteResult<NodeJS.ArrayBufferView> | WriteResult<string>> {
+    try {
+      const file = this.#file
+      if (file.closing !== undefined) throw fileClosed('write')
+      if (!ArrayBuffer.isView(buffer)) {
+        if (typeof buffer !== 'string') throw notWritable('buffer', buffer)
+        return writeString(file, buffer, encoded(buffer, length), writePosition(offsetOrOptions))
+      }
+      let offset = offsetOrOptions
+      if (typeof offset === 'object' && offset !== null) ({ offset, length, position } = offset as WriteOptions)
+      const view = buffer as NodeJS.ArrayBufferView
+      const byteLength = viewLength(view)
+      if (byteLength === 0) return Promise.resolve({ bytesWritten: 0, buffer: view })
+      const start = offset === undefined || offset === null ? 0 : validateInteger(offset, 'offset', 0)
+      if (start > byteLength) throw offsetOutOfRange(start, byteLength)
+      const size = length === undefined || length === null ? byteLength - start : validateInteger(length, 'length')
+      if (size < 0 || size > byteLength - start) throw lengthOutOfRange(size, byteLength - start)
+      const target = writePosition(position)
+      if (size === 0) return Promise.resolve({ bytesWritten: 0, buffer: view })
+      return file.slots.write(file, view, viewMemory(view), start, size, target)
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+  }
+
+  /**
+   * Reads into one buffer after another. No buffers, or empty ones, read 0 bytes; there may be more than IOV_MAX of them.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('data.bin')
+   * const { bytesRead, buffers } = await file.readv([Buffer.alloc(16), Buffer.alloc(512)], 0)
+   * console.log(bytesRead, buffers.length)
+   * await file.close()
+   * ```
+   */
+  readv<T extends Views>(buffers: T, position?: Position): Promise<ReadvResult<T>> {
+    try {
+      const file = this.#file
+      if (file.closing !== undefined) throw fileClosed('readv')
+      const size = totalLength(validateViews(buffers))
+      const from = readPosition(position, size)
+      if (size === 0) return Promise.resolve({ bytesRead: 0, buffers })
+      return file.slots.readv(file, buffers, from).then((bytesRead) => ({ bytesRead, buffers }))
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+  }
+
+  /**
+   * Writes one buffer after another. No buffers, or empty ones, write 0 bytes; there may be more than IOV_MAX of them.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('log.txt', 'a')
+   * const { bytesWritten } = await file.writev([Buffer.from('one\n'), Buffer.from('two\n')])
+   * console.log(bytesWritten)
+   * await file.close()
+   * ```
+   */
+  writev<T extends Views>(buffers: T, position?: Position): Promise<WritevResult<T>> {
+    try {
+      const file = this.#file
+      if (file.closing !== undefined) throw fileClosed('writev')
+      const size = totalLength(validateViews(buffers))
+      const to = writePosition(position)
+      if (size === 0) return Promise.resolve({ bytesWritten: 0, buffers })
+      return file.slots.writev(file, buffers, to).then((bytesWritten) => ({ bytesWritten, buffers }))
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+  }
+
+  /**
+   * Reads from the file's own position to the end. A string if there is an encoding, else a Buffer.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('hello.txt')
+   * console.log(await file.readFile('utf8'))
+   * await file.close()
+   * ```
+   */
+  readFile<T extends NodeJS.ArrayBufferView>(
+    options: ReadFileOptions & { encoding?: null | undefined; buffer: T | ((size: number) => T) },
+  ): Promise<Buffer<T['buffer']>>
+  readFile(options?: (ReadFileOptions & { encoding?: null | undefined }) | null): Promise<Buffer<ArrayBuffer>>
+  readFile(options: (ReadFileOptions & { encoding: BufferEncoding }) | BufferEncoding): Promise<string>
+  readFile(options: ReadFileOptions | BufferEncoding | null): Promise<string | Buffer<ArrayBuffer>>
+  async readFile(options?: ReadFileOptions | BufferEncoding | null): Promise<string | Buffer> {
+    const file = this.#openFile('readFile')
+    return await readWholeFile(file, validateFileOptions(options) as ReadFileOptions)
+  }
+
+  /**
+   * Writes everything, from the file's own position on. The file is not cut to the new length first: open it with `'w'`.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('new.txt', 'w')
+   * await file.writeFile('hello\n')
+   * await file.writeFile(['some ', 'pieces'], { flush: true })
+   * await file.close()
+   * ```
+   */
+  async writeFile(data: FileData, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
+    const file = this.#openFile('writeFile')
+    const { flush = false, ...rest } = validateFileOptions(options)
+    const flushed = { ...rest, flush: validateBoolean(flush, 'options.flush') } as WriteFileOptions
+    await writeWholeFile(file, validateFileData(data), flushed)
+  }
+
+  /**
+   * The same as {@link writeFile}, as in Node: what makes it append is a file opened with `'a'`.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const log = await open('log.txt', 'a')
+   * await log.appendFile('one more line\n')
+   * await log.close()
+   * ```
+   */
+  async appendFile(data: FileData, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
+    await this.writeFile(data, options)
+  }
+
+  /**
+   * What the system knows of the file: an `fs.Stats`, or with `bigint` a `BigIntStats`.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('data.bin')
+   * const { size } = await file.stat()
+   * const { mtimeNs } = await file.stat({ bigint: true })
+   * console.log(size, typeof mtimeNs)
+   * await file.close()
+   * ```
+   */
+  stat(options?: { bigint?: false | undefined }): Promise<Stats>
+  stat(options: { bigint: true }): Promise<BigIntStats>
+  stat(options?: { bigint?: boolean | undefined }): Promise<Stats | BigIntStats>
+  stat(options?: { bigint?: boolean | undefined }): Promise<Stats | BigIntStats> {
+    try {
+      const file = this.#openFile('fstat')
+      const { bigint } = options === undefined ? {} : (validateObject(options, 'options') as { bigint?: unknown })
+      const fields = file.slots.stat(file, Boolean(bigint))
+      return fields instanceof Promise ? fields.then(makeStats) : Promise.resolve(makeStats(fields))
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+  }
+
+  /**
+   * Waits until everything written is on the device: data and metadata (fsync). It covers the writes that had completed
+   * before the call, so await them first.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('new.txt', 'w')
+   * await file.write('kept')
+   * await file.sync()
+   * await file.close()
+   * ```
+   */
+  sync(): Promise<void> {
+    try {
+      const file = this.#openFile('fsync')
+      return file.slots.sync(file, false)
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+  }
+
+  /**
+   * Like {@link sync}, but of the metadata only what is needed to read the data back (fdatasync).
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('new.txt', 'w')
+   * await file.write('kept')
+   * await file.datasync()
+   * await file.close()
+   * ```
+   */
+  datasync(): Promise<void> {
+    try {
+      const file = this.#openFile('fdatasync')
+      return file.slots.sync(file, true)
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+  }
+
+  /**
+   * Cuts the file to `length` bytes, or fills it up to that with zeros. A negative length is 0.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('new.txt', 'w')
+   * await file.write('0123456789')
+   * await file.truncate(4)
+   * console.log((await file.stat()).size)
+   * await file.close()
+   * ```
+   */
+  truncate(length: number = 0): Promise<void> {
+    try {
+      const file = this.#openFile('ftruncate')
+      return file.slots.truncate(file, Math.max(0, validateInteger(length, 'len')))
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+  }
+
+  /**
+   * Sets the permissions.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('new.txt', 'w')
+   * await file.chmod(0o600)
+   * await file.close()
+   * ```
+   */
+  chmod(mode: number | string): Promise<void> {
+    try {
+      const file = this.#openFile('fchmod')
+      return file.slots.chmod(file, validateMode(mode))
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+  }
+
+  /**
+   * Sets the owner and the group; -1 leaves one as it is.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('new.txt', 'w')
+   * await file.chown(-1, -1)
+   * await file.close()
+   * ```
+   */
+  chown(uid: number, gid: number): Promise<void> {
+    try {
+      const file = this.#openFile('fchown')
+      return file.slots.chown(file, validateOwner(uid, 'uid'), validateOwner(gid, 'gid'))
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+  }
+
+  /**
+   * Sets the times of the last access and change: seconds since 1970, or Dates.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('new.txt', 'w')
+   * await file.utimes(new Date(), 1_000_000_000.5)
+   * await file.close()
+   * ```
+   */
+  utimes(atime: string | number | Date, mtime: string | number | Date): Promise<void> {
+    try {
+      const file = this.#openFile('futimes')
+      return file.slots.utimes(file, validateTime(atime, 'atime'), validateTime(mtime, 'mtime'))
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+  }
+
+  /**
+   * Closes the file. From the call on, every other method rejects with EBADF, 'file closed'; what has begun by then is
+   * finished first. Closing again resolves with the first close.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('data.bin')
+   * file.on('close', () => console.log('closed'))
+   * await file.close()
+   * await file.close() // nothing more happens
+   * ```
+   */
+  close(): Promise<void> {
+    const file = this.#file
+    if (file.closing !== undefined) return file.closing.catch(ignore)
+    const closed = file.close()
+    this.emit('close')
+    return closed
+  }
+
+  /** The same as {@link close}, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  #openFile(syscall: string): OpenFile {
+    const file = this.#file
+    if (file.closing !== undefined) throw fileClosed(syscall)
+    return file
+  }
+}
+
+/** Options where the buffer might have been. An ArrayBuffer there is a mistake, which Node takes for empty options. */
+function optionsOf(value: unknown): ReadOptions & { buffer?: unknown } {
+  if (value === undefined || value === null) return {}
+  if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) validateView(value)
+  return validateObject(value, 'options')
+}
+
+function writeString(file: OpenFile, text: string, bytes: Buffer, position: number): Promise<WriteResult<string>> {
+  if (bytes.length === 0) return Promise.resolve({ bytesWritten: 0, buffer: text })
+  return file.slots
+    .write(file, bytes, bytes.buffer, 0, bytes.length, position)
+    .then(({ bytesWritten }) => ({ bytesWritten, buffer: text }))
+}
+
+function totalLength(views: Views): number {
+  let total = 0
+  for (const view of views) total += view.byteLength
+  return total
+}
+
+function ignore(): void {
+  // the first close has told its caller
+}

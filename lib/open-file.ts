@@ -1,0 +1,143 @@
+/**
+ * One open file, as its operations, its FileHandle and its engine share it: the port's handle, who has the turn at the
+ * file's own position, and what has to happen before the port may close it. It knows nothing of the FileHandle but a weak
+ * reference, so that a handle which the user forgot can be collected, and then closes its descriptor.
+ */
+import process from 'node:process'
+import { STAT_FIELDS } from './port.js'
+import type { Slot, Slots } from './slots.js'
+import { STAT_MODE } from './stat.js'
+
+const S_IFMT = 0o170000
+const S_IFREG = 0o100000
+const S_IFBLK = 0o060000
+
+let warned = false
+
+const forgotten: FinalizationRegistry<OpenFile> = new FinalizationRegistry((file) => {
+  if (!warned) {
+    warned = true
+    process.emitWarning(`Closing file descriptor ${file.fd} on garbage collection: close FileHandles explicitly`, {
+      code: 'AURAIO_HANDLE_NOT_CLOSED',
+    })
+  }
+  file.close().catch(() => undefined) // nobody is left to be told
+})
+
+/** What the engine does to a handle whose engine is closed. */
+export interface Closable extends WeakKey {
+  close(): Promise<void>
+}
+
+export class OpenFile {
+  readonly slots: Slots
+  readonly handle: number
+  /** Opened with O_DIRECT. */
+  readonly direct: boolean
+  /** -1 from the call of close on. */
+  fd: number
+  /** Set from the call of close on. */
+  closing: Promise<void> | undefined = undefined
+  readonly #files: Set<OpenFile>
+  #owner: WeakRef<Closable> | undefined
+  #held = 0
+  #closeSlot: Slot | undefined
+  /** The operation at the file's own position, and those in line behind it. */
+  #turn: Slot | undefined
+  #firstWaiting: Slot | undefined
+  #lastWaiting: Slot | undefined
+  #stream: boolean | undefined
+
+  /** `files` is the engine's set of open files; this one is in it until it is closed. */
+  constructor(slots: Slots, files: Set<OpenFile>, fd: number, handle: number, direct: boolean) {
+    this.slots = slots
+    this.#files = files
+    this.fd = fd
+    this.handle = handle
+    this.direct = direct
+    files.add(this)
+  }
+
+  /** From here on, the file is closed when `owner` is collected. */
+  belongsTo(owner: Closable): void {
+    this.#owner = new WeakRef(owner)
+    forgotten.register(owner, this, this)
+  }
+
+  /** Through the owner, if there still is one, so that it tells its listeners. */
+  closeByOwner(): Promise<void> {
+    return (this.#owner?.deref() ?? this).close()
+  }
+
+  /**
+   * Resolves when the descriptor is closed. From the call on, nothing new is accepted; what has begun is finished first:
+   * what is in flight by the port, the rest (queues, loops over a whole file, the tail of a short write) by `#held`.
+   */
+  close(): Promise<void> {
+    if (this.closing !== undefined) return this.closing
+    const { slot, closed } = this.slots.acquireClose(this)
+    this.closing = closed
+    this.fd = -1
+    forgotten.unregister(this)
+    if (this.#held === 0) this.slots.startClose(slot, this)
+    else this.#closeSlot = slot
+    return closed
+  }
+
+  /** Called once, when the port has closed. */
+  closed(): void {
+    this.#files.delete(this)
+  }
+
+  /** Puts the port's close off until {@link release}: more will be submitted. */
+  hold(): void {
+    this.#held++
+  }
+
+  release(): void {
+    if (--this.#held > 0 || this.#closeSlot === undefined) return
+    const slot = this.#closeSlot
+    this.#closeSlot = undefined
+    this.slots.startClose(slot, this)
+  }
+
+  /**
+   * The file's own position moves with each operation, and io_uring runs two at once; so they go one after the other.
+   * True if the slot may start now, else it is in line.
+   */
+  takeTurn(slot: Slot): boolean {
+    if (this.#turn === undefined) {
+      this.#turn = slot
+      return true
+    }
+    if (this.isStream()) return true
+    this.hold()
+    slot.next = undefined
+    if (this.#lastWaiting === undefined) this.#firstWaiting = slot
+    else this.#lastWaiting.next = slot
+    this.#lastWaiting = slot
+    return false
+  }
+
+  /** Passes the turn on; answers who has it now and is to be started. */
+  endTurn(slot: Slot): Slot | undefined {
+    if (this.#turn !== slot) return undefined
+    const next = this.#firstWaiting
+    this.#turn = next
+    if (next === undefined) return undefined
+    this.#firstWaiting = next.next
+    if (next.next === undefined) this.#lastWaiting = undefined
+    next.next = undefined
+    return next
+  }
+
+  /** Pipes, sockets and terminals have no position: there, a read that waits for data must not keep a write waiting. */
+  isStream(): boolean {
+    if (this.#stream === undefined) {
+      const fields = new Float64Array(STAT_FIELDS)
+      const type = this.slots.port.stat(this.handle, fields) === 0 ? fields[STAT_MODE]! & S_IFMT : S_IFREG
+      this.#stream = type !== S_IFREG && type !== S_IFBLK
+    }
+    return this.#stream
+  }
+}

@@ -1,0 +1,539 @@
+/**
+ * The slot table: every operation in flight has a slot, whose index travels through the port and comes back with the
+ * completion. What the kernel can touch belongs to the slot, so a slot keeps the views of its operation, and their
+ * ArrayBuffers, until that completion; a promise settles there and nowhere else.
+ *
+ * The path of one read is what this file is written for: it takes a pooled slot, makes one promise with the slot's own
+ * executor, and calls the port once. Errors, short writes and queues at a file's own position are off that path.
+ * benches/README.md has the figure and its command.
+ */
+import process from 'node:process'
+import { detached, systemError, tooManyOperations } from './errors.js'
+import type { OpenFile } from './open-file.js'
+import { COMPLETION_STRIDE, SLOTS_MAX, STAT_FIELDS, type Dispatch, type Port } from './port.js'
+
+/** Numbers for one stat, in the order of {@link STAT_FIELDS}. */
+export type StatFields = Float64Array | BigInt64Array
+
+export interface ReadResult {
+  bytesRead: number
+  buffer: NodeJS.ArrayBufferView
+}
+
+export interface WriteResult {
+  bytesWritten: number
+  buffer: NodeJS.ArrayBufferView
+}
+
+/** One operation, for {@link Slots.cancel}. Slots are used again; the serial number tells one use from the next. */
+export interface Ticket {
+  slot: Slot
+  serial: number
+}
+
+/** Completions taken over at once. More are fetched in the same turn, so this bounds memory, not throughput. */
+const COMPLETIONS_MAX = 1024
+
+/**
+ * Flushes in a row that may reap what completed inline, without a turn of the event loop between them. Reads from the
+ * page cache complete in the flush that submits them, and their promises start the next reads before the tick ends: with
+ * no bound, timers and sockets would wait for ever. The flush after these leaves its completions to the event loop.
+ */
+const INLINE_ROUNDS_MAX = 16
+
+/** Below it (and above -1, in the lower half) a result is a size; no operating system has more errors than this. */
+const ERRNO_MAX = 4095
+
+const IDLE = 0
+const READ = 1
+const WRITE = 2
+const READV = 3
+const WRITEV = 4
+const SYNC = 5
+const DATASYNC = 6
+const TRUNCATE = 7
+const CHMOD = 8
+const CHOWN = 9
+const UTIMES = 10
+const STAT = 11
+const STAT_BIGINT = 12
+const CLOSE = 13
+const OPEN = 14
+
+/** The system call that Node names in an error, by kind. */
+const SYSCALLS: readonly string[] = [
+  '',
+  'read',
+  'write',
+  'read',
+  'write',
+  'fsync',
+  'fdatasync',
+  'ftruncate',
+  'fchmod',
+  'fchown',
+  'futime',
+  'fstat',
+  'fstat',
+  'close',
+  'open',
+]
+
+const DIRECT_HINT =
+  "O_DIRECT: the buffer's address, the position and the length must be multiples of the device's block size; 4096 always is"
+
+type Resolve = (value: unknown) => void
+
+const unresolved: Resolve = () => undefined
+
+/** One operation in flight; used again for the next. */
+export class Slot {
+  readonly index: number
+  /** The executor of this slot's promises: made once, so that an operation makes no closure. */
+  readonly capture: (resolve: Resolve) => void
+  kind: number = IDLE
+  serial = 0
+  resolve: Resolve = unresolved
+  file: OpenFile | undefined = undefined
+  /** The view, and the memory behind it, that the kernel works on. */
+  view: NodeJS.ArrayBufferView | undefined = undefined
+  memory: ArrayBufferLike | undefined = undefined
+  byteLength = 0
+  offset = 0
+  length = 0
+  position = 0
+  /** What a write has transferred before it came up short. */
+  transferred = 0
+  vector: Vector | undefined = undefined
+  /** For an open: its path and flags. */
+  path: string | Uint8Array = ''
+  flags = 0
+  /** The next in line for the file's own position. */
+  next: Slot | undefined = undefined
+
+  constructor(index: number) {
+    this.index = index
+    this.capture = (resolve) => {
+      this.resolve = resolve
+    }
+  }
+}
+
+/** The views of a readv or writev: the caller's array, and a copy that nobody changes while the kernel uses it. */
+interface Vector {
+  buffers: readonly NodeJS.ArrayBufferView[]
+  views: NodeJS.ArrayBufferView[]
+  memories: ArrayBufferLike[]
+  byteLengths: number[]
+}
+
+/** Makes what an `open` resolves with. */
+export type Opened = (fd: number, handle: number, flags: number) => unknown
+
+export class Slots {
+  readonly port: Port
+  readonly #completions: Int32Array
+  readonly #slots: Slot[] = []
+  readonly #free: Slot[] = []
+  readonly #opened: Opened
+  #idleWaiters: (() => void)[] = []
+  #flushScheduled = false
+  #inlineRounds = 0
+  #latest: Slot | undefined
+
+  constructor(makePort: (dispatch: Dispatch, completions: Int32Array) => Port, opened: Opened) {
+    this.#opened = opened
+    this.#completions = new Int32Array(COMPLETIONS_MAX * COMPLETION_STRIDE)
+    this.port = makePort((count) => {
+      this.#inlineRounds = 0
+      this.#settle(count)
+    }, this.#completions)
+  }
+
+  read(
+    file: OpenFile,
+    view: NodeJS.ArrayBufferView,
+    memory: ArrayBufferLike,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<ReadResult> {
+    const slot = this.#acquire(READ, file)
+    slot.view = view
+    slot.memory = memory
+    slot.byteLength = view.byteLength
+    slot.offset = offset
+    slot.length = length
+    slot.position = position
+    const promise = new Promise(slot.capture as (resolve: (value: ReadResult) => void) => void)
+    if (position !== -1 || file.takeTurn(slot)) this.#start(slot)
+    return promise
+  }
+
+  write(
+    file: OpenFile,
+    view: NodeJS.ArrayBufferView,
+    memory: ArrayBufferLike,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<WriteResult> {
+    const slot = this.#acquire(WRITE, file)
+    slot.view = view
+    slot.memory = memory
+    slot.byteLength = view.byteLength
+    slot.offset = offset
+    slot.length = length
+    slot.position = position
+    slot.transferred = 0
+    const promise = new Promise(slot.capture as (resolve: (value: WriteResult) => void) => void)
+    file.hold()
+    if (position !== -1 || file.takeTurn(slot)) this.#start(slot)
+    return promise
+  }
+
+  /** Resolves with the number of bytes. */
+  readv(file: OpenFile, buffers: readonly NodeJS.ArrayBufferView[], position: number): Promise<number> {
+    return this.#vectored(READV, file, buffers, position)
+  }
+
+  /** Resolves with the number of bytes. */
+  writev(file: OpenFile, buffers: readonly NodeJS.ArrayBufferView[], position: number): Promise<number> {
+    file.hold()
+    return this.#vectored(WRITEV, file, buffers, position)
+  }
+
+  sync(file: OpenFile, dataOnly: boolean): Promise<void> {
+    const slot = this.#acquire(dataOnly ? DATASYNC : SYNC, file)
+    const promise = new Promise(slot.capture as (resolve: (value: void) => void) => void)
+    this.#accepted(slot, this.port.sync(slot.index, file.handle, dataOnly))
+    return promise
+  }
+
+  truncate(file: OpenFile, length: number): Promise<void> {
+    const slot = this.#acquire(TRUNCATE, file)
+    const promise = new Promise(slot.capture as (resolve: (value: void) => void) => void)
+    this.#accepted(slot, this.port.truncate(slot.index, file.handle, length))
+    return promise
+  }
+
+  chmod(file: OpenFile, mode: number): Promise<void> {
+    const slot = this.#acquire(CHMOD, file)
+    const promise = new Promise(slot.capture as (resolve: (value: void) => void) => void)
+    this.#accepted(slot, this.port.chmod(slot.index, file.handle, mode))
+    return promise
+  }
+
+  chown(file: OpenFile, uid: number, gid: number): Promise<void> {
+    const slot = this.#acquire(CHOWN, file)
+    const promise = new Promise(slot.capture as (resolve: (value: void) => void) => void)
+    this.#accepted(slot, this.port.chown(slot.index, file.handle, uid, gid))
+    return promise
+  }
+
+  utimes(file: OpenFile, accessed: number, modified: number): Promise<void> {
+    const slot = this.#acquire(UTIMES, file)
+    const promise = new Promise(slot.capture as (resolve: (value: void) => void) => void)
+    this.#accepted(slot, this.port.utimes(slot.index, file.handle, accessed, modified))
+    return promise
+  }
+
+  /** The fields right away where that cannot block, else a promise of them. */
+  stat(file: OpenFile, bigint: boolean): StatFields | Promise<StatFields> {
+    const fields = bigint ? new BigInt64Array(STAT_FIELDS) : new Float64Array(STAT_FIELDS)
+    const answer = this.port.stat(file.handle, fields)
+    if (answer === 0) return fields
+    if (answer < 0) throw systemError(answer, 'fstat')
+    const slot = this.#acquire(bigint ? STAT_BIGINT : STAT, file)
+    const promise = new Promise(slot.capture as (resolve: (value: StatFields) => void) => void)
+    this.#accepted(slot, this.port.statLater(slot.index, file.handle))
+    return promise
+  }
+
+  /** A slot for the file's close; {@link startClose} submits it, when nothing more is to be submitted for the file. */
+  acquireClose(file: OpenFile): { slot: Slot; closed: Promise<void> } {
+    const slot = this.#acquire(CLOSE, file)
+    return { slot, closed: new Promise(slot.capture as (resolve: (value: void) => void) => void) }
+  }
+
+  startClose(slot: Slot, file: OpenFile): void {
+    this.#accepted(slot, this.port.close(slot.index, file.handle))
+  }
+
+  /** Resolves with what the constructor's `opened` makes of the descriptor. */
+  open(path: string | Uint8Array, flags: number, mode: number): Promise<unknown> {
+    const slot = this.#acquire(OPEN, undefined)
+    slot.path = path
+    slot.flags = flags
+    const promise = new Promise(slot.capture)
+    this.#accepted(slot, this.port.open(slot.index, path, flags, mode))
+    return promise
+  }
+
+  /** For the operation that was begun last: to be asked for in the same turn. */
+  ticket(): Ticket {
+    const slot = this.#latest!
+    return { slot, serial: slot.serial }
+  }
+
+  /** Asks that an operation end early. It still completes. */
+  cancel({ slot, serial }: Ticket): void {
+    if (slot.serial === serial && slot.kind !== IDLE) this.port.cancel(slot.index)
+  }
+
+  /** Resolves when nothing is in flight, and whoever awaited what was has been told. */
+  async idle(): Promise<void> {
+    while (this.#free.length < this.#slots.length) await new Promise<void>((wake) => this.#idleWaiters.push(wake))
+  }
+
+  #vectored(
+    kind: number,
+    file: OpenFile,
+    buffers: readonly NodeJS.ArrayBufferView[],
+    position: number,
+  ): Promise<number> {
+    const slot = this.#acquire(kind, file)
+    slot.vector = {
+      buffers,
+      views: buffers.slice(),
+      memories: buffers.map((view) => view.buffer),
+      byteLengths: buffers.map((view) => view.byteLength),
+    }
+    slot.length = slot.vector.byteLengths.reduce((sum, bytes) => sum + bytes, 0)
+    slot.position = position
+    slot.transferred = 0
+    const promise = new Promise(slot.capture as (resolve: (value: number) => void) => void)
+    if (position !== -1 || file.takeTurn(slot)) this.#start(slot)
+    return promise
+  }
+
+  #acquire(kind: number, file: OpenFile | undefined): Slot {
+    let slot = this.#free.pop()
+    if (slot === undefined) {
+      if (this.#slots.length === SLOTS_MAX) throw tooManyOperations(SLOTS_MAX)
+      slot = new Slot(this.#slots.length)
+      this.#slots.push(slot)
+    }
+    slot.kind = kind
+    slot.file = file
+    this.#latest = slot
+    return slot
+  }
+
+  #release(slot: Slot): void {
+    slot.kind = IDLE
+    slot.serial++
+    slot.resolve = unresolved
+    slot.file = undefined
+    slot.view = undefined
+    slot.memory = undefined
+    slot.vector = undefined
+    this.#free.push(slot)
+    if (this.#free.length === this.#slots.length && this.#idleWaiters.length > 0) {
+      const waiters = this.#idleWaiters
+      this.#idleWaiters = []
+      for (const wake of waiters) setImmediate(wake) // behind the promises that settle now
+    }
+  }
+
+  /** Submits a read or a write; where it is refused, settles it. */
+  #start(slot: Slot): void {
+    this.#accepted(slot, this.#submit(slot))
+  }
+
+  #accepted(slot: Slot, answer: number): void {
+    if (answer !== 0) this.#complete(slot, answer, -1)
+    else if (!this.#flushScheduled) {
+      this.#flushScheduled = true
+      process.nextTick(this.#flush)
+    }
+  }
+
+  #submit(slot: Slot): number {
+    const handle = slot.file!.handle
+    switch (slot.kind) {
+      case READ:
+        return this.port.read(slot.index, handle, slot.view!, slot.offset, slot.length, slot.position)
+      case WRITE:
+        return this.port.write(slot.index, handle, slot.view!, slot.offset, slot.length, slot.position)
+      case READV:
+        return this.port.readv(slot.index, handle, slot.vector!.views, slot.position)
+      default:
+        return this.port.writev(slot.index, handle, slot.vector!.views, slot.position)
+    }
+  }
+
+  readonly #flush = (): void => {
+    this.#flushScheduled = false
+    const reap = this.#inlineRounds < INLINE_ROUNDS_MAX
+    this.#inlineRounds++
+    let count = this.port.flush(reap)
+    this.#settle(count)
+    while (count === COMPLETIONS_MAX) {
+      count = this.port.flush(reap)
+      this.#settle(count)
+    }
+  }
+
+  #settle(count: number): void {
+    const completions = this.#completions
+    for (let at = 0, end = count * COMPLETION_STRIDE; at < end; at += COMPLETION_STRIDE) {
+      const slot = this.#slots[completions[at]!]
+      if (slot === undefined || slot.kind === IDLE) continue // not ours: nothing to settle
+      try {
+        this.#complete(slot, completions[at + 1]!, completions[at + 2]!)
+      } catch (error) {
+        queueMicrotask(() => {
+          throw error // an uncaught exception, as it would be in a callback; the other completions are not lost
+        })
+      }
+    }
+  }
+
+  #complete(slot: Slot, low: number, high: number): void {
+    if (slot.kind === READ && high === 0 && low >= 0) {
+      const view = slot.view!
+      if (!isIntact(view, slot.byteLength)) return this.#fail(slot, detached)
+      const resolve = slot.resolve
+      if (slot.position === -1) this.#endTurn(slot)
+      this.#release(slot)
+      resolve({ bytesRead: low, buffer: view })
+      return
+    }
+    if (slot.kind === OPEN) return this.#completeOpen(slot, low, high)
+    const failed = high < 0 || (high === 0 && low < 0 && low >= -ERRNO_MAX)
+    if (slot.kind <= WRITEV) return this.#completeTransfer(slot, failed ? low : high * 2 ** 32 + (low >>> 0))
+    if (failed) this.#fail(slot, this.#errorOf(slot, low))
+    else this.#succeed(slot, this.#resultOf(slot))
+  }
+
+  /** The slow half of reads and writes: vectors, errors, short writes, sizes past 2 GiB. */
+  #completeTransfer(slot: Slot, result: number): void {
+    if (!isSlotIntact(slot)) return this.#fail(slot, detached)
+    const isWrite = slot.kind === WRITE || slot.kind === WRITEV
+    if (isWrite && result > 0 && result < slot.length) {
+      advance(slot, result)
+      const answer = this.#submit(slot) // the rest; libuv does the same before Node hears of it
+      if (answer === 0) return this.#accepted(slot, answer)
+      result = 0
+    }
+    if (result < 0 && slot.transferred === 0) return this.#fail(slot, this.#errorOf(slot, result))
+    const bytes = slot.transferred + Math.max(result, 0)
+    const view = slot.view!
+    if (slot.kind === READ) this.#succeed(slot, { bytesRead: bytes, buffer: view })
+    else if (slot.kind === WRITE) this.#succeed(slot, { bytesWritten: bytes, buffer: view })
+    else this.#succeed(slot, bytes)
+  }
+
+  #completeOpen(slot: Slot, low: number, high: number): void {
+    if (low < 0) this.#fail(slot, this.#errorOf(slot, low))
+    else this.#succeed(slot, this.#opened(low, high, slot.flags))
+  }
+
+  /** What an operation without a size resolves with. */
+  #resultOf(slot: Slot): StatFields | undefined {
+    if (slot.kind !== STAT && slot.kind !== STAT_BIGINT) return undefined
+    const fields = slot.kind === STAT ? new Float64Array(STAT_FIELDS) : new BigInt64Array(STAT_FIELDS)
+    this.port.takeStat(slot.index, fields)
+    return fields
+  }
+
+  #succeed(slot: Slot, value: unknown): void {
+    const resolve = slot.resolve
+    this.#finish(slot)
+    resolve(value)
+  }
+
+  /**
+   * Rejects the slot's promise with an error that is made two microtasks from now, in a promise that the slot's promise
+   * follows by then: there V8 can see who awaits, and puts the callers into the stack. An operation that succeeds pays
+   * nothing for it.
+   */
+  #fail(slot: Slot, makeError: () => Error): void {
+    const resolve = slot.resolve
+    this.#finish(slot)
+    let begin: Resolve = unresolved
+    const gate = new Promise((open) => {
+      begin = open
+    })
+    resolve(
+      gate.then(() => {
+        throw makeError()
+      }),
+    )
+    begin(undefined)
+  }
+
+  #errorOf(slot: Slot, errno: number): () => Error {
+    const syscall = SYSCALLS[slot.kind]!
+    const path = slot.kind === OPEN ? slot.path : undefined
+    const misaligned = slot.kind <= WRITEV && slot.file!.direct && errno === EINVAL
+    return () => systemError(errno, syscall, textOf(path), misaligned ? DIRECT_HINT : undefined)
+  }
+
+  #finish(slot: Slot): void {
+    const kind = slot.kind
+    const file = slot.file
+    if (kind <= WRITEV && slot.position === -1) this.#endTurn(slot)
+    if (kind === OPEN) slot.path = ''
+    this.#release(slot)
+    if (kind === WRITE || kind === WRITEV) file!.release()
+    if (kind === CLOSE) file!.closed()
+  }
+
+  /** Starts the next in line for the file's own position. */
+  #endTurn(slot: Slot): void {
+    const file = slot.file!
+    let next = file.endTurn(slot)
+    while (next !== undefined) {
+      const started = next
+      const answer = this.#submit(started)
+      file.release() // what waits in line holds the file open
+      if (answer === 0) return this.#accepted(started, answer)
+      next = file.endTurn(started)
+      this.#complete(started, answer, -1)
+    }
+  }
+}
+
+const EINVAL = -22
+
+function textOf(path: string | Uint8Array | undefined): string | undefined {
+  if (path === undefined || typeof path === 'string') return path
+  return Buffer.from(path.buffer, path.byteOffset, path.byteLength).toString()
+}
+
+/** False if the view has lost memory since the operation began. Growing is harmless. */
+function isIntact(view: NodeJS.ArrayBufferView, byteLength: number): boolean {
+  try {
+    return view.byteLength >= byteLength // throws for a detached DataView
+  } catch {
+    return false
+  }
+}
+
+function isSlotIntact(slot: Slot): boolean {
+  const { vector } = slot
+  if (vector === undefined) return isIntact(slot.view!, slot.byteLength)
+  return vector.views.every((view, at) => isIntact(view, vector.byteLengths[at]!))
+}
+
+/** Past the first `bytes` of a write that came up short. */
+function advance(slot: Slot, bytes: number): void {
+  slot.transferred += bytes
+  slot.length -= bytes
+  if (slot.position !== -1) slot.position += bytes
+  if (slot.vector === undefined) {
+    slot.offset += bytes
+    return
+  }
+  const { vector } = slot
+  let skip = bytes
+  let first = 0
+  while (skip >= vector.byteLengths[first]!) skip -= vector.byteLengths[first++]!
+  const views = vector.views.slice(first)
+  const { buffer, byteOffset, byteLength } = views[0]!
+  views[0] = new Uint8Array(buffer, byteOffset + skip, byteLength - skip)
+  vector.views = views
+  vector.byteLengths = views.map((view) => view.byteLength)
+}
