@@ -4,8 +4,18 @@ import tseslint from 'typescript-eslint'
 
 const NODE_GLOBALS = [
   'AbortController',
+  'AbortSignal',
   'Buffer',
+  'DOMException',
+  'Event',
+  'EventTarget',
+  'MessageChannel',
+  'TextDecoder',
+  'TextEncoder',
   'URL',
+  'WebAssembly',
+  'clearImmediate',
+  'clearInterval',
   'clearTimeout',
   'console',
   'gc',
@@ -14,7 +24,6 @@ const NODE_GLOBALS = [
   'queueMicrotask',
   'setImmediate',
   'setInterval',
-  'clearInterval',
   'setTimeout',
   'structuredClone',
 ]
@@ -43,6 +52,10 @@ export default defineConfig(
       '@typescript-eslint/no-inferrable-types': 'off',
       // An arrow or a return that hands on a void call is plain enough.
       '@typescript-eslint/no-confusing-void-expression': 'off',
+      // `void error.stack` reads a getter for what reading it does.
+      '@typescript-eslint/no-meaningless-void-operator': 'off',
+      // Handing on what was caught, which is of unknown type.
+      '@typescript-eslint/prefer-promise-reject-errors': ['error', { allowThrowingUnknown: true }],
       // The way to say that an index is within bounds, under noUncheckedIndexedAccess.
       '@typescript-eslint/no-non-null-assertion': 'off',
       // `(value: void) => void` is how Promise itself types a resolve without a value.
@@ -58,6 +71,7 @@ export default defineConfig(
       '@typescript-eslint/no-unsafe-assignment': 'off',
       '@typescript-eslint/no-unsafe-call': 'off',
       '@typescript-eslint/no-unsafe-member-access': 'off',
+      '@typescript-eslint/no-unnecessary-type-assertion': 'off',
       '@typescript-eslint/require-await': 'off',
       '@typescript-eslint/unbound-method': 'off',
     },

@@ -106,7 +106,8 @@ for (const { name } of available) {
     }
   })
 
-  test(`${name}: stats are plain numbers and add up`, async (t) => {
+  // serial: engines share rings, so those of other tests would be counted too
+  test.serial(`${name}: stats are plain numbers and add up`, async (t) => {
     const path = tempFile(t)
     writeFileSync(path, pattern(64 * 512))
     const engine = new Engine({ backend: name })

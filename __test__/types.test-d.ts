@@ -23,13 +23,18 @@ type Offered =
 
 declare const handle: FileHandle
 handle satisfies Pick<NodeFileHandle, Offered>
-;((path, flags, mode) => open(path as string, flags, mode)) satisfies (
+;((path, flags, mode) => open(path, flags, mode)) satisfies (
   ...args: Parameters<typeof nodeOpen>
 ) => Promise<Pick<NodeFileHandle, Offered>>
 
 export async function uses(): Promise<void> {
   await using file = await open('x', 'r', { direct: true, mode: 0o600 })
-  const { bytesRead, buffer }: { bytesRead: number; buffer: Uint32Array } = await file.read(new Uint32Array(4), 0, 16, 5n)
+  const { bytesRead, buffer }: { bytesRead: number; buffer: Uint32Array } = await file.read(
+    new Uint32Array(4),
+    0,
+    16,
+    5n,
+  )
   const made: Buffer = (await file.read({ position: 0 })).buffer
   const text: string = await file.readFile('utf8')
   const bytes: Buffer = await file.readFile()
@@ -43,7 +48,7 @@ export async function uses(): Promise<void> {
   new Engine({ backend: 'bogus' })
   // @ts-expect-error: made by open only
   new FileHandleClass(undefined)
-  void [bytesRead, buffer, text, bytes, nanoseconds, buffers, stats]
+  console.log(bytesRead, buffer, text, bytes, nanoseconds, buffers, stats)
 }
 
 declare const FileHandleClass: typeof FileHandle

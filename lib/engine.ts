@@ -2,7 +2,7 @@
  * An engine: a native half with its rings, the operations on it, and the files that were opened on it. Most programs use
  * the default one and never name it.
  */
-import { engineClosed } from './errors.js'
+import { engineClosed, rejection } from './errors.js'
 import { makeFileHandle, type FileHandle } from './file-handle.js'
 import { createPort, validateBackend, type Backend } from './native.js'
 import { OpenFile } from './open-file.js'
@@ -142,7 +142,7 @@ export class Engine {
       checkPermission(name, allFlags)
       return this.#slots.open(name, allFlags, mode) as Promise<FileHandle>
     } catch (error) {
-      return Promise.reject(error as Error)
+      return rejection(error)
     }
   }
 

@@ -45,10 +45,7 @@ export function fileClosed(syscall: string): CodedError {
 /** `an instance of X`, `one of type a or b`: Node's way to say what an argument should have been. */
 export function invalidArgType(name: string, expected: string, value: unknown): CodedError {
   const kind = name.includes('.') ? 'property' : 'argument'
-  return coded(
-    new TypeError(`The "${name}" ${kind} must be ${expected}.${received(value)}`),
-    'ERR_INVALID_ARG_TYPE',
-  )
+  return coded(new TypeError(`The "${name}" ${kind} must be ${expected}.${received(value)}`), 'ERR_INVALID_ARG_TYPE')
 }
 
 export function invalidArgValue(name: string, value: unknown, reason: string = 'is invalid'): CodedError {
@@ -106,7 +103,10 @@ export function directMissing(): CodedError {
 }
 
 export function tooManyOperations(limit: number): CodedError {
-  return coded(new Error(`More than ${limit} operations are in flight on this engine`), 'ERR_AURAIO_TOO_MANY_OPERATIONS')
+  return coded(
+    new Error(`More than ${limit} operations are in flight on this engine`),
+    'ERR_AURAIO_TOO_MANY_OPERATIONS',
+  )
 }
 
 /** The same as Node's, for a path that `--permission` does not allow. */
@@ -114,6 +114,12 @@ export function accessDenied(permission: string, resource: string): CodedError {
   const flag = permission === 'FileSystemWrite' ? '--allow-fs-write' : '--allow-fs-read'
   const error = new Error(`Access to this API has been restricted. Use ${flag} to manage permissions.`)
   return Object.assign(coded(error, 'ERR_ACCESS_DENIED'), { permission, resource })
+}
+
+/** What a method that is not async answers where it found something wrong. */
+export function rejection(error: unknown): Promise<never> {
+  const reason = error as Error
+  return Promise.reject(reason)
 }
 
 /**
@@ -124,7 +130,7 @@ function coded<E extends Error>(error: E, code: string): E & CodedError {
   const plain = error.name
   Object.defineProperty(error, 'name', { value: `${plain} [${code}]`, configurable: true, writable: true })
   Error.captureStackTrace(error, coded)
-  void error.stack
+  Reflect.get(error, 'stack') // formats it now
   delete (error as { name?: string }).name
   return Object.assign(error, { code })
 }
@@ -133,7 +139,7 @@ function received(value: unknown): string {
   if (value === null || value === undefined) return ` Received ${String(value)}`
   if (typeof value === 'function') return ` Received function ${value.name}`
   if (typeof value === 'object') {
-    const name: unknown = value.constructor?.name
+    const { name } = (value as { constructor?: { name?: unknown } }).constructor ?? {}
     if (typeof name === 'string' && name !== '') return ` Received an instance of ${name}`
     return ` Received ${inspect(value, { depth: -1 })}`
   }

@@ -5,7 +5,7 @@
 import { Buffer } from 'node:buffer'
 import { EventEmitter } from 'node:events'
 import type { BigIntStats, Stats } from 'node:fs'
-import { fileClosed, invalidArgValue } from './errors.js'
+import { fileClosed, invalidArgValue, rejection } from './errors.js'
 import type { OpenFile } from './open-file.js'
 import {
   encoded,
@@ -209,7 +209,7 @@ export class FileHandle extends EventEmitter {
       if (size < 0 || size > byteLength - start) throw lengthOutOfRange(size, byteLength - start)
       return file.slots.read(file, view, viewMemory(view), start, size, readPosition(position, size))
     } catch (error) {
-      return Promise.reject(error as Error)
+      return rejection(error)
     }
   }
 
@@ -265,7 +265,7 @@ export class FileHandle extends EventEmitter {
       if (size === 0) return Promise.resolve({ bytesWritten: 0, buffer: view })
       return file.slots.write(file, view, viewMemory(view), start, size, target)
     } catch (error) {
-      return Promise.reject(error as Error)
+      return rejection(error)
     }
   }
 
@@ -291,7 +291,7 @@ export class FileHandle extends EventEmitter {
       if (size === 0) return Promise.resolve({ bytesRead: 0, buffers })
       return file.slots.readv(file, buffers, from).then((bytesRead) => ({ bytesRead, buffers }))
     } catch (error) {
-      return Promise.reject(error as Error)
+      return rejection(error)
     }
   }
 
@@ -317,7 +317,7 @@ export class FileHandle extends EventEmitter {
       if (size === 0) return Promise.resolve({ bytesWritten: 0, buffers })
       return file.slots.writev(file, buffers, to).then((bytesWritten) => ({ bytesWritten, buffers }))
     } catch (error) {
-      return Promise.reject(error as Error)
+      return rejection(error)
     }
   }
 
@@ -404,7 +404,7 @@ export class FileHandle extends EventEmitter {
       const fields = file.slots.stat(file, Boolean(bigint))
       return fields instanceof Promise ? fields.then(makeStats) : Promise.resolve(makeStats(fields))
     } catch (error) {
-      return Promise.reject(error as Error)
+      return rejection(error)
     }
   }
 
@@ -427,7 +427,7 @@ export class FileHandle extends EventEmitter {
       const file = this.#openFile('fsync')
       return file.slots.sync(file, false)
     } catch (error) {
-      return Promise.reject(error as Error)
+      return rejection(error)
     }
   }
 
@@ -449,7 +449,7 @@ export class FileHandle extends EventEmitter {
       const file = this.#openFile('fdatasync')
       return file.slots.sync(file, true)
     } catch (error) {
-      return Promise.reject(error as Error)
+      return rejection(error)
     }
   }
 
@@ -472,7 +472,7 @@ export class FileHandle extends EventEmitter {
       const file = this.#openFile('ftruncate')
       return file.slots.truncate(file, Math.max(0, validateInteger(length, 'len')))
     } catch (error) {
-      return Promise.reject(error as Error)
+      return rejection(error)
     }
   }
 
@@ -493,7 +493,7 @@ export class FileHandle extends EventEmitter {
       const file = this.#openFile('fchmod')
       return file.slots.chmod(file, validateMode(mode))
     } catch (error) {
-      return Promise.reject(error as Error)
+      return rejection(error)
     }
   }
 
@@ -514,7 +514,7 @@ export class FileHandle extends EventEmitter {
       const file = this.#openFile('fchown')
       return file.slots.chown(file, validateOwner(uid, 'uid'), validateOwner(gid, 'gid'))
     } catch (error) {
-      return Promise.reject(error as Error)
+      return rejection(error)
     }
   }
 
@@ -535,7 +535,7 @@ export class FileHandle extends EventEmitter {
       const file = this.#openFile('futimes')
       return file.slots.utimes(file, validateTime(atime, 'atime'), validateTime(mtime, 'mtime'))
     } catch (error) {
-      return Promise.reject(error as Error)
+      return rejection(error)
     }
   }
 

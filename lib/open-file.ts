@@ -14,7 +14,7 @@ const S_IFBLK = 0o060000
 
 let warned = false
 
-const forgotten: FinalizationRegistry<OpenFile> = new FinalizationRegistry((file) => {
+const forgotten = new FinalizationRegistry<OpenFile>((file) => {
   if (!warned) {
     warned = true
     process.emitWarning(`Closing file descriptor ${file.fd} on garbage collection: close FileHandles explicitly`, {

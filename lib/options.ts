@@ -66,7 +66,7 @@ export function validateObject(value: unknown, name: string): object {
 
 /** The bytes of a view. A detached view is an error here, where Node takes it for an empty one. */
 export function viewLength(view: NodeJS.ArrayBufferView): number {
-  let length = 0
+  let length: number
   try {
     length = view.byteLength // throws for a detached DataView
   } catch {

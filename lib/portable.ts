@@ -42,7 +42,14 @@ export class PortablePort implements Port {
     this.backendReason = reason
   }
 
-  read(slot: number, handle: number, view: NodeJS.ArrayBufferView, offset: number, length: number, position: number): number {
+  read(
+    slot: number,
+    handle: number,
+    view: NodeJS.ArrayBufferView,
+    offset: number,
+    length: number,
+    position: number,
+  ): number {
     return this.#begin(handle, (entry) => {
       const size = Math.min(length, TRANSFER_MAX)
       const done = (error: Failure, bytes: number): void => this.#end(entry, slot, error, bytes)
@@ -53,7 +60,14 @@ export class PortablePort implements Port {
     })
   }
 
-  write(slot: number, handle: number, view: NodeJS.ArrayBufferView, offset: number, length: number, position: number): number {
+  write(
+    slot: number,
+    handle: number,
+    view: NodeJS.ArrayBufferView,
+    offset: number,
+    length: number,
+    position: number,
+  ): number {
     return this.#begin(handle, (entry) => {
       const size = Math.min(length, TRANSFER_MAX)
       const done = (error: Failure, bytes: number): void => this.#end(entry, slot, error, bytes)

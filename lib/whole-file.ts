@@ -184,7 +184,7 @@ async function writeAll(file: OpenFile, view: NodeJS.ArrayBufferView, signal: Ab
   const size = viewLength(view)
   const memory = viewMemory(view)
   const step = signal === undefined ? TRANSFER_MAX : ABORTABLE_STEP
-  for (let at = 0; at < size; ) {
+  for (let at = 0; at < size;) {
     const writing = file.slots.write(file, view, memory, at, Math.min(size - at, step), -1)
     const { bytesWritten } = await (signal === undefined ? writing : abortable(file, writing, signal))
     if (bytesWritten === 0) throw systemError(EIO, 'write') // else this would go on for ever

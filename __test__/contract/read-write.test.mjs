@@ -159,7 +159,9 @@ contract(
     const file = await open(path, 'r')
     const buffers = Array.from({ length: 64 }, () => Buffer.alloc(100))
     const results = await Promise.all(
-      buffers.map((buffer, at) => (at % 3 === 0 ? file.readv([buffer]) : file.read(buffer, 0, 100, at % 2 ? null : -1))),
+      buffers.map((buffer, at) =>
+        at % 3 === 0 ? file.readv([buffer]) : file.read(buffer, 0, 100, at % 2 ? null : -1),
+      ),
     )
     t.true(results.every(({ bytesRead }) => bytesRead === 100))
     sameBytes(t, Buffer.concat(buffers), bytes)

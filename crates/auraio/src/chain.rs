@@ -100,7 +100,7 @@ fn refuse(steps: Vec<Prepared>) -> VecDeque<Done> {
     steps
         .into_iter()
         .map(|mut step| {
-            let outcome = step.early.take().filter(Result::is_err).unwrap_or(Err(Error::Cancelled));
+            let outcome = step.early.take().filter(std::result::Result::is_err).unwrap_or_else(|| Err(Box::new(Error::Cancelled)));
             Done::early(step, outcome)
         })
         .collect()

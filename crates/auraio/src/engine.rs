@@ -147,7 +147,7 @@ impl Engine {
         }
         match self.shared.ring_here() {
             Ok(ring) => OpFuture::under_way(self.shared(), ring.submit_future(prepared)),
-            Err(error) => OpFuture::early(self.shared(), Done::early(prepared, Err(error))),
+            Err(error) => OpFuture::early(self.shared(), Done::early(prepared, Err(Box::new(error)))),
         }
     }
 

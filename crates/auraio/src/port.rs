@@ -9,7 +9,7 @@ use crate::{
     BackendKind, Engine, Error, Result, RingStats, Routing,
     engine::Shared,
     op::{Done, Operation},
-    ring::{Key, Letter, Mailbox, Ring, ThreadMark},
+    ring::{Key, Mailbox, Ring, ThreadMark},
     sys::{self, Bell, Descriptor, errno},
 };
 
@@ -33,7 +33,6 @@ pub struct Port {
     mailbox: Arc<Mailbox>,
     rings: Vec<(Arc<Ring>, u32)>,
     early: Vec<Completion>,
-    letters: Vec<Letter>,
     outstanding: usize,
     /// Of the shared rings that this port uses and its mailbox, where rings are shared.
     #[cfg(target_os = "linux")]
@@ -44,8 +43,8 @@ pub struct Port {
 /// What became of an operation that a port took.
 #[derive(Debug)]
 pub struct Completion {
-    token: u64,
-    done: Done,
+    pub(crate) token: u64,
+    pub(crate) done: Done,
 }
 
 /// An operation that a port took, for [`Port::cancel`].
@@ -98,7 +97,6 @@ impl Port {
             mailbox,
             rings: Vec::new(),
             early: Vec::new(),
-            letters: Vec::new(),
             outstanding: 0,
             #[cfg(target_os = "linux")]
             watch: None,
@@ -125,7 +123,7 @@ impl Port {
                     let (ring, number) = &self.rings[at];
                     return PortTicket { ring: at as u32, key: ring.submit_port(prepared, *number, token) };
                 }
-                Err(error) => Done::early(prepared, Err(error)),
+                Err(error) => Done::early(prepared, Err(Box::new(error))),
             },
         };
         self.early.push(Completion { token, done: refused });
@@ -155,7 +153,7 @@ impl Port {
             let mut prepared = operation.prepare();
             let outcome = match (&at, prepared.early.take()) {
                 (_, Some(outcome)) => outcome,
-                (Err(error), None) => Err(error.clone()),
+                (Err(error), None) => Err(Box::new(error.clone())),
                 (Ok(_), None) => return Some((prepared, token)),
             };
             early.push(Completion { token, done: Done::early(prepared, outcome) });
@@ -182,7 +180,7 @@ impl Port {
         completions.append(&mut self.early);
         self.mailbox.bell.quiet();
         for (ring, number) in &self.rings {
-            ring.flush_and_reap(Some(*number), &mut self.letters);
+            ring.flush_and_reap(Some(*number), completions);
         }
         self.collect(completions, before)
     }
@@ -193,15 +191,14 @@ impl Port {
         completions.append(&mut self.early);
         self.mailbox.bell.quiet();
         for (ring, number) in &self.rings {
-            ring.reap(Some(*number), &mut self.letters);
+            ring.reap(Some(*number), completions);
         }
         self.collect(completions, before)
     }
 
     fn collect(&mut self, completions: &mut Vec<Completion>, before: usize) -> usize {
-        completions.extend(self.letters.drain(..).map(|Letter { token, done }| Completion { token, done }));
-        while let Some(Letter { token, done }) = self.mailbox.letters.pop() {
-            completions.push(Completion { token, done });
+        if !self.mailbox.letters.is_empty() {
+            completions.extend(std::iter::from_fn(|| self.mailbox.letters.pop()));
         }
         let added = completions.len() - before;
         self.outstanding -= added;

@@ -119,6 +119,7 @@ impl UringBackend {
         })
     }
 
+    #[inline(always)]
     fn push_entry(&mut self, entry: &squeue::Entry, user_data: u64) {
         let mask = self.pushed.len() - 1;
         self.pushed[self.tail as usize & mask] = user_data;
@@ -232,12 +233,28 @@ impl Backend for UringBackend {
         if entry.force_async {
             flags |= squeue::Flags::ASYNC;
         }
-        let sqe = match entry.call {
-            Call::Open { path, flags, mode, resolve } if resolve != 0 => self.open_how(path, flags, mode, resolve),
-            ref call => sqe(call),
-        };
-        let sqe = sqe.flags(flags).user_data(entry.user_data);
-        self.push_entry(&sqe, entry.user_data);
+        let user_data = entry.user_data;
+        // The commonest calls are built and pushed in one piece each: gathered from all arms of a match, an entry is copied
+        // through the stack (40 ns of the 150 that a NOP took; benches/rings.rs).
+        match entry.call {
+            Call::Nop => {
+                let sqe = opcode::Nop::new().build().flags(flags).user_data(user_data);
+                self.push_entry(&sqe, user_data);
+            }
+            Call::Read { fd, buf, len, offset } => {
+                let read = opcode::Read::new(types::Fd(fd), buf, len).offset(offset);
+                self.push_entry(&read.build().flags(flags).user_data(user_data), user_data);
+            }
+            Call::Write { fd, buf, len, offset } => {
+                let write = opcode::Write::new(types::Fd(fd), buf, len).offset(offset);
+                self.push_entry(&write.build().flags(flags).user_data(user_data), user_data);
+            }
+            Call::Open { path, flags: how, mode, resolve } if resolve != 0 => {
+                let sqe = self.open_how(path, how, mode, resolve).flags(flags).user_data(user_data);
+                self.push_entry(&sqe, user_data);
+            }
+            ref call => self.push_entry(&sqe(call).flags(flags).user_data(user_data), user_data),
+        }
     }
 
     fn cancel(&mut self, user_data: u64) {

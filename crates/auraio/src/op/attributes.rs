@@ -137,12 +137,9 @@ impl Operation for SetTimes {
 
     fn prepare(self) -> Prepared {
         let file_time = |time: Timestamp| FileTime { seconds: time.seconds, nanos: time.nanos };
-        let call = Call::SetTimes {
-            fd: self.file.descriptor(),
-            accessed: file_time(self.accessed),
-            modified: file_time(self.modified),
-        };
-        Prepared::on(self.file, call, Payload::NOTHING)
+        let times = Box::new([file_time(self.accessed), file_time(self.modified)]);
+        let call = Call::SetTimes { fd: self.file.descriptor(), times: &raw const *times };
+        Prepared::on(self.file, call, Payload::any(times))
     }
 
     fn finish(done: Done) -> Self::Output {

@@ -10,7 +10,7 @@ use crate::{
     Error, Result,
     buf::Payload,
     file::FileInner,
-    sys::{Call, Descriptor, SysPath, perform_close},
+    sys::{Call, CallKind, Descriptor, SysPath, perform_close},
 };
 
 mod advise;
@@ -76,7 +76,7 @@ pub struct Prepared {
     /// Uses the file's own position, so it waits for others that do.
     pub(crate) cursor: bool,
     /// Known without a call: a refused argument, or nothing to do.
-    pub(crate) early: Option<Result<u64>>,
+    pub(crate) early: Option<Result<u64, Box<Error>>>,
 }
 
 impl Prepared {
@@ -89,7 +89,7 @@ impl Prepared {
     }
 
     pub(crate) fn refused(error: Error, payload: Payload) -> Self {
-        Self { early: Some(Err(error)), ..Self::new(Call::Nop, payload) }
+        Self { early: Some(Err(Box::new(error))), ..Self::new(Call::Nop, payload) }
     }
 }
 
@@ -97,22 +97,22 @@ impl Prepared {
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Done {
-    pub(crate) call: Call,
+    pub(crate) kind: CallKind,
     /// Zero or more, or a negated errno.
     pub(crate) result: i64,
-    pub(crate) refused: Option<Error>,
+    pub(crate) refused: Option<Box<Error>>,
     pub(crate) payload: Payload,
     pub(crate) cancelled: bool,
 }
 
 impl Done {
-    pub(crate) fn early(prepared: Prepared, outcome: Result<u64>) -> Self {
+    pub(crate) fn early(prepared: Prepared, outcome: Result<u64, Box<Error>>) -> Self {
         let (result, refused) = match outcome {
             Ok(value) => (i64::try_from(value).unwrap_or(i64::MAX), None),
             Err(error) => (-i64::from(error.errno()), Some(error)),
         };
         Self {
-            call: prepared.call,
+            kind: prepared.call.kind(),
             result,
             refused,
             payload: prepared.payload,
@@ -123,14 +123,14 @@ impl Done {
     /// The result as Rust spells it.
     pub(crate) fn value(&mut self) -> Result<u64> {
         if let Some(error) = self.refused.take() {
-            return Err(error);
+            return Err(*error);
         }
         u64::try_from(self.result).map_err(|_| {
             let errno = i32::try_from(-self.result).unwrap_or(i32::MAX);
             if self.cancelled && errno == crate::sys::errno::ECANCELED {
                 Error::Cancelled
             } else {
-                Error::os(errno, self.call.name())
+                Error::os(errno, self.kind.name())
             }
         })
     }
@@ -146,7 +146,7 @@ impl Done {
 
     /// For a result that nobody waits for any more: a descriptor that was opened is closed again.
     pub(crate) fn discard(self) {
-        if let (Call::Open { .. }, Ok(descriptor)) = (self.call, Descriptor::try_from(self.result)) {
+        if let (CallKind::Open, Ok(descriptor)) = (self.kind, Descriptor::try_from(self.result)) {
             if self.refused.is_none() && descriptor >= 0 {
                 perform_close(descriptor);
             }

@@ -115,9 +115,9 @@ impl Ring {
         if let Some(waiting) = state.chains.state_mut(chain) {
             waiting.waker = Some(context.waker().clone());
         }
-        state.flush(&mut effects);
+        state.flush();
         if state.reap(None, &mut Vec::new(), &mut effects) {
-            state.flush(&mut effects);
+            state.flush();
         }
         let done = state.chains.state(chain).is_some_and(|state| state.done);
         let results = done.then(|| state.take_chain(chain));
@@ -137,7 +137,7 @@ impl Ring {
                 waiting.abandoned = true;
                 waiting.waker = None;
             }
-            state.flush(&mut effects);
+            state.flush();
         }
         self.leave(state, effects);
     }
@@ -184,7 +184,7 @@ impl State {
         for (position, &index) in steps.iter().enumerate() {
             self.push_main(index, position + 1 < steps.len());
         }
-        if self.main.unsubmitted() >= self.batch {
+        if self.unsubmitted >= self.batch {
             self.submit(Wait::No);
         }
     }

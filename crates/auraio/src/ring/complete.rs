@@ -5,9 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Effects, Letter, Place, Sink, State};
+use super::{Effects, Place, Sink, State};
 use crate::{
+    Completion,
     backend::{Backend, Wait},
+    file::FileInner,
     sys::{self, errno},
 };
 
@@ -17,7 +19,7 @@ const ATTEMPTS_MAX: u8 = 3;
 impl State {
     /// Takes every completion there is, up to one completion queue full. Answers whether something may be flushed now
     /// that could not be before.
-    pub(super) fn reap(&mut self, port: Option<u32>, out: &mut Vec<Letter>, effects: &mut Effects) -> bool {
+    pub(super) fn reap(&mut self, port: Option<u32>, out: &mut Vec<Completion>, effects: &mut Effects) -> bool {
         let mut cqes = std::mem::take(&mut self.cqes);
         self.main.reap(&mut cqes);
         if self.in_flight_helper > 0 {
@@ -25,6 +27,7 @@ impl State {
                 helper.reap(&mut cqes);
             }
         }
+        out.reserve(cqes.len());
         for cqe in &cqes {
             match self.slots.find(cqe.user_data) {
                 Some(index) => self.complete_cqe(index, cqe.result, port, out, effects),
@@ -34,11 +37,11 @@ impl State {
         let any = !cqes.is_empty();
         cqes.clear();
         self.cqes = cqes;
-        any && (!self.waiting.is_empty() || self.unsubmitted() > 0)
+        any && (!self.waiting.is_empty() || self.unsubmitted_anywhere() > 0)
     }
 
-    fn unsubmitted(&self) -> u32 {
-        self.main.unsubmitted() + self.helper.as_ref().map_or(0, Backend::unsubmitted)
+    fn unsubmitted_anywhere(&self) -> u32 {
+        self.unsubmitted + self.helper.as_ref().map_or(0, Backend::unsubmitted)
     }
 
     #[inline]
@@ -47,7 +50,7 @@ impl State {
         index: u32,
         result: i32,
         port: Option<u32>,
-        out: &mut Vec<Letter>,
+        out: &mut Vec<Completion>,
         effects: &mut Effects,
     ) {
         let slot = self.slots.get(index);
@@ -91,7 +94,7 @@ impl State {
         index: u32,
         result: i32,
         port: Option<u32>,
-        out: &mut Vec<Letter>,
+        out: &mut Vec<Completion>,
         effects: &mut Effects,
     ) {
         let slot = self.slots.get_mut(index);
@@ -123,20 +126,21 @@ impl State {
 
     /// Tells whoever waits for the slot's operation.
     #[inline]
-    fn deliver(&mut self, index: u32, port: Option<u32>, out: &mut Vec<Letter>, effects: &mut Effects) {
+    fn deliver(&mut self, index: u32, port: Option<u32>, out: &mut Vec<Completion>, effects: &mut Effects) {
         let slot = self.slots.get_mut(index);
         let file = slot.file.take();
         let cursor = slot.cursor;
         match std::mem::replace(&mut slot.sink, Sink::Nobody) {
             Sink::Port { port: whose, token } => {
-                let done = self.slots.remove(index);
-                let letter = Letter { token, done };
                 if port == Some(whose) {
-                    out.push(letter);
-                } else if let Some(mailbox) = self.ports.get(whose as usize).and_then(Option::as_ref) {
-                    effects.mail.push((Arc::clone(mailbox), letter));
+                    out.push(Completion { token, done: self.slots.remove(index) });
+                    return release(file, cursor, effects);
+                }
+                let completion = Completion { token, done: self.slots.remove(index) };
+                if let Some(mailbox) = self.ports.get(whose as usize).and_then(Option::as_ref) {
+                    effects.mail.push((Arc::clone(mailbox), completion));
                 } else {
-                    effects.discarded.push(letter.done);
+                    effects.discarded.push(completion.done);
                 }
             }
             Sink::Future(waker) => {
@@ -148,14 +152,7 @@ impl State {
                 effects.discarded.push(done);
             }
         }
-        if let Some(file) = file {
-            if cursor {
-                effects.turns.push(file);
-            } else if let Some(last) = Arc::into_inner(file) {
-                // The last share: keep it alive until the lock is let go, because its end may start a close.
-                effects.released.push(Arc::new(last));
-            }
-        }
+        release(file, cursor, effects);
     }
 
     /// Waits on this thread until nothing is in flight, telling nobody. Answers false when the time was over before.
@@ -166,7 +163,7 @@ impl State {
         loop {
             let mut letters = Vec::new();
             self.reap(None, &mut letters, &mut effects);
-            self.flush(&mut effects);
+            self.flush();
             // With the ring's last owner gone nobody is left to release what is held.
             let moving = self.in_flight + self.in_flight_helper + self.waiting.len() as u32;
             if moving == 0 {
@@ -187,5 +184,17 @@ impl State {
                 let _ = sys::poll_readable(&descriptors, Some(Duration::from_millis(50)));
             }
         }
+    }
+}
+
+/// Lets go of a completed operation's share in its file.
+#[inline]
+fn release(file: Option<Arc<FileInner>>, cursor: bool, effects: &mut Effects) {
+    let Some(file) = file else { return };
+    if cursor {
+        effects.turns.push(file);
+    } else if let Some(last) = Arc::into_inner(file) {
+        // The last share: kept until the lock is let go, because its end may start a close.
+        effects.released.push(Arc::new(last));
     }
 }

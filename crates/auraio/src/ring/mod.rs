@@ -22,6 +22,7 @@ use crossbeam_queue::SegQueue;
 use crossbeam_utils::CachePadded;
 
 use crate::{
+    Completion,
     backend::{Backend, Cqe, Wait, threads::ThreadsBackend},
     file::FileInner,
     lock,
@@ -45,16 +46,9 @@ pub(crate) struct Ticket {
     pub(crate) key: Key,
 }
 
-/// What a port is told of one operation.
-#[derive(Debug)]
-pub(crate) struct Letter {
-    pub(crate) token: u64,
-    pub(crate) done: Done,
-}
-
 /// Where completions wait for a port when another thread found them.
 pub(crate) struct Mailbox {
-    pub(crate) letters: SegQueue<Letter>,
+    pub(crate) letters: SegQueue<Completion>,
     pub(crate) bell: Bell,
 }
 
@@ -109,6 +103,9 @@ struct State {
     cqes: Vec<Cqe>,
     limit: u32,
     batch: u32,
+    /// What the main backend would answer, kept here because it is asked for every operation.
+    room: u32,
+    unsubmitted: u32,
     /// Completion queue entries that are spoken for.
     in_flight: u32,
     in_flight_helper: u32,
@@ -134,7 +131,7 @@ enum Waiting {
 #[derive(Default)]
 struct Effects {
     wakers: Vec<Waker>,
-    mail: Vec<(Arc<Mailbox>, Letter)>,
+    mail: Vec<(Arc<Mailbox>, Completion)>,
     inline: Vec<(Key, Call)>,
     released: Vec<Arc<FileInner>>,
     turns: Vec<Arc<FileInner>>,
@@ -149,6 +146,7 @@ impl Ring {
     ) -> Self {
         let descriptors =
             main.descriptor().into_iter().chain(helper.as_ref().and_then(Backend::descriptor)).collect();
+        let room = main.room();
         let limit = spec.in_flight_max.min(main.in_flight_max()).max(1);
         let batch = spec.submit_batch.max(1);
         let budget = submit::Budget::new(spec.flush_budget);
@@ -164,6 +162,8 @@ impl Ring {
                 waiting: VecDeque::new(),
                 ports: Vec::new(),
                 cqes: Vec::new(),
+                room,
+                unsubmitted: 0,
                 limit,
                 batch,
                 in_flight: 0,
@@ -225,7 +225,7 @@ impl Ring {
     }
 
     /// Gives an operation its slot, and starts it unless it has to wait for a file.
-    #[inline]
+    #[inline(always)]
     fn take(self: &Arc<Self>, state: &mut State, prepared: Prepared, sink: Sink, effects: &mut Effects) -> Key {
         if prepared.closing.is_some() {
             return self.take_close(state, prepared, sink, effects);
@@ -275,7 +275,7 @@ impl Ring {
                 state.held -= 1;
                 state.start(index, &mut effects);
                 if self.may_submit() {
-                    state.flush(&mut effects);
+                    state.flush();
                 } else {
                     state.ports.iter().flatten().for_each(|mailbox| mailbox.bell.ring());
                 }
@@ -291,29 +291,29 @@ impl Ring {
 
     /// Hands over all that is queued and moves on what waits.
     pub(crate) fn flush(self: &Arc<Self>) {
-        let mut effects = Effects::default();
+        let effects = Effects::default();
         let mut state = lock(&self.state);
-        state.flush(&mut effects);
+        state.flush();
         self.leave(state, effects);
     }
 
     /// Hands over all that is queued, and reaps: completions for `port` go to `out`, all others to those they are for.
-    pub(crate) fn flush_and_reap(self: &Arc<Self>, port: Option<u32>, out: &mut Vec<Letter>) {
+    pub(crate) fn flush_and_reap(self: &Arc<Self>, port: Option<u32>, out: &mut Vec<Completion>) {
         let mut effects = Effects::default();
         let mut state = lock(&self.state);
-        state.flush(&mut effects);
+        state.flush();
         if state.reap(port, out, &mut effects) {
-            state.flush(&mut effects);
+            state.flush();
         }
         self.leave(state, effects);
     }
 
     /// Reaps, and hands over only what thereby became possible.
-    pub(crate) fn reap(self: &Arc<Self>, port: Option<u32>, out: &mut Vec<Letter>) {
+    pub(crate) fn reap(self: &Arc<Self>, port: Option<u32>, out: &mut Vec<Completion>) {
         let mut effects = Effects::default();
         let mut state = lock(&self.state);
         if state.reap(port, out, &mut effects) && self.may_submit() {
-            state.flush(&mut effects);
+            state.flush();
         }
         self.leave(state, effects);
     }
@@ -321,19 +321,21 @@ impl Ring {
     /// Hands over all that is queued and stays until a completion can be reaped, an event ends the wait, or the time is
     /// over. Only for the one thread that a ring belongs to: on a shared ring somebody else may take the completion.
     pub(crate) fn flush_and_wait(self: &Arc<Self>, wanted: u32, timeout: Option<Duration>, also: Option<Descriptor>) {
-        let mut effects = Effects::default();
+        let effects = Effects::default();
         let mut state = lock(&self.state);
-        state.flush(&mut effects);
-        let alone = state.in_flight_helper + state.held == 0 && effects.is_empty();
-        if alone && state.in_flight > 0 && !state.broken {
+        state.pump();
+        state.flush_helper();
+        if state.in_flight_helper + state.held == 0 && state.in_flight > 0 && !state.broken {
+            // Nothing but the kernel can end the wait, so handing over and waiting are one system call.
             let wanted = wanted.clamp(1, state.in_flight);
             state.submit(Wait::AtLeast(wanted, timeout));
             self.leave(state, effects);
             return;
         }
-        let idle = effects.is_empty() && state.in_flight + state.in_flight_helper + state.held > 0;
+        state.flush();
+        let idle = state.in_flight + state.in_flight_helper + state.held > 0;
         // A kernel that is short of memory takes entries later: nothing rings for that.
-        let timeout = if state.main.unsubmitted() > 0 { Some(Duration::from_millis(1)) } else { timeout };
+        let timeout = if state.unsubmitted > 0 { Some(Duration::from_millis(1)) } else { timeout };
         self.leave(state, effects);
         if idle {
             let all: Vec<_> = self.descriptors.iter().copied().chain(also).collect();
@@ -354,10 +356,10 @@ impl Ring {
                     _ => *waker = Some(context.waker().clone()),
                 }
             }
-            state.flush(&mut effects);
+            state.flush();
             let mut letters = Vec::new();
             if state.reap(None, &mut letters, &mut effects) {
-                state.flush(&mut effects);
+                state.flush();
             }
         }
         let done = (state.slots.get(index).place == Place::Done).then(|| state.slots.remove(index));
@@ -392,7 +394,7 @@ impl Ring {
                 if endless {
                     state.cancel(index);
                 }
-                state.flush(&mut effects);
+                state.flush();
             }
         }
         self.leave(state, effects);
@@ -405,7 +407,7 @@ impl Ring {
         if let Some(index) = state.slots.find(key) {
             state.cancel_with(index, &mut effects);
             if self.may_submit() {
-                state.flush(&mut effects);
+                state.flush();
             }
         }
         self.leave(state, effects);
@@ -435,34 +437,6 @@ impl Ring {
         lock(&self.state).ports[port as usize] = None;
     }
 
-    /// Cancels what can be cancelled and waits until nothing is in flight. Answers false when the time was over before.
-    pub(crate) fn drain(self: &Arc<Self>, cancel: bool, timeout: Option<Duration>) -> bool {
-        let begin = std::time::Instant::now();
-        if cancel {
-            let mut effects = Effects::default();
-            let mut state = lock(&self.state);
-            state.cancel_those(&mut effects, |_| true);
-            self.leave(state, effects);
-        }
-        loop {
-            let mut letters = Vec::new();
-            self.flush_and_reap(None, &mut letters);
-            if lock(&self.state).under_way() == 0 {
-                return true;
-            }
-            if timeout.is_some_and(|limit| begin.elapsed() >= limit) {
-                return false;
-            }
-            let nap = Duration::from_millis(50);
-            let _ = sys::poll_readable(&self.descriptors, Some(timeout.map_or(nap, |limit| limit.min(nap))));
-        }
-    }
-
-    /// Operations that are not complete: in flight, queued, waiting or held.
-    pub(crate) fn under_way(&self) -> u32 {
-        lock(&self.state).under_way()
-    }
-
     /// Lets the lock go and does what may not be done under it.
     #[expect(unsafe_code, reason = "performs a call whose addresses its slot keeps valid")]
     fn leave(self: &Arc<Self>, mut state: MutexGuard<'_, State>, mut effects: Effects) {
@@ -486,8 +460,8 @@ impl Ring {
         }
         effects.released.drain(..).for_each(release_file);
         effects.discarded.drain(..).for_each(Done::discard);
-        for (mailbox, letter) in effects.mail.drain(..) {
-            mailbox.letters.push(letter);
+        for (mailbox, completion) in effects.mail.drain(..) {
+            mailbox.letters.push(completion);
             mailbox.bell.ring();
         }
         effects.wakers.drain(..).for_each(Waker::wake);
@@ -523,13 +497,9 @@ impl Effects {
 }
 
 impl State {
-    fn under_way(&self) -> u32 {
-        self.slots.iter_used().filter(|(_, slot)| slot.place != Place::Done).count() as u32
-    }
-
     /// Publishes the counters.
     fn count(&mut self, counters: &Counters) {
-        let unsubmitted = u64::from(self.main.unsubmitted());
+        let unsubmitted = u64::from(self.unsubmitted);
         let in_flight = u64::from(self.in_flight + self.in_flight_helper);
         counters.submitted.store(self.submitted, Ordering::Relaxed);
         counters.completed.store(self.completed, Ordering::Relaxed);

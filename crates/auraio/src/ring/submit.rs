@@ -73,18 +73,20 @@ impl State {
     }
 
     /// Lets an operation onto the ring if there is room and nobody waits before it.
+    #[inline]
     fn admit(&mut self, index: u32) {
         if self.to_helper(index) {
             self.push_helper(index);
             return;
         }
-        let weight = self.main.weight(&self.slots.get(index).call);
+        let call = &self.slots.get(index).call;
+        let weight = if call.is_plain() { 1 } else { self.main.weight(call) };
         let slot = self.slots.get_mut(index);
         slot.weight = weight;
         slot.place = Place::Waiting;
         if self.waiting.is_empty() && self.make_room(weight) {
             self.push_main(index, false);
-            if self.main.unsubmitted() >= self.batch {
+            if self.unsubmitted >= self.batch {
                 self.submit(Wait::No);
             }
         } else {
@@ -98,7 +100,7 @@ impl State {
             return false;
         }
         let slot = self.slots.get(index);
-        if self.broken || !self.main.supports(&slot.call) {
+        if self.broken || !(slot.call.is_plain() || self.main.supports(&slot.call)) {
             return true;
         }
         let starved = self.without_workers > 0 && (slot.force_async || needs_worker(&slot.call));
@@ -111,10 +113,10 @@ impl State {
         if self.in_flight > 0 && self.in_flight + entries > self.limit {
             return false;
         }
-        if self.main.room() < entries {
+        if self.room < entries {
             self.submit(Wait::No);
         }
-        self.main.room() >= entries
+        self.room >= entries
     }
 
     /// Pushes a slot's call. There is room.
@@ -128,6 +130,8 @@ impl State {
         slot.place = Place::Main;
         let entry = Entry { call: slot.call, user_data, link, force_async: slot.force_async || !within };
         self.in_flight += slot.weight;
+        self.room -= slot.weight;
+        self.unsubmitted += slot.weight;
         // SAFETY: the addresses of the call lie in the slot's payload, and its descriptor is open through the slot's
         // share in the file. `complete` is the only place that takes them out, and it runs for this key's completion.
         unsafe { self.main.push(entry) };
@@ -174,33 +178,39 @@ impl State {
                     self.push_chain(chain);
                 }
             }
-            if self.main.unsubmitted() >= self.batch {
+            if self.unsubmitted >= self.batch {
                 self.submit(Wait::No);
             }
         }
     }
 
     /// Hands over everything that can be handed over.
-    pub(super) fn flush(&mut self, effects: &mut Effects) {
+    pub(super) fn flush(&mut self) {
         self.pump();
-        if self.main.unsubmitted() > 0 {
+        if self.unsubmitted > 0 {
             self.submit(Wait::No);
         }
+        self.flush_helper();
+    }
+
+    /// Hands over what the helper has been given.
+    pub(super) fn flush_helper(&mut self) {
         if let Some(helper) = &mut self.helper {
             if helper.unsubmitted() > 0 {
                 // The pool refuses nothing: without a thread it performs on this one.
                 let _ = helper.submit(Wait::No);
             }
         }
-        let _ = effects;
     }
 
     /// One system call, or a few where it is interrupted or takes only a part.
     pub(super) fn submit(&mut self, wait: Wait) {
         self.budget.reset();
         for _ in 0..INTERRUPTED_MAX {
-            match self.main.submit(wait) {
-                Ok(taken) if taken > 0 && self.main.unsubmitted() > 0 => {}
+            let outcome = self.main.submit(wait);
+            self.look();
+            match outcome {
+                Ok(taken) if taken > 0 && self.unsubmitted > 0 => {}
                 Ok(_) => return,
                 Err(error) => match error.raw_os_error() {
                     Some(errno::EINTR) if wait == Wait::No => {}
@@ -214,6 +224,12 @@ impl State {
                 },
             }
         }
+    }
+
+    /// Asks the main backend anew for what is kept of it.
+    fn look(&mut self) {
+        self.room = self.main.room();
+        self.unsubmitted = self.main.unsubmitted();
     }
 
     /// The kernel refuses submissions for good (a seccomp filter set after the start does): the helper takes over.
@@ -231,6 +247,7 @@ impl State {
                 }
             }
         }
+        self.look();
         while let Some(next) = self.waiting.pop_front() {
             match next {
                 Waiting::One(index) => self.push_helper(index),
@@ -258,7 +275,10 @@ impl State {
         let slot = self.slots.get_mut(index);
         slot.cancelled = true;
         match slot.place {
-            Place::Main => self.main.cancel(key),
+            Place::Main => {
+                self.main.cancel(key);
+                self.look();
+            }
             Place::Helper => {
                 if let Some(helper) = &mut self.helper {
                     helper.cancel(key);
@@ -295,7 +315,7 @@ impl State {
                 self.cancel_with(index, effects);
             }
         }
-        self.flush(effects);
+        self.flush();
     }
 
     /// Cancels what could wait for ever on a file that is about to be closed.

@@ -57,7 +57,8 @@ pub(crate) enum Call {
     SetMode { fd: Descriptor, mode: u32 },
     /// `u32::MAX` leaves that id as it is.
     SetOwner { fd: Descriptor, uid: u32, gid: u32 },
-    SetTimes { fd: Descriptor, accessed: FileTime, modified: FileTime },
+    /// The times of last access and of last change.
+    SetTimes { fd: Descriptor, times: *const [FileTime; 2] },
     /// Open `path` read-only, read up to `len` bytes from its start, close it: one linked chain on a ring that has the
     /// slots for it. Answers the bytes read, or the error of the first step that failed.
     ReadPath { path: PathPtr, buf: *mut u8, len: u32 },
@@ -68,36 +69,118 @@ pub(crate) enum Call {
 unsafe impl Send for Call {}
 
 impl Call {
-    /// The name of the system call, as Node and `strace` print it.
-    pub(crate) const fn name(&self) -> &'static str {
+    /// Whether every backend performs the call as one entry.
+    #[inline]
+    pub(crate) const fn is_plain(&self) -> bool {
+        matches!(
+            self,
+            Self::Nop
+                | Self::Read { .. }
+                | Self::Write { .. }
+                | Self::ReadVectored { .. }
+                | Self::WriteVectored { .. }
+                | Self::Sync { .. }
+                | Self::Close { .. }
+                | Self::Open { .. }
+        )
+    }
+
+    /// What kind of call it is, for what outlives the call itself.
+    #[inline]
+    pub(crate) const fn kind(&self) -> CallKind {
         match self {
-            Self::Nop => "nop",
-            Self::Read { .. } | Self::ReadVectored { .. } => "read",
-            Self::Write { .. } | Self::WriteVectored { .. } => "write",
-            Self::Sync { data_only: false, .. } => "fsync",
-            Self::Sync { data_only: true, .. } => "fdatasync",
-            Self::SyncRange { .. } => "sync_file_range",
-            Self::Open { .. } | Self::ReadPath { .. } => "open",
-            Self::Close { .. } => "close",
+            Self::Nop => CallKind::Nop,
+            Self::Read { .. } | Self::ReadVectored { .. } => CallKind::Read,
+            Self::Write { .. } | Self::WriteVectored { .. } => CallKind::Write,
+            Self::Sync { data_only: false, .. } => CallKind::Sync,
+            Self::Sync { data_only: true, .. } => CallKind::SyncData,
+            Self::SyncRange { .. } => CallKind::SyncRange,
+            Self::Open { .. } => CallKind::Open,
+            Self::ReadPath { .. } => CallKind::ReadPath,
+            Self::Close { .. } => CallKind::Close,
             Self::Stat { path, .. } => {
                 if path.is_null() {
-                    "fstat"
+                    CallKind::StatFile
                 } else {
-                    "stat"
+                    CallKind::StatPath
                 }
             }
-            Self::Allocate { .. } => "fallocate",
-            Self::Truncate { .. } => "ftruncate",
-            Self::Advise { .. } => "fadvise",
-            Self::Rename { .. } => "rename",
-            Self::Unlink { directory: false, .. } => "unlink",
-            Self::Unlink { directory: true, .. } => "rmdir",
-            Self::MakeDirectory { .. } => "mkdir",
-            Self::Link { .. } => "link",
-            Self::Symlink { .. } => "symlink",
-            Self::SetMode { .. } => "fchmod",
-            Self::SetOwner { .. } => "fchown",
-            Self::SetTimes { .. } => "futime",
+            Self::Allocate { .. } => CallKind::Allocate,
+            Self::Truncate { .. } => CallKind::Truncate,
+            Self::Advise { .. } => CallKind::Advise,
+            Self::Rename { .. } => CallKind::Rename,
+            Self::Unlink { directory: false, .. } => CallKind::Unlink,
+            Self::Unlink { directory: true, .. } => CallKind::RemoveDirectory,
+            Self::MakeDirectory { .. } => CallKind::MakeDirectory,
+            Self::Link { .. } => CallKind::Link,
+            Self::Symlink { .. } => CallKind::Symlink,
+            Self::SetMode { .. } => CallKind::SetMode,
+            Self::SetOwner { .. } => CallKind::SetOwner,
+            Self::SetTimes { .. } => CallKind::SetTimes,
+        }
+    }
+
+    /// The name of the system call, as Node and `strace` print it.
+    pub(crate) const fn name(&self) -> &'static str {
+        self.kind().name()
+    }
+}
+
+/// The kind of a [`Call`], without its numbers and addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum CallKind {
+    Nop,
+    Read,
+    Write,
+    Sync,
+    SyncData,
+    SyncRange,
+    Open,
+    ReadPath,
+    Close,
+    StatFile,
+    StatPath,
+    Allocate,
+    Truncate,
+    Advise,
+    Rename,
+    Unlink,
+    RemoveDirectory,
+    MakeDirectory,
+    Link,
+    Symlink,
+    SetMode,
+    SetOwner,
+    SetTimes,
+}
+
+impl CallKind {
+    /// The name of the system call, as Node and `strace` print it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Nop => "nop",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Sync => "fsync",
+            Self::SyncData => "fdatasync",
+            Self::SyncRange => "sync_file_range",
+            Self::Open | Self::ReadPath => "open",
+            Self::Close => "close",
+            Self::StatFile => "fstat",
+            Self::StatPath => "stat",
+            Self::Allocate => "fallocate",
+            Self::Truncate => "ftruncate",
+            Self::Advise => "fadvise",
+            Self::Rename => "rename",
+            Self::Unlink => "unlink",
+            Self::RemoveDirectory => "rmdir",
+            Self::MakeDirectory => "mkdir",
+            Self::Link => "link",
+            Self::Symlink => "symlink",
+            Self::SetMode => "fchmod",
+            Self::SetOwner => "fchown",
+            Self::SetTimes => "futime",
         }
     }
 }

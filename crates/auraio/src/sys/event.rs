@@ -23,13 +23,12 @@ mod unix {
     /// Rung by any thread, waited for by one.
     ///
     /// # Why no ring is lost
-    /// Work is queued before [`ring`](Self::ring) and looked for after [`quiet`](Self::quiet). `quiet` first drains the
-    /// descriptor, then takes the flag. A ring that finds the flag set makes no system call: either a ring before it has
-    /// written or will write, and the descriptor wakes the waiter; or a `quiet` has drained that write already and is
-    /// about to take the flag. It takes it with a read-modify-write that comes after the ringer's, so it sees what the
-    /// ringer queued, and so does the look that follows. A ring that finds the flag clear always writes. The other order
-    /// (flag, then drain) would swallow the write of a ring between the two and leave the flag set over a silent
-    /// descriptor for ever. The price is that a late write may wake the waiter once for nothing.
+    /// Work is queued before [`ring`](Self::ring) and looked for after [`quiet`](Self::quiet). Of all rings between two
+    /// quiets one writes: the one that sets the flag. `quiet` clears the flag only when it has read that write, so a
+    /// readable descriptor always has its flag set, and a flag that is set always has a write behind it or on its way. A
+    /// ring that finds the flag set makes no system call: if the flag is cleared after that, it is by a read-modify-write
+    /// that comes after the ringer's, so it sees what the ringer queued, and so does the look that follows. And a `quiet`
+    /// that finds the flag clear makes no system call either, which is what makes it cheap to call before every look.
     #[derive(Debug)]
     pub(crate) struct Bell {
         rung: AtomicBool,
@@ -71,16 +70,16 @@ mod unix {
             let _ = rustix::io::retry_on_intr(|| rustix::io::write(&self.struck, &[1]));
         }
 
-        /// Silences the bell. Look for work after this, never before.
+        /// Silences the bell. Look for work after this, never before. Costs one load when the bell was not rung.
         pub(crate) fn quiet(&self) {
-            let mut bytes = [0_u8; 64];
-            // One read empties an eventfd; a pipe may hold a few late rings more than fit in one.
-            while let Ok(read) = rustix::io::retry_on_intr(|| rustix::io::read(&self.heard, &mut bytes)) {
-                if cfg!(target_os = "linux") || read < bytes.len() {
-                    break;
-                }
+            if !self.rung.load(Ordering::Acquire) {
+                return;
             }
-            self.rung.swap(false, Ordering::AcqRel);
+            let mut byte_or_count = [0_u8; 8];
+            // Nothing to read: the ringer has set the flag and is about to write, which will wake the waiter once more.
+            if rustix::io::retry_on_intr(|| rustix::io::read(&self.heard, &mut byte_or_count)).is_ok() {
+                self.rung.swap(false, Ordering::AcqRel);
+            }
         }
 
         /// Readable while rung.

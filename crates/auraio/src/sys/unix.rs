@@ -79,7 +79,9 @@ pub(super) unsafe fn perform_as_asked(call: &Call) -> i32 {
             let gid = (gid != u32::MAX).then(|| Gid::from_raw(gid));
             rustix::fs::fchown(fd, uid, gid)
         }),
-        Call::SetTimes { fd, accessed, modified } => on(fd, |fd| {
+        Call::SetTimes { fd, times } => on(fd, |fd| {
+            // SAFETY: the caller's promise, passed on.
+            let [accessed, modified] = unsafe { *times };
             let times = Timestamps { last_access: timespec(accessed), last_modification: timespec(modified) };
             rustix::fs::futimens(fd, &times)
         }),
@@ -309,7 +311,7 @@ mod tests {
     fn what_is_no_file_answers_ebadf() {
         let fd = NO_DESCRIPTOR;
         let mut buf = [0_u8; 1];
-        let time = FileTime { seconds: 0, nanos: 0 };
+        let times = [FileTime { seconds: 0, nanos: 0 }; 2];
         for call in [
             Call::Read { fd, buf: buf.as_mut_ptr(), len: 1, offset: 0 },
             Call::Truncate { fd, len: 0 },
@@ -318,7 +320,7 @@ mod tests {
             Call::SyncRange { fd, offset: 0, len: 0, flags: 2 },
             Call::SetMode { fd, mode: 0 },
             Call::SetOwner { fd, uid: 0, gid: 0 },
-            Call::SetTimes { fd, accessed: time, modified: time },
+            Call::SetTimes { fd, times: &raw const times },
             Call::Close { fd },
         ] {
             assert_eq!(performed(&call), -errno::EBADF, "{}", call.name());

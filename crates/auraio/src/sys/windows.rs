@@ -122,7 +122,11 @@ unsafe fn try_call(call: &Call) -> Result<i32, i32> {
         Call::Allocate { fd, mode, offset, len } => allocate(fd, mode, offset, len),
         Call::SetMode { fd, mode } => set_mode(fd, mode),
         Call::SetOwner { .. } => Err(errno::EOPNOTSUPP),
-        Call::SetTimes { fd, accessed, modified } => set_times(fd, accessed, modified),
+        Call::SetTimes { fd, times } => {
+            // SAFETY: the caller's promise, passed on.
+            let [accessed, modified] = unsafe { *times };
+            set_times(fd, accessed, modified)
+        }
         // SAFETY: the caller's promise, passed on.
         Call::ReadPath { path, buf, len } => unsafe { read_path(path, buf, len) },
         // SAFETY: the caller's promise, passed on.

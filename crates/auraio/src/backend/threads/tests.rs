@@ -114,8 +114,8 @@ fn a_files_whole_life_by_calls() {
     assert_eq!(fs::read(&one).unwrap(), b"hello");
     assert_eq!(result_of(&mut backend, Call::SetMode { fd, mode: 0o600 }), 0);
     assert_eq!(result_of(&mut backend, Call::SetOwner { fd, uid: u32::MAX, gid: u32::MAX }), 0);
-    let (accessed, modified) = (FileTime { seconds: -5, nanos: 6 }, FileTime { seconds: 7, nanos: 8 });
-    assert_eq!(result_of(&mut backend, Call::SetTimes { fd, accessed, modified }), 0);
+    let times = [FileTime { seconds: -5, nanos: 6 }, FileTime { seconds: 7, nanos: 8 }];
+    assert_eq!(result_of(&mut backend, Call::SetTimes { fd, times: &raw const times }), 0);
 
     let mut raw = raw_stat_zeroed();
     let call = Call::Stat { fd, path: ptr::null(), follow: true, out: &raw mut raw };
