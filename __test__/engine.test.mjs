@@ -1,10 +1,13 @@
 // Engines: choice of the backend, options, statistics, closing.
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
 import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import { Worker } from 'node:worker_threads'
 import test from 'ava'
 import { Engine, FileHandle, open } from 'auraio'
-import { targets } from './helpers/backends.mjs'
+import { nodeAtLeast, targets } from './helpers/backends.mjs'
 import { pattern, tempFile } from './helpers/temp.mjs'
 
 const available = targets({ withOracle: false }).filter((target) => target.engine !== undefined)
@@ -178,8 +181,29 @@ for (const { name } of available) {
       const { Engine } = require('auraio')
       const engine = new Engine({ backend: ${JSON.stringify(name)} })
       engine.open('/dev/null').then((file) => file.read()).then(({ bytesRead }) => console.log(bytesRead))`
-    const output = execFileSync(process.execPath, ['-e', script], { cwd: new URL('..', import.meta.url) })
+    const output = execFileSync(process.execPath, ['-e', script], {
+      cwd: new URL('..', import.meta.url),
+      stdio: 'pipe',
+    })
     t.is(output.toString(), '0\n')
+  })
+
+  test(`${name}: Workers have engines of their own`, async (t) => {
+    const path = tempFile(t)
+    writeFileSync(path, 'shared')
+    const script = `
+      const { parentPort, workerData } = require('node:worker_threads')
+      const { Engine } = require(workerData.main)
+      const engine = new Engine({ backend: workerData.name })
+      engine.open(workerData.path).then(async (file) => parentPort.postMessage(await file.readFile('utf8')))`
+    const main = fileURLToPath(new URL('../dist/index.js', import.meta.url))
+    const workers = Array.from(
+      { length: 4 },
+      () => new Worker(script, { eval: true, workerData: { main, name, path }, execArgv: [] }),
+    )
+    const exits = workers.map((worker) => once(worker, 'exit'))
+    for (const [text] of await Promise.all(workers.map((worker) => once(worker, 'message')))) t.is(text, 'shared')
+    for (const [code] of await Promise.all(exits)) t.is(code, 0)
   })
 
   test(`${name}: direct opens with O_DIRECT`, async (t) => {
@@ -207,6 +231,28 @@ for (const { name } of available) {
 
 test('direct must be a boolean', async (t) => {
   await t.throwsAsync(open('/dev/null', 'r', { direct: 1 }), { code: 'ERR_INVALID_ARG_TYPE' })
+})
+
+const permission = nodeAtLeast(24) ? test : test.skip
+permission('open asks the permission model, which a native engine would pass by', (t) => {
+  const root = fileURLToPath(new URL('..', import.meta.url))
+  const script = `
+    const { open } = require('auraio')
+    for (const [path, flags] of [['/etc/hostname', 'r'], ['index.ts', 'a'], [Buffer.from('/etc/hostname'), 'r+']]) {
+      open(path, flags).catch(({ code, permission, resource }) => console.log(code, permission, resource))
+    }
+    open('index.ts').then((file) => file.close())`
+  const allowed = ['--permission', '--allow-addons', `--allow-fs-read=${root}`]
+  const output = execFileSync(process.execPath, [...allowed, '-e', script], { cwd: root, stdio: 'pipe' })
+  t.is(
+    output.toString(),
+    [
+      'ERR_ACCESS_DENIED FileSystemRead /etc/hostname',
+      `ERR_ACCESS_DENIED FileSystemWrite ${root}index.ts`,
+      'ERR_ACCESS_DENIED FileSystemRead /etc/hostname',
+      '',
+    ].join('\n'),
+  )
 })
 
 test.serial('a closed default engine is replaced at the next use', async (t) => {

@@ -32,11 +32,11 @@ export interface EngineOptions {
   backend?: Backend | undefined
   /**
    * Which ring an operation goes to.
-   * @defaultValue 'core'
+   * @defaultValue 'thread', which measures better (docs/decisions/0001-routing.md)
    */
   routing?: Routing | undefined
   /**
-   * Operations that one ring may hold in flight, 1 to 32768; more wait in order. A ring of 1024 costs about 100 KiB of
+   * Operations that one ring may hold in flight, 1 to 32768; more wait in order. A ring of 1024 costs about 40 KiB of
    * locked memory (RLIMIT_MEMLOCK).
    * @defaultValue 1024
    */
@@ -83,7 +83,7 @@ export class Engine {
    */
   constructor(options: EngineOptions = {}) {
     validateObject(options, 'options')
-    const { backend, routing = 'core', queueDepth = 1024, submitBatch = 32 } = options
+    const { backend, routing = 'thread', queueDepth = 1024, submitBatch = 32 } = options
     const checked = {
       backend: validateBackend(backend),
       routing: validateOneOf(routing, 'options.routing', ['core', 'thread']),

@@ -28,70 +28,12 @@ import {
   type Position,
 } from './options.js'
 import { makeStats } from './stat.js'
+import type { ReadOptions, ReadResult, ReadvResult, WriteOptions, WriteResult, WritevResult } from './transfers.js'
 import { readWholeFile, validateFileData, writeWholeFile } from './whole-file.js'
 import type { FileData, ReadFileOptions, WriteFileOptions } from './whole-file.js'
 
 /** The buffer that `read()` makes when it is given none. */
 const DEFAULT_READ_BYTES = 16384
-
-export interface ReadResult<T extends NodeJS.ArrayBufferView> {
-  /** 0 at the end of the file. */
-  bytesRead: number
-  buffer: T
-}
-
-export interface ReadvResult<T extends readonly NodeJS.ArrayBufferView[]> {
-  bytesRead: number
-  buffers: T
-}
-
-export interface WriteResult<T extends NodeJS.ArrayBufferView | string> {
-  bytesWritten: number
-  buffer: T
-}
-
-export interface WritevResult<T extends readonly NodeJS.ArrayBufferView[]> {
-  bytesWritten: number
-  buffers: T
-}
-
-/** Which part of a buffer to read into, and from where in the file. */
-export interface ReadOptions {
-  /**
-   * Where in the buffer to begin.
-   * @defaultValue 0
-   */
-  offset?: number | null | undefined
-  /**
-   * How many bytes to read at most.
-   * @defaultValue `buffer.byteLength - offset`
-   */
-  length?: number | null | undefined
-  /**
-   * Where in the file to begin; null or -1 is the file's own position, which then moves on.
-   * @defaultValue null
-   */
-  position?: Position | undefined
-}
-
-/** Which part of a buffer to write, and to where in the file. */
-export interface WriteOptions {
-  /**
-   * Where in the buffer to begin.
-   * @defaultValue 0
-   */
-  offset?: number | null | undefined
-  /**
-   * How many bytes to write.
-   * @defaultValue `buffer.byteLength - offset`
-   */
-  length?: number | null | undefined
-  /**
-   * Where in the file to begin; null is the file's own position, which then moves on.
-   * @defaultValue null
-   */
-  position?: Position | undefined
-}
 
 type Views = readonly NodeJS.ArrayBufferView[]
 

@@ -4,13 +4,8 @@
  * reference, so that a handle which the user forgot can be collected, and then closes its descriptor.
  */
 import process from 'node:process'
-import { STAT_FIELDS } from './port.js'
-import type { Slot, Slots } from './slots.js'
-import { STAT_MODE } from './stat.js'
-
-const S_IFMT = 0o170000
-const S_IFREG = 0o100000
-const S_IFBLK = 0o060000
+import type { Slot } from './slot.js'
+import type { Slots } from './slots.js'
 
 let warned = false
 
@@ -133,11 +128,7 @@ export class OpenFile {
 
   /** Pipes, sockets and terminals have no position: there, a read that waits for data must not keep a write waiting. */
   isStream(): boolean {
-    if (this.#stream === undefined) {
-      const fields = new Float64Array(STAT_FIELDS)
-      const type = this.slots.port.stat(this.handle, fields) === 0 ? fields[STAT_MODE]! & S_IFMT : S_IFREG
-      this.#stream = type !== S_IFREG && type !== S_IFBLK
-    }
+    this.#stream ??= !this.slots.port.seekable(this.handle)
     return this.#stream
   }
 }

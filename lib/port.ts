@@ -18,8 +18,8 @@ export interface Port {
    * refused at once, so that none will. `slot` is below `slotsMax`, and not in use by another operation.
    * `handle` is the number that `open` completed with. `position` -1 is the file's own position.
    */
-  read(slot: number, handle: number, view: ArrayBufferView, offset: number, length: number, position: number): number
-  write(slot: number, handle: number, view: ArrayBufferView, offset: number, length: number, position: number): number
+  read(slot: number, handle: number, view: ArrayBufferView, ...part: Part): number
+  write(slot: number, handle: number, view: ArrayBufferView, ...part: Part): number
   readv(slot: number, handle: number, views: ArrayBufferView[], position: number): number
   writev(slot: number, handle: number, views: ArrayBufferView[], position: number): number
   sync(slot: number, handle: number, dataOnly: boolean): number
@@ -37,6 +37,8 @@ export interface Port {
    * `out` is a Float64Array or a BigInt64Array of {@link STAT_FIELDS} numbers.
    */
   stat(handle: number, out: Float64Array | BigInt64Array): number
+  /** Whether the file has positions: false for pipes, sockets and terminals. Never waits. */
+  seekable(handle: number): boolean
   /** The same as an operation; `takeStat` hands the result over once, after the completion. */
   statLater(slot: number, handle: number): number
   takeStat(slot: number, out: Float64Array | BigInt64Array): void
@@ -54,6 +56,9 @@ export interface Port {
   /** Gives back rings and descriptors. Everything has completed by then; every later call answers `-EBADF`. */
   shutdown(): void
 }
+
+/** Which part of a view, and the position in the file. The position alone means the whole view. */
+export type Part = [offset: number, length: number, position: number] | [position: number]
 
 export interface PortStats {
   rings: {

@@ -5,7 +5,7 @@
  */
 import { Buffer } from 'node:buffer'
 import fs from 'node:fs'
-import { COMPLETION_STRIDE, type Dispatch, type Port, type PortOptions, type PortStats } from './port.js'
+import { COMPLETION_STRIDE, type Dispatch, type Part, type Port, type PortOptions, type PortStats } from './port.js'
 import { TRANSFER_MAX } from './options.js'
 
 /** Vectors longer than this are read in parts: libuv would read this much and say no more (IOV_MAX on Linux). */
@@ -42,14 +42,8 @@ export class PortablePort implements Port {
     this.backendReason = reason
   }
 
-  read(
-    slot: number,
-    handle: number,
-    view: NodeJS.ArrayBufferView,
-    offset: number,
-    length: number,
-    position: number,
-  ): number {
+  read(slot: number, handle: number, view: NodeJS.ArrayBufferView, ...part: Part): number {
+    const [offset, length, position] = part.length === 1 ? [0, view.byteLength, part[0]] : part
     return this.#begin(handle, (entry) => {
       const size = Math.min(length, TRANSFER_MAX)
       const done = (error: Failure, bytes: number): void => this.#end(entry, slot, error, bytes)
@@ -60,14 +54,8 @@ export class PortablePort implements Port {
     })
   }
 
-  write(
-    slot: number,
-    handle: number,
-    view: NodeJS.ArrayBufferView,
-    offset: number,
-    length: number,
-    position: number,
-  ): number {
+  write(slot: number, handle: number, view: NodeJS.ArrayBufferView, ...part: Part): number {
+    const [offset, length, position] = part.length === 1 ? [0, view.byteLength, part[0]] : part
     return this.#begin(handle, (entry) => {
       const size = Math.min(length, TRANSFER_MAX)
       const done = (error: Failure, bytes: number): void => this.#end(entry, slot, error, bytes)
@@ -149,6 +137,13 @@ export class PortablePort implements Port {
       return errnoOf(error as NodeJS.ErrnoException)
     }
     return 0
+  }
+
+  seekable(handle: number): boolean {
+    const entry = this.#entries.get(handle)
+    if (entry === undefined) return true
+    const stats = fs.fstatSync(entry.fd)
+    return stats.isFile() || stats.isBlockDevice() || stats.isDirectory()
   }
 
   statLater(slot: number, handle: number): number {

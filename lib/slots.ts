@@ -5,12 +5,12 @@
  *
  * The path of one read is what this file is written for: it takes a pooled slot, makes one promise with the slot's own
  * executor, and calls the port once. Errors, short writes and queues at a file's own position are off that path.
- * benches/README.md has the figure and its command.
  */
 import process from 'node:process'
 import { detached, systemError, tooManyOperations } from './errors.js'
 import type { OpenFile } from './open-file.js'
 import { COMPLETION_STRIDE, SLOTS_MAX, STAT_FIELDS, type Dispatch, type Port } from './port.js'
+import { IDLE, Slot, advance, isIntact, isSlotIntact, unresolved, type Resolve } from './slot.js'
 
 /** Numbers for one stat, in the order of {@link STAT_FIELDS}. */
 export type StatFields = Float64Array | BigInt64Array
@@ -44,7 +44,6 @@ const INLINE_ROUNDS_MAX = 16
 /** Below it (and above -1, in the lower half) a result is a size; no operating system has more errors than this. */
 const ERRNO_MAX = 4095
 
-const IDLE = 0
 const READ = 1
 const WRITE = 2
 const READV = 3
@@ -82,56 +81,14 @@ const SYSCALLS: readonly string[] = [
 const DIRECT_HINT =
   "O_DIRECT: the buffer's address, the position and the length must be multiples of the device's block size; 4096 always is"
 
-type Resolve = (value: unknown) => void
-
-const unresolved: Resolve = () => undefined
-
-/** One operation in flight; used again for the next. */
-export class Slot {
-  readonly index: number
-  /** The executor of this slot's promises: made once, so that an operation makes no closure. */
-  readonly capture: (resolve: Resolve) => void
-  kind: number = IDLE
-  serial = 0
-  resolve: Resolve = unresolved
-  file: OpenFile | undefined = undefined
-  /** The view, and the memory behind it, that the kernel works on. */
-  view: NodeJS.ArrayBufferView | undefined = undefined
-  memory: ArrayBufferLike | undefined = undefined
-  byteLength = 0
-  offset = 0
-  length = 0
-  position = 0
-  /** What a write has transferred before it came up short. */
-  transferred = 0
-  vector: Vector | undefined = undefined
-  /** For an open: its path and flags. */
-  path: string | Uint8Array = ''
-  flags = 0
-  /** The next in line for the file's own position. */
-  next: Slot | undefined = undefined
-
-  constructor(index: number) {
-    this.index = index
-    this.capture = (resolve) => {
-      this.resolve = resolve
-    }
-  }
-}
-
-/** The views of a readv or writev: the caller's array, and a copy that nobody changes while the kernel uses it. */
-interface Vector {
-  buffers: readonly NodeJS.ArrayBufferView[]
-  views: NodeJS.ArrayBufferView[]
-  memories: ArrayBufferLike[]
-  byteLengths: number[]
-}
-
 /** Makes what an `open` resolves with. */
 export type Opened = (fd: number, handle: number, flags: number) => unknown
 
 export class Slots {
   readonly port: Port
+  /** Taken from the port once: the binding makes them anew whenever they are asked for. */
+  readonly #read: Port['read']
+  readonly #write: Port['write']
   readonly #completions: Int32Array
   readonly #slots: Slot[] = []
   readonly #free: Slot[] = []
@@ -148,6 +105,8 @@ export class Slots {
       this.#inlineRounds = 0
       this.#settle(count)
     }, this.#completions)
+    this.#read = this.port.read.bind(this.port)
+    this.#write = this.port.write.bind(this.port)
   }
 
   read(
@@ -278,7 +237,9 @@ export class Slots {
 
   /** Asks that an operation end early. It still completes. */
   cancel({ slot, serial }: Ticket): void {
-    if (slot.serial === serial && slot.kind !== IDLE) this.port.cancel(slot.index)
+    if (slot.serial !== serial || slot.kind === IDLE) return
+    this.port.cancel(slot.index)
+    this.#scheduleFlush()
   }
 
   /** Resolves when nothing is in flight, and whoever awaited what was has been told. */
@@ -294,7 +255,6 @@ export class Slots {
   ): Promise<number> {
     const slot = this.#acquire(kind, file)
     slot.vector = {
-      buffers,
       views: buffers.slice(),
       memories: buffers.map((view) => view.buffer),
       byteLengths: buffers.map((view) => view.byteLength),
@@ -342,20 +302,25 @@ export class Slots {
   }
 
   #accepted(slot: Slot, answer: number): void {
-    if (answer !== 0) this.#complete(slot, answer, -1)
-    else if (!this.#flushScheduled) {
-      this.#flushScheduled = true
-      process.nextTick(this.#flush)
-    }
+    if (answer === 0) this.#scheduleFlush()
+    else this.#complete(slot, answer, -1)
+  }
+
+  #scheduleFlush(): void {
+    if (this.#flushScheduled) return
+    this.#flushScheduled = true
+    process.nextTick(this.#flush)
   }
 
   #submit(slot: Slot): number {
     const handle = slot.file!.handle
     switch (slot.kind) {
       case READ:
-        return this.port.read(slot.index, handle, slot.view!, slot.offset, slot.length, slot.position)
+        return slot.length === slot.byteLength
+          ? this.#read(slot.index, handle, slot.view!, slot.position)
+          : this.#read(slot.index, handle, slot.view!, slot.offset, slot.length, slot.position)
       case WRITE:
-        return this.port.write(slot.index, handle, slot.view!, slot.offset, slot.length, slot.position)
+        return this.#write(slot.index, handle, slot.view!, slot.offset, slot.length, slot.position)
       case READV:
         return this.port.readv(slot.index, handle, slot.vector!.views, slot.position)
       default:
@@ -501,39 +466,4 @@ const EINVAL = -22
 function textOf(path: string | Uint8Array | undefined): string | undefined {
   if (path === undefined || typeof path === 'string') return path
   return Buffer.from(path.buffer, path.byteOffset, path.byteLength).toString()
-}
-
-/** False if the view has lost memory since the operation began. Growing is harmless. */
-function isIntact(view: NodeJS.ArrayBufferView, byteLength: number): boolean {
-  try {
-    return view.byteLength >= byteLength // throws for a detached DataView
-  } catch {
-    return false
-  }
-}
-
-function isSlotIntact(slot: Slot): boolean {
-  const { vector } = slot
-  if (vector === undefined) return isIntact(slot.view!, slot.byteLength)
-  return vector.views.every((view, at) => isIntact(view, vector.byteLengths[at]!))
-}
-
-/** Past the first `bytes` of a write that came up short. */
-function advance(slot: Slot, bytes: number): void {
-  slot.transferred += bytes
-  slot.length -= bytes
-  if (slot.position !== -1) slot.position += bytes
-  if (slot.vector === undefined) {
-    slot.offset += bytes
-    return
-  }
-  const { vector } = slot
-  let skip = bytes
-  let first = 0
-  while (skip >= vector.byteLengths[first]!) skip -= vector.byteLengths[first++]!
-  const views = vector.views.slice(first)
-  const { buffer, byteOffset, byteLength } = views[0]!
-  views[0] = new Uint8Array(buffer, byteOffset + skip, byteLength - skip)
-  vector.views = views
-  vector.byteLengths = views.map((view) => view.byteLength)
 }

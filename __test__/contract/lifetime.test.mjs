@@ -1,9 +1,22 @@
 // From open to close, and what comes after.
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import test from 'ava'
 import { contract } from '../helpers/backends.mjs'
 import { pattern, sameBytes, tempDirectory, tempFile } from '../helpers/temp.mjs'
+
+const NO_MOVE = 'needs taskset and a second core'
+
+function canMove() {
+  if (availableParallelism() < 2) return false
+  try {
+    execFileSync('taskset', ['--version'], { stdio: 'ignore' })
+    return true
+  } catch {
+    return false
+  }
+}
 
 const METHODS = {
   read: [(file) => file.read(Buffer.alloc(1), 0, 1, 0), 'read'],
@@ -129,6 +142,74 @@ contract(
     await file.close()
   },
   { differs: 'a position is ESPIPE' },
+)
+
+contract(
+  test,
+  'close and abort end a read that waits for a pipe',
+  async (t, { open }) => {
+    const path = tempFile(t, 'fifo')
+    execFileSync('mkfifo', [path])
+    const file = await open(path, 'r+')
+    const reads = [file.read(Buffer.alloc(10)), file.read(Buffer.alloc(10))]
+    await new Promise(setImmediate) // now the reads are with the kernel
+    await file.close()
+    for (const read of reads) await t.throwsAsync(read, { code: 'ECANCELED' })
+    const again = await open(path, 'r+')
+    const controller = new AbortController()
+    const reading = again.readFile({ signal: controller.signal })
+    await new Promise(setImmediate)
+    controller.abort()
+    await t.throwsAsync(reading, { code: 'ABORT_ERR' })
+    await again.close()
+  },
+  { differs: 'its threads wait for ever', unable: { node: "libuv's threads cannot be called back" } },
+)
+
+contract(
+  test,
+  'close and abort reach a read that began on another core',
+  async (t, { name }) => {
+    const path = tempFile(t, 'fifo')
+    execFileSync('mkfifo', [path])
+    const script = `
+      const { Engine } = require('auraio')
+      const { execFileSync } = require('node:child_process')
+      const [, backend, path] = process.argv
+      const moveTo = (core) => execFileSync('taskset', ['--cpu-list', '--pid', core, process.pid])
+      const engine = new Engine({ backend, routing: 'core' })
+      const turn = () => new Promise(setImmediate)
+      async function main() {
+        const file = await engine.open(path, 'r+')
+        moveTo('0')
+        const controller = new AbortController()
+        const aborted = file.readFile({ signal: controller.signal }).catch(({ code }) => code)
+        await turn() // now the read is with the kernel
+        moveTo('1')
+        controller.abort()
+        console.log(await aborted)
+        const read = file.read(Buffer.alloc(10)).catch(({ code }) => code)
+        await turn()
+        moveTo('0')
+        await file.close()
+        console.log(await read)
+        await engine.close()
+      }
+      main()`
+    const output = execFileSync(process.execPath, ['-e', script, name, path], {
+      cwd: new URL('../..', import.meta.url),
+      stdio: 'pipe',
+      timeout: 30_000, // a guard: where the kernel is not told, this never ends
+    })
+    t.is(output.toString(), 'ABORT_ERR\nECANCELED\n')
+  },
+  {
+    differs: 'its threads wait for ever',
+    unable: {
+      node: "libuv's threads cannot be called back",
+      ...(canMove() ? {} : { uring: NO_MOVE, threads: NO_MOVE }),
+    },
+  },
 )
 
 contract(

@@ -19,12 +19,16 @@ export function targets({ withOracle = true } = {}) {
   return list
 }
 
-/** Declares one test for each target; `options.differs` says why the oracle is left out, in the test's name. */
-export function contract(test, title, body, { differs } = {}) {
+/**
+ * Declares one test for each target. `differs` says why the oracle is left out, in the test's name; `unable` why a backend
+ * is, by its name.
+ */
+export function contract(test, title, body, { differs, unable = {} } = {}) {
   for (const target of all) {
     if (target.isOracle && differs !== undefined) continue
     const name = `${target.name}: ${title}${differs === undefined ? '' : ` [unlike node: ${differs}]`}`
-    if (target.skipped !== undefined) test.skip(`${name} (${target.skipped})`, body)
+    const reason = target.skipped ?? unable[target.name]
+    if (reason !== undefined) test.skip(`${name} (${reason})`, body)
     else test(name, (t) => body(t, target))
   }
 }

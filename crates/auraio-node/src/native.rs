@@ -24,6 +24,7 @@ use napi::{
 
 use crate::port::Core;
 
+pub(crate) mod hot;
 mod poller;
 #[cfg(unix)]
 mod uv;
@@ -83,9 +84,8 @@ impl TypedArray {
         let mut array = Self { kind: 0, len: 0, address: ptr::null_mut() };
         let (kind, len, address) = (&raw mut array.kind, &raw mut array.len, &raw mut array.address);
         // SAFETY: the out parameters are fields of a local; the two left out may be null.
-        let status = unsafe {
-            sys::napi_get_typedarray_info(env, value, kind, len, address, ptr::null_mut(), ptr::null_mut())
-        };
+        let status =
+            unsafe { sys::napi_get_typedarray_info(env, value, kind, len, address, ptr::null_mut(), ptr::null_mut()) };
         (status == sys::Status::napi_ok).then_some(array)
     }
 
@@ -112,8 +112,7 @@ impl FromNapiValue for View {
         let (mut len, mut address) = (0, ptr::null_mut());
         let (out, at) = (&raw mut len, &raw mut address);
         // SAFETY: the out parameters are locals; the two left out may be null.
-        let status =
-            unsafe { sys::napi_get_dataview_info(env, value, out, at, ptr::null_mut(), ptr::null_mut()) };
+        let status = unsafe { sys::napi_get_dataview_info(env, value, out, at, ptr::null_mut(), ptr::null_mut()) };
         if status != sys::Status::napi_ok {
             clear_exception(env);
             return Err(napi::Error::new(Status::InvalidArg, "not a typed array or DataView"));
@@ -286,10 +285,11 @@ impl Watcher {
     #[cfg(unix)]
     fn wake_by(env: sys::napi_env, watch: Watch, watcher: &Rc<Self>, name: sys::napi_value) -> Result<Wake> {
         // Bun's libuv calls abort and Deno's stop after the first event, so they are told by name, not by trying.
-        if !runs_in(env, c"bun") && !runs_in(env, c"deno") {
-            if let Some(polls) = uv::Polls::start(env, &watch.descriptors, Rc::as_ptr(watcher)) {
-                return Ok(Wake::Loop(polls));
-            }
+        if !runs_in(env, c"bun")
+            && !runs_in(env, c"deno")
+            && let Some(polls) = uv::Polls::start(env, &watch.descriptors, Rc::as_ptr(watcher))
+        {
+            return Ok(Wake::Loop(polls));
         }
         poller::Poller::start(env, watch.waiter, Rc::as_ptr(watcher), name).map(Wake::Thread)
     }
@@ -394,11 +394,11 @@ impl Watcher {
         drop(self.wake.borrow_mut().take());
         let mut core = self.core.borrow_mut();
         core.close_files();
-        if let Some(port) = core.port_mut() {
-            if !port.drain(Some(PATIENCE)) {
-                warn(port.outstanding());
-                port.drain(None);
-            }
+        if let Some(port) = core.port_mut()
+            && !port.drain(Some(PATIENCE))
+        {
+            warn(port.outstanding());
+            port.drain(None);
         }
         core.end();
         drop(core);

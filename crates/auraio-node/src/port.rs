@@ -3,16 +3,17 @@
 use std::{cell::RefCell, collections::HashMap, path::PathBuf, rc::Rc};
 
 use auraio::{
-    BorrowedMemory, Completion, Error, File, Metadata, OpenOptions, Operation, Port, PortTicket, RingStats, Timestamp, op,
+    BorrowedMemory, Completion, Error, File, Metadata, OpenOptions, Operation, Port, PortTicket, RingStats, Timestamp,
+    op,
 };
 use napi::{
-    Either, Env,
+    Either, Env, Unknown,
     bindgen_prelude::{Function, Int32Array, Uint8Array},
 };
 use napi_derive::napi;
 
 use crate::{
-    native::{CompletionArray, StatOut, View, Watch, Watcher},
+    native::{CompletionArray, StatOut, View, Watch, Watcher, hot},
     shared,
 };
 
@@ -184,11 +185,63 @@ fn settle_stat(slot: u32, completion: Completion, stats: &mut HashMap<u32, Metad
 const EBADF: i32 = 9;
 const EINVAL: i32 = 22;
 
+/// A port and its way to the event loop: what an operation needs to be queued.
+#[derive(Clone)]
+pub(crate) struct Submitter {
+    core: Rc<RefCell<Core>>,
+    watcher: Rc<Watcher>,
+}
+
+impl Submitter {
+    /// Queues an operation under a slot.
+    #[inline]
+    fn queue<O: Operation>(&self, core: &mut Core, slot: u32, kind: u64, operation: O) -> i32 {
+        if slot >= SLOTS_MAX {
+            return -EINVAL;
+        }
+        let Some(port) = &mut core.port else { return -EBADF };
+        let ticket = port.submit(operation, kind << 32 | u64::from(slot));
+        if port.outstanding() == 1 {
+            self.watcher.busy();
+        }
+        let slot = slot as usize;
+        if slot >= core.tickets.len() {
+            core.tickets.resize(slot + 1, None);
+        }
+        core.tickets[slot] = Some(ticket);
+        0
+    }
+
+    /// Queues an operation on an open file.
+    #[inline]
+    fn on_file<O: Operation>(&self, slot: u32, handle: u32, kind: u64, make: impl FnOnce(&File) -> O) -> i32 {
+        let core = &mut *self.core.borrow_mut();
+        let Some(file) = core.files.get(handle) else { return -EBADF };
+        let operation = make(file);
+        self.queue(core, slot, kind, operation)
+    }
+
+    /// Reads into a part of a view.
+    pub(crate) fn read(&self, slot: u32, handle: u32, memory: BorrowedMemory, position: f64) -> i32 {
+        self.on_file(slot, handle, NUMBER, |file| match offset_of(position) {
+            Some(offset) => op::Read::at(file, memory, offset),
+            None => op::Read::at_position(file, memory),
+        })
+    }
+
+    /// Writes a part of a view.
+    pub(crate) fn write(&self, slot: u32, handle: u32, memory: BorrowedMemory, position: f64) -> i32 {
+        self.on_file(slot, handle, NUMBER, |file| match offset_of(position) {
+            Some(offset) => op::Write::at(file, memory, offset),
+            None => op::Write::at_position(file, memory),
+        })
+    }
+}
+
 /// A port of the engine, for one JavaScript environment.
 #[napi]
 pub struct NativePort {
-    core: Rc<RefCell<Core>>,
-    watcher: Rc<Watcher>,
+    submitter: Submitter,
     backend: &'static str,
     reason: String,
 }
@@ -224,7 +277,7 @@ impl NativePort {
             ready: Vec::new(),
         }));
         let watcher = Watcher::start(&env, Rc::clone(&core), watch, dispatch)?;
-        Ok(Self { core, watcher, backend, reason })
+        Ok(Self { submitter: Submitter { core, watcher }, backend, reason })
     }
 
     /// What performs the operations.
@@ -239,68 +292,23 @@ impl NativePort {
         self.reason.clone()
     }
 
-    /// Queues an operation under a slot. It was checked that nothing refuses it.
-    #[inline]
-    fn queue<O: Operation>(&self, core: &mut Core, slot: u32, kind: u64, operation: O) -> i32 {
-        if slot >= SLOTS_MAX {
-            return -EINVAL;
-        }
-        let Some(port) = &mut core.port else { return -EBADF };
-        let ticket = port.submit(operation, kind << 32 | u64::from(slot));
-        if port.outstanding() == 1 {
-            self.watcher.busy();
-        }
-        let slot = slot as usize;
-        if slot >= core.tickets.len() {
-            core.tickets.resize(slot + 1, None);
-        }
-        core.tickets[slot] = Some(ticket);
-        0
+    /// Reads into a part of a view. A function of its own, to be taken once: it needs no receiver, and calling it costs
+    /// half of what a method of a class does.
+    #[napi(
+        getter,
+        ts_return_type = "(slot: number, handle: number, view: ArrayBufferView, ...rest: [offset: number, length: number, position: number] | [position: number]) => number"
+    )]
+    pub fn read(&self, env: Env) -> napi::Result<Unknown<'static>> {
+        hot::function(&env, &self.submitter, hot::Which::Read)
     }
 
-    /// Queues an operation on an open file.
-    #[inline]
-    fn on_file<O: Operation>(&self, slot: u32, handle: u32, kind: u64, make: impl FnOnce(&File) -> O) -> i32 {
-        let core = &mut *self.core.borrow_mut();
-        let Some(file) = core.files.get(handle) else { return -EBADF };
-        let operation = make(file);
-        self.queue(core, slot, kind, operation)
-    }
-
-    /// Reads into a part of a view.
-    #[napi(catch_unwind)]
-    pub fn read(
-        &self,
-        slot: u32,
-        handle: u32,
-        #[napi(ts_arg_type = "ArrayBufferView")] view: View,
-        offset: f64,
-        length: f64,
-        position: f64,
-    ) -> i32 {
-        let Some(memory) = view.part(offset, length) else { return -EINVAL };
-        self.on_file(slot, handle, NUMBER, |file| match offset_of(position) {
-            Some(offset) => op::Read::at(file, memory, offset),
-            None => op::Read::at_position(file, memory),
-        })
-    }
-
-    /// Writes a part of a view.
-    #[napi(catch_unwind)]
-    pub fn write(
-        &self,
-        slot: u32,
-        handle: u32,
-        #[napi(ts_arg_type = "ArrayBufferView")] view: View,
-        offset: f64,
-        length: f64,
-        position: f64,
-    ) -> i32 {
-        let Some(memory) = view.part(offset, length) else { return -EINVAL };
-        self.on_file(slot, handle, NUMBER, |file| match offset_of(position) {
-            Some(offset) => op::Write::at(file, memory, offset),
-            None => op::Write::at_position(file, memory),
-        })
+    /// Writes a part of a view. As with `read`.
+    #[napi(
+        getter,
+        ts_return_type = "(slot: number, handle: number, view: ArrayBufferView, ...rest: [offset: number, length: number, position: number] | [position: number]) => number"
+    )]
+    pub fn write(&self, env: Env) -> napi::Result<Unknown<'static>> {
+        hot::function(&env, &self.submitter, hot::Which::Write)
     }
 
     /// Reads into views in turn.
@@ -313,7 +321,7 @@ impl NativePort {
         position: f64,
     ) -> i32 {
         let memory = views.iter().map(View::all).collect::<Vec<BorrowedMemory>>();
-        self.on_file(slot, handle, NUMBER, |file| match offset_of(position) {
+        self.submitter.on_file(slot, handle, NUMBER, |file| match offset_of(position) {
             Some(offset) => op::ReadVectored::at(file, memory, offset),
             None => op::ReadVectored::at_position(file, memory),
         })
@@ -329,7 +337,7 @@ impl NativePort {
         position: f64,
     ) -> i32 {
         let memory = views.iter().map(View::all).collect::<Vec<BorrowedMemory>>();
-        self.on_file(slot, handle, NUMBER, |file| match offset_of(position) {
+        self.submitter.on_file(slot, handle, NUMBER, |file| match offset_of(position) {
             Some(offset) => op::WriteVectored::at(file, memory, offset),
             None => op::WriteVectored::at_position(file, memory),
         })
@@ -338,44 +346,50 @@ impl NativePort {
     /// Makes what was written durable.
     #[napi(catch_unwind)]
     pub fn sync(&self, slot: u32, handle: u32, data_only: bool) -> i32 {
-        self.on_file(slot, handle, NUMBER, |file| if data_only { op::Sync::data(file) } else { op::Sync::all(file) })
+        self.submitter.on_file(
+            slot,
+            handle,
+            NUMBER,
+            |file| if data_only { op::Sync::data(file) } else { op::Sync::all(file) },
+        )
     }
 
     /// Cuts or extends.
     #[napi(catch_unwind)]
     pub fn truncate(&self, slot: u32, handle: u32, length: f64) -> i32 {
         let Some(length) = offset_of(length) else { return -EINVAL };
-        self.on_file(slot, handle, NUMBER, |file| op::Truncate::new(file, length))
+        self.submitter.on_file(slot, handle, NUMBER, |file| op::Truncate::new(file, length))
     }
 
     /// Sets the permission bits.
     #[napi(catch_unwind)]
     pub fn chmod(&self, slot: u32, handle: u32, mode: u32) -> i32 {
-        self.on_file(slot, handle, NUMBER, |file| op::SetMode::new(file, mode))
+        self.submitter.on_file(slot, handle, NUMBER, |file| op::SetMode::new(file, mode))
     }
 
     /// Sets owner and group; 4,294,967,295 leaves one as it is.
     #[napi(catch_unwind)]
     pub fn chown(&self, slot: u32, handle: u32, uid: f64, gid: f64) -> i32 {
         let id = |id: f64| Some(id as u32).filter(|id| *id != u32::MAX);
-        self.on_file(slot, handle, NUMBER, |file| op::SetOwner::new(file, id(uid), id(gid)))
+        self.submitter.on_file(slot, handle, NUMBER, |file| op::SetOwner::new(file, id(uid), id(gid)))
     }
 
     /// Sets the times of last access and change, in seconds since 1970.
     #[napi(catch_unwind)]
     pub fn utimes(&self, slot: u32, handle: u32, accessed: f64, modified: f64) -> i32 {
-        self.on_file(slot, handle, NUMBER, |file| op::SetTimes::new(file, timestamp(accessed), timestamp(modified)))
+        self.submitter
+            .on_file(slot, handle, NUMBER, |file| op::SetTimes::new(file, timestamp(accessed), timestamp(modified)))
     }
 
     /// Closes when the handle's operations have completed.
     #[napi(catch_unwind)]
     pub fn close(&self, slot: u32, handle: u32) -> i32 {
-        let core = &mut *self.core.borrow_mut();
+        let core = &mut *self.submitter.core.borrow_mut();
         if slot >= SLOTS_MAX {
             return -EINVAL;
         }
         let Some(file) = core.files.remove(handle) else { return -EBADF };
-        self.queue(core, slot, NUMBER, op::Close::new(file))
+        self.submitter.queue(core, slot, NUMBER, op::Close::new(file))
     }
 
     /// Opens; completes with the descriptor and a handle.
@@ -394,19 +408,15 @@ impl NativePort {
                 None => return -EINVAL,
             },
         };
-        let core = &mut *self.core.borrow_mut();
+        let core = &mut *self.submitter.core.borrow_mut();
         let operation = op::Open::new(&core.engine, path, OpenOptions::new().flags(flags).mode(mode));
-        self.queue(core, slot, OPENED, operation)
+        self.submitter.queue(core, slot, OPENED, operation)
     }
 
     /// The stat of an open file, at once: 0, a negated errno, or 1 where it could have to wait.
     #[napi(catch_unwind)]
-    pub fn stat(
-        &self,
-        handle: u32,
-        #[napi(ts_arg_type = "Float64Array | BigInt64Array")] mut out: StatOut,
-    ) -> i32 {
-        let core = &*self.core.borrow();
+    pub fn stat(&self, handle: u32, #[napi(ts_arg_type = "Float64Array | BigInt64Array")] mut out: StatOut) -> i32 {
+        let core = &*self.submitter.core.borrow();
         let Some(file) = core.files.get(handle) else { return -EBADF };
         match file.metadata_now() {
             None => 1,
@@ -415,16 +425,22 @@ impl NativePort {
         }
     }
 
+    /// Whether an open file has positions; pipes, sockets and terminals have none.
+    #[napi(catch_unwind)]
+    pub fn seekable(&self, handle: u32) -> bool {
+        self.submitter.core.borrow().files.get(handle).is_none_or(File::is_seekable)
+    }
+
     /// The same as an operation.
     #[napi(catch_unwind)]
     pub fn stat_later(&self, slot: u32, handle: u32) -> i32 {
-        self.on_file(slot, handle, STAT, op::Stat::file)
+        self.submitter.on_file(slot, handle, STAT, op::Stat::file)
     }
 
     /// What `statLater` found.
     #[napi(catch_unwind)]
     pub fn take_stat(&self, slot: u32, #[napi(ts_arg_type = "Float64Array | BigInt64Array")] mut out: StatOut) {
-        if let Some(metadata) = self.core.borrow_mut().stats.remove(&slot) {
+        if let Some(metadata) = self.submitter.core.borrow_mut().stats.remove(&slot) {
             out.fill(&stat_fields(&metadata));
         }
     }
@@ -432,7 +448,7 @@ impl NativePort {
     /// Asks an operation to end early.
     #[napi(catch_unwind)]
     pub fn cancel(&self, slot: u32) {
-        let core = &mut *self.core.borrow_mut();
+        let core = &mut *self.submitter.core.borrow_mut();
         if let (Some(port), Some(Some(ticket))) = (&mut core.port, core.tickets.get(slot as usize)) {
             port.cancel(*ticket);
         }
@@ -441,11 +457,11 @@ impl NativePort {
     /// Hands over what is queued; with `reap` takes what has completed.
     #[napi(catch_unwind)]
     pub fn flush(&self, env: Env, reap: bool) -> u32 {
-        let core = &mut *self.core.borrow_mut();
+        let core = &mut *self.submitter.core.borrow_mut();
         if reap {
             let count = core.reap(&env);
             if core.outstanding() == 0 {
-                self.watcher.idle();
+                self.submitter.watcher.idle();
             }
             return count;
         }
@@ -458,14 +474,14 @@ impl NativePort {
     /// Numbers of this port's rings.
     #[napi(catch_unwind)]
     pub fn stats(&self) -> NativePortStats {
-        let rings = self.core.borrow().port.as_ref().map_or_else(Vec::new, Port::ring_stats);
+        let rings = self.submitter.core.borrow().port.as_ref().map_or_else(Vec::new, Port::ring_stats);
         NativePortStats { rings: rings.iter().map(ring_stats).collect() }
     }
 
     /// Gives everything back.
     #[napi(catch_unwind)]
     pub fn shutdown(&self) {
-        self.watcher.stop();
+        self.submitter.watcher.stop();
     }
 }
 
@@ -473,8 +489,8 @@ impl Drop for NativePort {
     /// The class's object was collected: nobody can submit any more, so an idle port is given back. One that is not idle
     /// lives on until its environment ends.
     fn drop(&mut self) {
-        if self.core.try_borrow().is_ok_and(|core| core.outstanding() == 0) {
-            self.watcher.stop();
+        if self.submitter.core.try_borrow().is_ok_and(|core| core.outstanding() == 0) {
+            self.submitter.watcher.stop();
         }
     }
 }
@@ -541,7 +557,7 @@ fn stat_fields(metadata: &Metadata) -> [i64; 18] {
         i64::from(metadata.uid()),
         i64::from(metadata.gid()),
         metadata.rdev() as i64,
-        metadata.block_size() as i64,
+        i64::from(metadata.block_size()),
         metadata.ino() as i64,
         metadata.len() as i64,
         metadata.blocks() as i64,

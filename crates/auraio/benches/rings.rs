@@ -3,6 +3,7 @@
 //! `cargo bench --bench rings -- [rounds] [directory]`. Every question alternates with its peer round by round in one
 //! process (fio in its own), checks the bytes that it reads, and prints medians and their ratio. Linux with io_uring
 //! only; fio is left out where it is not installed.
+#![expect(clippy::print_stdout, reason = "a bench prints what it found")]
 
 #[cfg(target_os = "linux")]
 fn main() {
@@ -47,16 +48,22 @@ mod linux {
         let file = DataFile::make(&dir);
         compare("cached 4 KiB reads, 64 in flight: bare loop", rounds, || bare_reads(&file.path), || reads(&file.path));
         if fio(&file.path, Duration::from_millis(100)).is_some() {
-            compare("cached 4 KiB reads, 64 in flight: fio io_uring", rounds, || {
-                fio(&file.path, ROUND).unwrap_or(f64::NAN)
-            }, || reads(&file.path));
+            compare(
+                "cached 4 KiB reads, 64 in flight: fio io_uring",
+                rounds,
+                || fio(&file.path, ROUND).unwrap_or(f64::NAN),
+                || reads(&file.path),
+            );
         } else {
             println!("fio is not installed: left out");
         }
         for routing in [Routing::Thread, Routing::Core] {
-            compare(&format!("two threads on two cores, {routing:?}: one thread"), rounds, || {
-                threads(1, routing, &file.path)
-            }, || threads(2, routing, &file.path));
+            compare(
+                &format!("two threads on two cores, {routing:?}: one thread"),
+                rounds,
+                || threads(1, routing, &file.path),
+                || threads(2, routing, &file.path),
+            );
         }
     }
 
@@ -292,7 +299,6 @@ mod linux {
                 .collect();
             handles.into_iter().map(|handle| handle.join().expect("a reader")).collect::<Vec<f64>>()
         });
-        if std::env::var_os("SHOW").is_some() { println!("{rates:?} {:?}", engine.stats()); }
         rates.iter().sum()
     }
 

@@ -30,6 +30,7 @@ pub unsafe trait IoBuf: Send + 'static {
 
     /// The inverse of [`IoBuf::into_payload`].
     #[doc(hidden)]
+    #[must_use]
     fn from_payload(payload: Payload) -> Self
     where
         Self: Sized,

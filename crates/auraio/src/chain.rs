@@ -74,10 +74,7 @@ impl Chain {
             return Err(Error::InvalidInput("a chain has 1 to 32 steps"));
         }
         let linkable = |step: &Prepared| {
-            !step.cursor
-                && step.closing.is_none()
-                && step.more.is_none()
-                && !matches!(step.call, Call::ReadPath { .. })
+            !step.cursor && step.closing.is_none() && step.more.is_none() && !matches!(step.call, Call::ReadPath { .. })
         };
         if !steps.iter().all(linkable) {
             return Err(Error::InvalidInput("a step of the chain cannot be linked"));
@@ -100,7 +97,11 @@ fn refuse(steps: Vec<Prepared>) -> VecDeque<Done> {
     steps
         .into_iter()
         .map(|mut step| {
-            let outcome = step.early.take().filter(std::result::Result::is_err).unwrap_or_else(|| Err(Box::new(Error::Cancelled)));
+            let outcome = step
+                .early
+                .take()
+                .filter(std::result::Result::is_err)
+                .unwrap_or_else(|| Err(Box::new(Error::Cancelled)));
             Done::early(step, outcome)
         })
         .collect()

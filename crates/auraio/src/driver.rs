@@ -47,11 +47,11 @@ impl Driver {
             control.stop.store(true, Ordering::SeqCst);
             control.bell.ring();
         }
-        if let Some(thread) = self.thread {
-            if thread.thread().id() != thread::current().id() {
-                // A panic of the thread was reported when it happened.
-                let _ = thread.join();
-            }
+        if let Some(thread) = self.thread
+            && thread.thread().id() != thread::current().id()
+        {
+            // A panic of the thread was reported when it happened.
+            let _ = thread.join();
         }
     }
 }

@@ -171,10 +171,10 @@ impl Engine {
         let mut future = pin!(future);
         let _driving = Drives::begin();
         loop {
-            if parker.woken.swap(false, Ordering::SeqCst) {
-                if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-                    return output;
-                }
+            if parker.woken.swap(false, Ordering::SeqCst)
+                && let Poll::Ready(output) = future.as_mut().poll(&mut context)
+            {
+                return output;
             }
             self.shared.reap_all();
             if !parker.woken.load(Ordering::SeqCst) {
@@ -300,7 +300,10 @@ impl Shared {
                 let spec = backend::uring::UringSpec {
                     in_flight_max: depth,
                     single_issuer: single_issuer.is_some(),
-                    kernel_poll_ms: self.options.kernel_poll.map(|idle| u32::try_from(idle.as_millis()).unwrap_or(1000)),
+                    kernel_poll_ms: self
+                        .options
+                        .kernel_poll
+                        .map(|idle| u32::try_from(idle.as_millis()).unwrap_or(1000)),
                 };
                 match backend::uring::UringBackend::new(spec) {
                     Ok(uring) => Box::new(uring),
@@ -343,10 +346,8 @@ impl Shared {
     pub(crate) fn wait_any(&self, bell: Option<&Bell>, timeout: Option<Duration>) {
         let rings = self.rings();
         let mine = rings.iter().filter(|ring| ring.may_submit());
-        let descriptors: Vec<_> = mine
-            .flat_map(|ring| ring.descriptors().iter().copied())
-            .chain(bell.and_then(Bell::descriptor))
-            .collect();
+        let descriptors: Vec<_> =
+            mine.flat_map(|ring| ring.descriptors().iter().copied()).chain(bell.and_then(Bell::descriptor)).collect();
         // What the kernel could not take just now is offered again soon; nothing rings for that.
         let stuck = rings.iter().any(|ring| ring.counters.queued.load(Ordering::Relaxed) > 0);
         let soon = Duration::from_millis(1);

@@ -16,7 +16,7 @@ use crate::{
     engine::Shared,
     lock,
     op::{self, Advice, AllocateMode},
-    ring::Ticket,
+    ring::{Ring, Ticket},
     sys::{self, Descriptor, FileFacts},
 };
 
@@ -67,6 +67,11 @@ impl FileInner {
 
     pub(crate) const fn descriptor(&self) -> Descriptor {
         self.descriptor
+    }
+
+    /// The rings that may hold operations on the file.
+    pub(crate) fn rings(&self) -> Vec<Arc<Ring>> {
+        self.engine.rings()
     }
 
     pub(crate) const fn facts(&self) -> &FileFacts {
@@ -155,7 +160,7 @@ impl File {
     /// The number that the operating system knows the file by (on Windows, its handle). It stays the engine's.
     #[must_use]
     pub fn descriptor(&self) -> i64 {
-        self.inner.descriptor as i64
+        i64::from(self.inner.descriptor)
     }
 
     /// Whether the file has positions: false for pipes, sockets and terminals.
@@ -250,10 +255,12 @@ impl File {
     /// }
     /// # Ok::<(), auraio::Error>(())
     /// ```
+    #[must_use]
     pub fn metadata_now(&self) -> Option<crate::Result<Metadata>> {
-        self.inner.facts.local.then(|| {
-            sys::stat_now(self.inner.descriptor).map_err(|errno| crate::Error::os(errno, "fstat"))
-        })
+        self.inner
+            .facts
+            .local
+            .then(|| sys::stat_now(self.inner.descriptor).map_err(|errno| crate::Error::os(errno, "fstat")))
     }
 
     /// Sets the permission bits. See [`op::SetMode`].

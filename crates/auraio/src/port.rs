@@ -3,7 +3,12 @@
 //! A port belongs to one thread. It is what the JavaScript binding is built on, and what serves any loop that would
 //! rather look at completions in bulk than poll futures.
 
-use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    marker::PhantomData,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use crate::{
     BackendKind, Engine, Error, Result, RingStats, Routing,
@@ -72,6 +77,7 @@ impl Completion {
     ///
     /// # Panics
     /// If it was another operation.
+    #[must_use]
     pub fn into_output<O: Operation>(self) -> O::Output {
         O::finish(self.done)
     }
@@ -172,6 +178,18 @@ impl Port {
         for (ring, _) in &self.rings {
             ring.flush();
         }
+        self.come_back();
+    }
+
+    /// What the kernel could not take just now, for want of memory, is offered again in the loop's next turn. While
+    /// something is in flight its completion does that; otherwise nothing would.
+    fn come_back(&self) {
+        let stuck = |ring: &Ring| {
+            ring.counters.queued.load(Ordering::Relaxed) > 0 && ring.counters.in_flight.load(Ordering::Relaxed) == 0
+        };
+        if self.rings.iter().any(|(ring, _)| stuck(ring)) {
+            self.mailbox.bell.ring();
+        }
     }
 
     /// Hands over what is queued and adds what has completed to `completions`; never waits. Answers how many were added.
@@ -182,6 +200,7 @@ impl Port {
         for (ring, number) in &self.rings {
             ring.flush_and_reap(Some(*number), completions);
         }
+        self.come_back();
         self.collect(completions, before)
     }
 

@@ -46,6 +46,7 @@ pub(crate) struct UringBackend {
     enters: u64,
     paths: Paths,
     /// What openat2 entries point to until they are handed over.
+    #[expect(clippy::vec_box, reason = "their addresses must not change when another is added")]
     hows: Vec<Box<types::OpenHow>>,
 }
 
@@ -207,8 +208,7 @@ impl Backend for UringBackend {
         match *call {
             Call::Truncate { .. } => self.features.truncate,
             Call::ReadPath { .. } => {
-                self.features.direct_slots
-                    && self.paths.entries.len() - self.paths.free.len() < DIRECT_SLOTS as usize
+                self.features.direct_slots && self.paths.entries.len() - self.paths.free.len() < DIRECT_SLOTS as usize
             }
             Call::SetMode { .. } | Call::SetOwner { .. } | Call::SetTimes { .. } => false,
             // An SQE carries 32 bits of length here.

@@ -87,11 +87,7 @@ impl Operation for SetOwner {
 
     fn prepare(self) -> Prepared {
         let Self { file, uid, gid } = self;
-        let call = Call::SetOwner {
-            fd: file.descriptor(),
-            uid: uid.unwrap_or(u32::MAX),
-            gid: gid.unwrap_or(u32::MAX),
-        };
+        let call = Call::SetOwner { fd: file.descriptor(), uid: uid.unwrap_or(u32::MAX), gid: gid.unwrap_or(u32::MAX) };
         Prepared::on(file, call, Payload::NOTHING)
     }
 

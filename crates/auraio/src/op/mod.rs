@@ -60,6 +60,10 @@ pub trait Operation: Send + Sized + 'static {
     fn finish(done: Done) -> Self::Output;
 }
 
+/// The calls that follow the first, each with the bytes that it moves. Boxed, because hardly any operation has them and
+/// every slot has the place.
+pub(crate) type Later = Box<VecDeque<(Call, u64)>>;
+
 /// An operation ready for a slot.
 #[doc(hidden)]
 #[derive(Debug)]
@@ -68,7 +72,7 @@ pub struct Prepared {
     /// Bytes that `call` moves when it moves all: with fewer, `more` is not performed.
     pub(crate) expect: u64,
     /// What follows when `call` moved all that it was asked to: the rest of what does not fit in one call.
-    pub(crate) more: Option<Box<VecDeque<(Call, u64)>>>,
+    pub(crate) more: Option<Later>,
     pub(crate) payload: Payload,
     pub(crate) file: Option<Arc<FileInner>>,
     /// A file to be closed: `call` is performed once nobody else holds it.
@@ -111,13 +115,7 @@ impl Done {
             Ok(value) => (i64::try_from(value).unwrap_or(i64::MAX), None),
             Err(error) => (-i64::from(error.errno()), Some(error)),
         };
-        Self {
-            kind: prepared.call.kind(),
-            result,
-            refused,
-            payload: prepared.payload,
-            cancelled: false,
-        }
+        Self { kind: prepared.call.kind(), result, refused, payload: prepared.payload, cancelled: false }
     }
 
     /// The result as Rust spells it.
@@ -146,10 +144,11 @@ impl Done {
 
     /// For a result that nobody waits for any more: a descriptor that was opened is closed again.
     pub(crate) fn discard(self) {
-        if let (CallKind::Open, Ok(descriptor)) = (self.kind, Descriptor::try_from(self.result)) {
-            if self.refused.is_none() && descriptor >= 0 {
-                perform_close(descriptor);
-            }
+        if let (CallKind::Open, Ok(descriptor)) = (self.kind, Descriptor::try_from(self.result))
+            && self.refused.is_none()
+            && descriptor >= 0
+        {
+            perform_close(descriptor);
         }
     }
 }

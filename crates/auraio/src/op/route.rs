@@ -35,22 +35,20 @@ pub(crate) const FLUSH_BUDGET_BYTES: u64 = 256 << 10;
 /// Operations that one flush attempts inline: 112 us as 128 cached reads of 4 KiB.
 pub(crate) const FLUSH_BUDGET_OPERATIONS: u32 = 128;
 
-/// The table. `file` is what is known of the file that the call works on, if it works on an open one.
-pub(crate) fn route(call: &Call, file: Option<&FileFacts>) -> Route {
+/// The table. `bytes` is what the call moves at most, `file` what is known of the file that the call works on, if it works on an open one.
+pub(crate) fn route(call: &Call, bytes: u64, file: Option<&FileFacts>) -> Route {
     let local = file.is_some_and(|facts| facts.local);
     let direct = file.is_some_and(|facts| facts.direct);
     match *call {
         // us: syscall 0.43, ring 8.4 at depth 1, 2.3 at 32 a flush: the ring always needs a worker for it.
         Call::Stat { path, .. } if path.is_null() && local => Route::Inline,
         // us: 0.85 inline, 0.83 / 0.56 on the ring; with a worker 1.76, so only what would hold the thread gets one.
-        Call::Read { len, .. } => {
-            let limit = if direct { DIRECT_ASYNC_BYTES } else { BUFFERED_READ_ASYNC_BYTES };
-            if u64::from(len) >= limit { Route::RingAsync } else { Route::Ring }
-        }
-        Call::Write { len, .. } if direct && u64::from(len) >= DIRECT_ASYNC_BYTES => Route::RingAsync,
         // A buffered write of ext4 goes to a worker by itself (7.0 us at depth 1, 3.55 at 32); xfs and btrfs finish it
         // inline, copying: past the same size as a read it would hold the thread.
-        Call::Write { len, .. } if !direct && u64::from(len) >= BUFFERED_READ_ASYNC_BYTES => Route::RingAsync,
+        Call::Read { .. } | Call::ReadVectored { .. } | Call::Write { .. } | Call::WriteVectored { .. } => {
+            let limit = if direct { DIRECT_ASYNC_BYTES } else { BUFFERED_READ_ASYNC_BYTES };
+            if bytes >= limit { Route::RingAsync } else { Route::Ring }
+        }
         // No opcode for these.
         Call::SetMode { .. } | Call::SetOwner { .. } | Call::SetTimes { .. } => Route::Threads,
         _ => Route::Ring,
@@ -59,10 +57,7 @@ pub(crate) fn route(call: &Call, file: Option<&FileFacts>) -> Route {
 
 /// Whether the kernel always hands this call to a worker, which it may fail to have (`pids.max`, `RLIMIT_NPROC`).
 pub(crate) const fn needs_worker(call: &Call) -> bool {
-    !matches!(
-        call,
-        Call::Nop | Call::Read { .. } | Call::ReadVectored { .. } | Call::Close { .. } | Call::Open { .. }
-    )
+    !matches!(call, Call::Nop | Call::Read { .. } | Call::ReadVectored { .. } | Call::Close { .. } | Call::Open { .. })
 }
 
 /// Bytes of a buffered read that count against the budget of a flush.

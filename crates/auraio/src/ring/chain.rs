@@ -156,15 +156,16 @@ impl State {
     /// Starts what is left of a chain: on the ring if it can perform all of it, else on the helper.
     fn start_chain(&mut self, chain: u32) {
         let steps = self.steps_left(chain);
-        let mut helper = false;
+        // What does not fit into the queue at once cannot be linked there.
+        let mut helper = steps.len() as u32 > self.room_max.min(self.main.in_flight_max());
         for &index in &steps {
             let slot = self.slots.get_mut(index);
             slot.weight = 1;
             slot.place = Place::Waiting;
-            let way = route(&slot.call, slot.file.as_ref().map(|file| file.facts()));
+            let way = route(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()));
             slot.force_async = way == Route::RingAsync;
             helper |= way == Route::Threads;
-            helper |= self.to_helper(index) || self.main.weight(&self.slots.get(index).call) != 1;
+            helper |= self.goes_to_helper(index) || self.main.weight(&self.slots.get(index).call) != 1;
         }
         if helper && self.helper.is_some() {
             self.push_chain_helper(chain);

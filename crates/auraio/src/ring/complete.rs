@@ -22,10 +22,10 @@ impl State {
     pub(super) fn reap(&mut self, port: Option<u32>, out: &mut Vec<Completion>, effects: &mut Effects) -> bool {
         let mut cqes = std::mem::take(&mut self.cqes);
         self.main.reap(&mut cqes);
-        if self.in_flight_helper > 0 {
-            if let Some(helper) = &mut self.helper {
-                helper.reap(&mut cqes);
-            }
+        if self.in_flight_helper > 0
+            && let Some(helper) = &mut self.helper
+        {
+            helper.reap(&mut cqes);
         }
         out.reserve(cqes.len());
         for cqe in &cqes {
@@ -67,7 +67,7 @@ impl State {
         match -result {
             // Nobody cancelled it: the kernel found no thread to do it (or the submitting thread ended).
             errno::ECANCELED if !slot.cancelled && self.helper.is_some() && !on_helper => self.redo_on_helper(index),
-            errno::EINTR | errno::EAGAIN if !slot.cancelled && !(on_helper && slot.attempts >= ATTEMPTS_MAX) => {
+            errno::EINTR | errno::EAGAIN if !(slot.cancelled || on_helper && slot.attempts >= ATTEMPTS_MAX) => {
                 self.again(index);
             }
             _ => self.complete(index, result, port, out, effects),
@@ -100,19 +100,20 @@ impl State {
         let slot = self.slots.get_mut(index);
         if let Ok(bytes) = u64::try_from(result) {
             slot.moved += bytes;
-            if bytes == slot.expect && !slot.cancelled {
-                if let Some((call, expect)) = slot.more.as_mut().and_then(|more| more.pop_front()) {
-                    slot.call = call;
-                    slot.expect = expect;
-                    let helper = slot.place == Place::Helper;
-                    slot.place = Place::Waiting;
-                    if helper {
-                        self.push_helper(index);
-                    } else {
-                        self.waiting.push_front(super::Waiting::One(index));
-                    }
-                    return;
+            if bytes == slot.expect
+                && !slot.cancelled
+                && let Some((call, expect)) = slot.more.as_mut().and_then(|more| more.pop_front())
+            {
+                slot.call = call;
+                slot.expect = expect;
+                let helper = slot.place == Place::Helper;
+                slot.place = Place::Waiting;
+                if helper {
+                    self.push_helper(index);
+                } else {
+                    self.waiting.push_front(super::Waiting::One(index));
                 }
+                return;
             }
             slot.result = slot.moved as i64;
         } else {
@@ -160,6 +161,7 @@ impl State {
         let begin = Instant::now();
         let mut effects = Effects::default();
         self.cancel_those(&mut effects, |_| true);
+        self.flush();
         loop {
             let mut letters = Vec::new();
             self.reap(None, &mut letters, &mut effects);

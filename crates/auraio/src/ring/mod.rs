@@ -37,7 +37,7 @@ mod submit;
 
 pub(crate) use chain::ChainKey;
 pub(crate) use slots::Key;
-use slots::{Place, Sink, Slots};
+use slots::{Place, Sink, Slot, Slots};
 
 /// An operation on a ring, for whoever has to come back to it.
 #[derive(Clone)]
@@ -106,6 +106,8 @@ struct State {
     /// What the main backend would answer, kept here because it is asked for every operation.
     room: u32,
     unsubmitted: u32,
+    /// The room of an empty submission queue.
+    room_max: u32,
     /// Completion queue entries that are spoken for.
     in_flight: u32,
     in_flight_helper: u32,
@@ -134,18 +136,15 @@ struct Effects {
     mail: Vec<(Arc<Mailbox>, Completion)>,
     inline: Vec<(Key, Call)>,
     released: Vec<Arc<FileInner>>,
+    /// Files that are to be closed and whose operations could wait for ever: to be cancelled, wherever they are.
+    ending: Vec<Arc<FileInner>>,
     turns: Vec<Arc<FileInner>>,
     discarded: Vec<Done>,
 }
 
 impl Ring {
-    pub(crate) fn new(
-        spec: RingSpec,
-        main: Box<dyn Backend>,
-        helper: Option<ThreadsBackend>,
-    ) -> Self {
-        let descriptors =
-            main.descriptor().into_iter().chain(helper.as_ref().and_then(Backend::descriptor)).collect();
+    pub(crate) fn new(spec: RingSpec, main: Box<dyn Backend>, helper: Option<ThreadsBackend>) -> Self {
+        let descriptors = main.descriptor().into_iter().chain(helper.as_ref().and_then(Backend::descriptor)).collect();
         let room = main.room();
         let limit = spec.in_flight_max.min(main.in_flight_max()).max(1);
         let batch = spec.submit_batch.max(1);
@@ -164,6 +163,7 @@ impl Ring {
                 cqes: Vec::new(),
                 room,
                 unsubmitted: 0,
+                room_max: room,
                 limit,
                 batch,
                 in_flight: 0,
@@ -236,9 +236,7 @@ impl Ring {
         if in_turn {
             let slot = state.slots.get_mut(index);
             slot.place = Place::Held;
-            let mine = slot.file.as_ref().is_none_or(|file| {
-                file.take_turn(|| Ticket { ring: Arc::clone(self), key })
-            });
+            let mine = slot.file.as_ref().is_none_or(|file| file.take_turn(|| Ticket { ring: Arc::clone(self), key }));
             if !mine {
                 state.held += 1;
                 return key;
@@ -249,19 +247,27 @@ impl Ring {
     }
 
     /// A close waits, held, until its file has no other user.
-    fn take_close(self: &Arc<Self>, state: &mut State, mut prepared: Prepared, sink: Sink, effects: &mut Effects) -> Key {
+    fn take_close(
+        self: &Arc<Self>,
+        state: &mut State,
+        mut prepared: Prepared,
+        sink: Sink,
+        effects: &mut Effects,
+    ) -> Key {
         let file = prepared.closing.take();
         let index = state.slots.insert(prepared, sink);
         let key = state.slots.key(index);
         state.slots.get_mut(index).place = Place::Held;
         state.held += 1;
         if let Some(file) = file {
-            if !file.facts().seekable {
-                state.cancel_endless(&file);
-            }
             state.slots.get_mut(index).inline = file.closes_at_once();
             file.close_later(Ticket { ring: Arc::clone(self), key });
-            effects.released.push(file);
+            // What could wait for ever has to be cancelled, on whichever ring it is: not under this one's lock.
+            if file.facts().seekable {
+                effects.released.push(file);
+            } else {
+                effects.ending.push(file);
+            }
         }
         key
     }
@@ -270,16 +276,16 @@ impl Ring {
     pub(crate) fn release(self: &Arc<Self>, key: Key) {
         let mut effects = Effects::default();
         let mut state = lock(&self.state);
-        if let Some(index) = state.slots.find(key) {
-            if state.slots.get(index).place == Place::Held {
-                state.held -= 1;
+        if let Some(index) = state.slots.find(key)
+            && state.slots.get(index).place == Place::Held
+        {
+            state.held -= 1;
+            if self.may_submit() {
                 state.start(index, &mut effects);
-                if self.may_submit() {
-                    state.flush();
-                } else {
-                    state.ports.iter().flatten().for_each(|mailbox| mailbox.bell.ring());
-                }
+            } else {
+                state.start_later(index, &mut effects);
             }
+            self.submit_or_tell(&mut state);
         }
         self.leave(state, effects);
     }
@@ -413,11 +419,33 @@ impl Ring {
         self.leave(state, effects);
     }
 
+    /// Asks every operation on a file to end early.
+    fn cancel_file(self: &Arc<Self>, file: &Arc<FileInner>) {
+        let mut effects = Effects::default();
+        let mut state = lock(&self.state);
+        let on_it = |slot: &Slot| slot.file.as_ref().is_some_and(|its| Arc::ptr_eq(its, file));
+        if state.cancel_those(&mut effects, on_it) {
+            self.submit_or_tell(&mut state);
+        }
+        self.leave(state, effects);
+    }
+
+    /// Hands over what is queued, or where this thread may not, tells the one that may.
+    fn submit_or_tell(&self, state: &mut State) {
+        if self.may_submit() {
+            state.flush();
+        } else {
+            state.flush_helper();
+            state.ports.iter().flatten().for_each(|mailbox| mailbox.bell.ring());
+        }
+    }
+
     /// Asks every operation of a port to end early.
     pub(crate) fn cancel_port(self: &Arc<Self>, port: u32) {
         let mut effects = Effects::default();
         let mut state = lock(&self.state);
         state.cancel_those(&mut effects, |slot| matches!(slot.sink, Sink::Port { port: whose, .. } if whose == port));
+        self.submit_or_tell(&mut state);
         self.leave(state, effects);
     }
 
@@ -458,6 +486,10 @@ impl Ring {
             }
             release_file(file);
         }
+        for file in effects.ending.drain(..) {
+            file.rings().iter().for_each(|ring| ring.cancel_file(&file));
+            release_file(file);
+        }
         effects.released.drain(..).for_each(release_file);
         effects.discarded.drain(..).for_each(Done::discard);
         for (mailbox, completion) in effects.mail.drain(..) {
@@ -491,6 +523,7 @@ impl Effects {
             && self.mail.is_empty()
             && self.inline.is_empty()
             && self.released.is_empty()
+            && self.ending.is_empty()
             && self.turns.is_empty()
             && self.discarded.is_empty()
     }

@@ -5,12 +5,12 @@
 //! is to go. A key names a slot *and* which of its tenants is meant, so a late or repeated completion can never be taken
 //! for the next tenant's.
 
-use std::{collections::VecDeque, sync::Arc, task::Waker};
+use std::{sync::Arc, task::Waker};
 
 use crate::{
     buf::Payload,
     file::FileInner,
-    op::{Done, Prepared},
+    op::{Done, Later, Prepared},
     sys::Call,
 };
 
@@ -67,7 +67,7 @@ pub(super) struct Slot {
     pub(super) expect: u64,
     /// Bytes moved by the parts before this one.
     pub(super) moved: u64,
-    pub(super) more: Option<Box<VecDeque<(Call, u64)>>>,
+    pub(super) more: Option<Later>,
     pub(super) payload: Payload,
     pub(super) file: Option<Arc<FileInner>>,
     pub(super) sink: Sink,

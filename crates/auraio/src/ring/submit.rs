@@ -1,11 +1,8 @@
 //! From a slot to the backend: which way, how many, and what one flush may cost.
 
-use std::sync::Arc;
-
 use super::{Effects, Place, Sink, State, Waiting, slots::Slot};
 use crate::{
     backend::{Backend, Entry, Wait},
-    file::FileInner,
     op::route::{FLUSH_BUDGET_OPERATIONS, Route, inline_read_bytes, needs_worker, route},
     sys::errno,
 };
@@ -55,7 +52,11 @@ impl State {
             self.complete(index, -errno::ECANCELED, None, &mut Vec::new(), effects);
             return;
         }
-        let way = if slot.inline { Route::Inline } else { route(&slot.call, slot.file.as_ref().map(|file| file.facts())) };
+        let way = if slot.inline {
+            Route::Inline
+        } else {
+            route(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()))
+        };
         match way {
             Route::Inline => {
                 slot.place = Place::Inline;
@@ -72,10 +73,30 @@ impl State {
         }
     }
 
+    /// As [`State::start`], on a thread that may not submit to the ring: what has to go there waits for one that may.
+    pub(super) fn start_later(&mut self, index: u32, effects: &mut Effects) {
+        let slot = self.slots.get_mut(index);
+        let way = route(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()));
+        if slot.cancelled || slot.inline || !matches!(way, Route::Ring | Route::RingAsync) {
+            self.start(index, effects);
+            return;
+        }
+        self.submitted += 1;
+        slot.force_async = way == Route::RingAsync;
+        slot.place = Place::Waiting;
+        if self.goes_to_helper(index) {
+            self.push_helper(index);
+            return;
+        }
+        let call = self.slots.get(index).call;
+        self.slots.get_mut(index).weight = if call.is_plain() { 1 } else { self.main.weight(&call) };
+        self.waiting.push_back(Waiting::One(index));
+    }
+
     /// Lets an operation onto the ring if there is room and nobody waits before it.
     #[inline]
     fn admit(&mut self, index: u32) {
-        if self.to_helper(index) {
+        if self.goes_to_helper(index) {
             self.push_helper(index);
             return;
         }
@@ -95,7 +116,7 @@ impl State {
     }
 
     /// Whether a call has to go to the helper: the ring cannot perform it, or has no workers just now.
-    pub(super) fn to_helper(&mut self, index: u32) -> bool {
+    pub(super) fn goes_to_helper(&mut self, index: u32) -> bool {
         if self.helper.is_none() {
             return false;
         }
@@ -195,11 +216,11 @@ impl State {
 
     /// Hands over what the helper has been given.
     pub(super) fn flush_helper(&mut self) {
-        if let Some(helper) = &mut self.helper {
-            if helper.unsubmitted() > 0 {
-                // The pool refuses nothing: without a thread it performs on this one.
-                let _ = helper.submit(Wait::No);
-            }
+        if let Some(helper) = &mut self.helper
+            && helper.unsubmitted() > 0
+        {
+            // The pool refuses nothing: without a thread it performs on this one.
+            let _ = helper.submit(Wait::No);
         }
     }
 
@@ -276,6 +297,9 @@ impl State {
         slot.cancelled = true;
         match slot.place {
             Place::Main => {
+                if self.room == 0 {
+                    self.submit(Wait::No);
+                }
                 self.main.cancel(key);
                 self.look();
             }
@@ -302,32 +326,21 @@ impl State {
     }
 
     /// Cancels what a caller picks, less what is complete, cancelled already, or a close.
-    pub(super) fn cancel_those(&mut self, effects: &mut Effects, pick: impl Fn(&Slot) -> bool) {
+    /// Answers whether there was any. They still have to be handed over.
+    pub(super) fn cancel_those(&mut self, effects: &mut Effects, pick: impl Fn(&Slot) -> bool) -> bool {
         let all: Vec<u32> = self
             .slots
             .iter_used()
             .filter(|(_, slot)| slot.place != Place::Done && !slot.cancelled && !slot.is_close() && pick(slot))
             .map(|(index, _)| index)
             .collect();
+        let any = !all.is_empty();
         for index in all {
             // An earlier one of the list may have taken this one along.
             if !matches!(self.slots.get(index).place, Place::Free | Place::Done) {
                 self.cancel_with(index, effects);
             }
         }
-        self.flush();
-    }
-
-    /// Cancels what could wait for ever on a file that is about to be closed.
-    pub(super) fn cancel_endless(&mut self, file: &Arc<FileInner>) {
-        let those: Vec<u32> = self
-            .slots
-            .iter_used()
-            .filter(|(_, slot)| slot.file.as_ref().is_some_and(|its| Arc::ptr_eq(its, file)))
-            .map(|(index, _)| index)
-            .collect();
-        for index in those {
-            self.cancel(index);
-        }
+        any
     }
 }

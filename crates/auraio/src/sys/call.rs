@@ -29,39 +29,122 @@ pub(crate) struct FileTime {
 pub(crate) enum Call {
     Nop,
     /// `offset` may be [`CURRENT_POSITION`]; `len` is at most [`BYTES_MAX`]. So for the next three.
-    Read { fd: Descriptor, buf: *mut u8, len: u32, offset: u64 },
-    Write { fd: Descriptor, buf: *const u8, len: u32, offset: u64 },
+    Read {
+        fd: Descriptor,
+        buf: *mut u8,
+        len: u32,
+        offset: u64,
+    },
+    Write {
+        fd: Descriptor,
+        buf: *const u8,
+        len: u32,
+        offset: u64,
+    },
     /// `count` is at most [`VECTORS_MAX`].
-    ReadVectored { fd: Descriptor, iov: *const IoVec, count: u32, offset: u64 },
-    WriteVectored { fd: Descriptor, iov: *const IoVec, count: u32, offset: u64 },
-    Sync { fd: Descriptor, data_only: bool },
+    ReadVectored {
+        fd: Descriptor,
+        iov: *const IoVec,
+        count: u32,
+        offset: u64,
+    },
+    WriteVectored {
+        fd: Descriptor,
+        iov: *const IoVec,
+        count: u32,
+        offset: u64,
+    },
+    Sync {
+        fd: Descriptor,
+        data_only: bool,
+    },
     /// `flags` are Linux's `SYNC_FILE_RANGE_*`; `len` 0 means to the end of the file.
-    SyncRange { fd: Descriptor, offset: u64, len: u64, flags: u32 },
+    SyncRange {
+        fd: Descriptor,
+        offset: u64,
+        len: u64,
+        flags: u32,
+    },
     /// `flags` are the platform's `O_*` (Linux's on Linux; on Windows those of `sys::windows::flags`), `resolve` is
     /// openat2's and 0 everywhere but on Linux. `O_CLOEXEC` is always added.
-    Open { path: PathPtr, flags: i32, mode: u32, resolve: u64 },
-    Close { fd: Descriptor },
+    Open {
+        path: PathPtr,
+        flags: i32,
+        mode: u32,
+        resolve: u64,
+    },
+    Close {
+        fd: Descriptor,
+    },
     /// Of the open file when `path` is null, else of the path (`follow` says whether through a last symbolic link).
-    Stat { fd: Descriptor, path: PathPtr, follow: bool, out: *mut RawStat },
+    Stat {
+        fd: Descriptor,
+        path: PathPtr,
+        follow: bool,
+        out: *mut RawStat,
+    },
     /// `mode` holds Linux's `FALLOC_FL_*`; what a platform has not answers `EOPNOTSUPP`.
-    Allocate { fd: Descriptor, mode: i32, offset: u64, len: u64 },
-    Truncate { fd: Descriptor, len: u64 },
+    Allocate {
+        fd: Descriptor,
+        mode: i32,
+        offset: u64,
+        len: u64,
+    },
+    Truncate {
+        fd: Descriptor,
+        len: u64,
+    },
     /// `advice` is one of POSIX's `POSIX_FADV_*` as Linux numbers them; a platform without advice answers 0.
-    Advise { fd: Descriptor, offset: u64, len: u64, advice: i32 },
+    Advise {
+        fd: Descriptor,
+        offset: u64,
+        len: u64,
+        advice: i32,
+    },
     /// `flags` are Linux's `RENAME_*`; other platforms answer `EINVAL` to any.
-    Rename { from: PathPtr, to: PathPtr, flags: u32 },
-    Unlink { path: PathPtr, directory: bool },
-    MakeDirectory { path: PathPtr, mode: u32 },
-    Link { from: PathPtr, to: PathPtr },
-    Symlink { target: PathPtr, link: PathPtr },
-    SetMode { fd: Descriptor, mode: u32 },
+    Rename {
+        from: PathPtr,
+        to: PathPtr,
+        flags: u32,
+    },
+    Unlink {
+        path: PathPtr,
+        directory: bool,
+    },
+    MakeDirectory {
+        path: PathPtr,
+        mode: u32,
+    },
+    Link {
+        from: PathPtr,
+        to: PathPtr,
+    },
+    Symlink {
+        target: PathPtr,
+        link: PathPtr,
+    },
+    SetMode {
+        fd: Descriptor,
+        mode: u32,
+    },
     /// `u32::MAX` leaves that id as it is.
-    SetOwner { fd: Descriptor, uid: u32, gid: u32 },
+    SetOwner {
+        fd: Descriptor,
+        uid: u32,
+        gid: u32,
+    },
     /// The times of last access and of last change.
-    SetTimes { fd: Descriptor, times: *const [FileTime; 2] },
+    SetTimes {
+        fd: Descriptor,
+        times: *const [FileTime; 2],
+    },
     /// Open `path` read-only, read up to `len` bytes from its start, close it: one linked chain on a ring that has the
     /// slots for it. Answers the bytes read, or the error of the first step that failed.
-    ReadPath { path: PathPtr, buf: *mut u8, len: u32 },
+    ReadPath {
+        path: PathPtr,
+        buf: *mut u8,
+        len: u32,
+    },
 }
 
 // SAFETY: a `Call` is plain data. Its addresses are only followed by `sys::perform` and by the kernel, both through

@@ -47,3 +47,12 @@ pub(crate) fn epoll_add(
     let data = epoll::EventData::new_u64(0);
     epoll::add(watch, descriptor, data, flags).map_err(rustix::io::Errno::raw_os_error)
 }
+
+/// The CPU that the calling thread is on.
+#[cfg(target_os = "linux")]
+#[inline]
+pub(crate) fn current_cpu() -> u32 {
+    // SAFETY: takes nothing and answers a number; -1, which is no CPU, where the kernel has no such call.
+    let cpu = unsafe { libc::sched_getcpu() };
+    u32::try_from(cpu).unwrap_or(0)
+}

@@ -3,7 +3,7 @@
 use std::io;
 
 #[cfg(target_os = "linux")]
-use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::Topology;
 
@@ -139,7 +139,7 @@ impl FromIterator<u32> for Affinity {
 /// The CPU that the calling thread runs on now; 0 on platforms that do not tell. Stale as soon as it is read, unless the
 /// thread is pinned: use it to choose a ring, never to prove that nobody else is on it.
 ///
-/// On x86-64 the vDSO answers, without a system call; where it has no such entry (64-bit ARM) this is a system call.
+/// With glibc 2.35 or later it is one load from memory that the kernel keeps (restartable sequences, Linux 4.18).
 ///
 /// ```
 /// let cpu = auraio::topology::current_cpu();
@@ -149,7 +149,7 @@ impl FromIterator<u32> for Affinity {
 #[inline]
 pub fn current_cpu() -> u32 {
     #[cfg(target_os = "linux")]
-    let cpu = u32::try_from(sched_getcpu()).unwrap_or(0);
+    let cpu = crate::sys::current_cpu();
     #[cfg(not(target_os = "linux"))]
     let cpu = 0;
     cpu

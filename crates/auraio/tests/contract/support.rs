@@ -1,0 +1,321 @@
+//! Backends to run on, and buffers that tell what became of them.
+
+use std::{
+    alloc::Layout,
+    ffi::CString,
+    fs, io,
+    os::unix::ffi::OsStrExt,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use auraio::{BackendChoice, Builder, Engine, File, IoBuf, IoBufMut, OpenOptions, Routing, SimOptions};
+use tempfile::TempDir;
+
+/// How long a property may take before it counts as hanging. None takes a second.
+const HANGS: Duration = Duration::from_secs(10);
+
+/// What stands behind the engine of a property.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    Uring,
+    Threads,
+    Sim,
+}
+
+/// The backend and routing that a property is asked of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rig {
+    pub(crate) on: On,
+    pub(crate) routing: Routing,
+}
+
+impl Rig {
+    pub(crate) fn builder(&self) -> Builder {
+        let backend = match self.on {
+            On::Uring => BackendChoice::Uring,
+            On::Threads => BackendChoice::Threads,
+            On::Sim => {
+                let mut options = SimOptions::new(7);
+                options.short_io = 0.0;
+                BackendChoice::Sim(options)
+            }
+        };
+        Engine::builder().backend(backend).routing(self.routing)
+    }
+
+    pub(crate) fn engine(&self) -> Engine {
+        self.builder().build().unwrap()
+    }
+}
+
+/// Runs a property, or says why it cannot be run. A property that hangs fails.
+pub(crate) fn run(on: On, routing: Routing, property: fn(Rig)) {
+    let rig = Rig { on, routing };
+    if let Err(reason) = rig.builder().build() {
+        println!("skipped on {on:?}: {reason}");
+        return;
+    }
+    let (say, hear) = mpsc::channel();
+    let body = move || {
+        let outcome = catch_unwind(AssertUnwindSafe(|| property(rig)));
+        let _ = say.send(outcome);
+    };
+    thread::Builder::new().name(format!("{on:?} {routing:?}")).spawn(body).unwrap();
+    match hear.recv_timeout(HANGS) {
+        Ok(Ok(())) => {}
+        Ok(Err(panic)) => resume_unwind(panic),
+        Err(_) => panic!("hangs on {on:?} with {routing:?}"),
+    }
+}
+
+/// One test for each property, backend and routing.
+macro_rules! properties {
+    ($($(#[$meta:meta])* fn $name:ident($rig:ident) $body:block)*) => {
+        $(
+            $(#[$meta])*
+            fn $name($rig: crate::support::Rig) $body
+
+            mod $name {
+                use auraio::Routing;
+                use crate::support::{On, run};
+
+                #[test]
+                fn uring_core() {
+                    run(On::Uring, Routing::Core, super::$name);
+                }
+
+                #[test]
+                fn uring_thread() {
+                    run(On::Uring, Routing::Thread, super::$name);
+                }
+
+                #[test]
+                fn threads_core() {
+                    run(On::Threads, Routing::Core, super::$name);
+                }
+
+                #[test]
+                fn threads_thread() {
+                    run(On::Threads, Routing::Thread, super::$name);
+                }
+
+                #[test]
+                fn sim_core() {
+                    run(On::Sim, Routing::Core, super::$name);
+                }
+
+                #[test]
+                fn sim_thread() {
+                    run(On::Sim, Routing::Thread, super::$name);
+                }
+            }
+        )*
+    };
+}
+
+/// A directory that goes away with the test.
+pub(crate) fn dir() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// Bytes that tell where they belong.
+pub(crate) fn pattern(len: usize, salt: usize) -> Vec<u8> {
+    (0..len).map(|at| ((at * 31 + at / 251 + salt * 7) & 0xff) as u8).collect()
+}
+
+pub(crate) const fn reading() -> OpenOptions {
+    OpenOptions::new().read(true)
+}
+
+pub(crate) const fn creating() -> OpenOptions {
+    OpenOptions::new().read(true).write(true).create(true)
+}
+
+/// A file with contents, opened for reading and writing.
+pub(crate) fn file_of(engine: &Engine, path: &Path, contents: &[u8]) -> File {
+    fs::write(path, contents).unwrap();
+    engine.block_on(engine.open(path, OpenOptions::new().read(true).write(true))).unwrap()
+}
+
+pub(crate) fn c_path(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap()
+}
+
+/// A FIFO, opened on both ends, so that neither opening nor closing waits for anybody.
+pub(crate) fn fifo(engine: &Engine, dir: &Path) -> (File, PathBuf) {
+    let path = dir.join("fifo");
+    // SAFETY: the path is a C string.
+    assert_eq!(unsafe { libc::mkfifo(c_path(&path).as_ptr(), 0o600) }, 0);
+    let file = engine.block_on(engine.open(&path, OpenOptions::new().read(true).write(true))).unwrap();
+    (file, path)
+}
+
+/// Writes into a FIFO from outside of the engine.
+pub(crate) fn fill(path: &Path, bytes: &[u8]) {
+    use std::io::Write;
+    fs::OpenOptions::new().read(true).write(true).open(path).unwrap().write_all(bytes).unwrap();
+}
+
+/// The errno of a plain call, or 0.
+pub(crate) fn errno_of(result: i64) -> i32 {
+    if result < 0 { io::Error::last_os_error().raw_os_error().unwrap() } else { 0 }
+}
+
+/// The errno of one of ours, or 0.
+pub(crate) fn our_errno<T>(result: &auraio::Result<T>) -> i32 {
+    result.as_ref().err().map_or(0, auraio::Error::errno)
+}
+
+/// Descriptors of this process that stand for a path.
+pub(crate) fn descriptors_of(path: &Path) -> usize {
+    let all = fs::read_dir("/proc/self/fd").unwrap();
+    all.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).filter(|target| target == path).count()
+}
+
+/// Lets this thread run on one core only, the `nth` of those that it may run on; false where there are fewer.
+pub(crate) fn pin(nth: usize) -> bool {
+    // SAFETY: a set of cores is plain bits, and the kernel writes to it no further than its size.
+    let mut allowed: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    let size = size_of::<libc::cpu_set_t>();
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::sched_getaffinity(0, size, &raw mut allowed) }, 0);
+    // SAFETY: the number is within the set.
+    let Some(cpu) = (0..1024).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &allowed) }).nth(nth) else { return false };
+    // SAFETY: as above.
+    let mut one: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    unsafe { libc::CPU_SET(cpu, &mut one) };
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::sched_setaffinity(0, size, &raw const one) }, 0);
+    true
+}
+
+/// Turns the engine until something is so. The limit of the property ends it if it never is.
+pub(crate) fn until(engine: &Engine, mut so: impl FnMut() -> bool) {
+    while !so() {
+        engine.turn(Some(Duration::from_millis(1)));
+    }
+}
+
+/// Waits for what another thread brings about.
+pub(crate) fn until_elsewhere(mut so: impl FnMut() -> bool) {
+    while !so() {
+        thread::yield_now();
+    }
+}
+
+pub(crate) fn submitted(engine: &Engine) -> u64 {
+    engine.stats().rings.iter().map(|ring| ring.submitted).sum()
+}
+
+pub(crate) fn completed(engine: &Engine) -> u64 {
+    engine.stats().rings.iter().map(|ring| ring.completed).sum()
+}
+
+pub(crate) fn in_flight(engine: &Engine) -> u64 {
+    engine.stats().rings.iter().map(|ring| ring.in_flight).sum()
+}
+
+/// At rest everything that was taken has completed, and nothing is held or waits.
+pub(crate) fn assert_at_rest(engine: &Engine) {
+    for ring in engine.stats().rings {
+        assert_eq!(ring.submitted, ring.completed, "{ring:?}");
+        assert_eq!((ring.in_flight, ring.queued), (0, 0), "{ring:?}");
+    }
+}
+
+/// A buffer that counts how many of its kind were dropped.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    pub(crate) bytes: Vec<u8>,
+    drops: Drops,
+}
+
+/// The count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Drops(Arc<AtomicUsize>);
+
+impl Drops {
+    pub(crate) fn buffer(&self, len: usize) -> Counted {
+        Counted { bytes: vec![0; len], drops: self.clone() }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.drops.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+// SAFETY: the bytes lie on the heap, and nothing resizes them.
+unsafe impl IoBuf for Counted {
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+// SAFETY: as above.
+unsafe impl IoBufMut for Counted {
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+/// Memory on a page's boundary, as direct I/O wants it.
+#[derive(Debug)]
+pub(crate) struct Aligned {
+    address: *mut u8,
+    len: usize,
+}
+
+impl Aligned {
+    pub(crate) fn new(len: usize) -> Self {
+        assert!(len > 0);
+        // SAFETY: the layout has a size.
+        let address = unsafe { std::alloc::alloc_zeroed(Self::layout(len)) };
+        assert!(!address.is_null());
+        Self { address, len }
+    }
+
+    fn layout(len: usize) -> Layout {
+        Layout::from_size_align(len, 4096).unwrap()
+    }
+}
+
+impl Drop for Aligned {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout.
+        unsafe { std::alloc::dealloc(self.address, Self::layout(self.len)) };
+    }
+}
+
+// SAFETY: the value owns its memory as a box would.
+unsafe impl Send for Aligned {}
+
+// SAFETY: the memory stays where it is until the drop.
+unsafe impl IoBuf for Aligned {
+    fn as_slice(&self) -> &[u8] {
+        // SAFETY: `len` bytes, zeroed when they were allocated.
+        unsafe { std::slice::from_raw_parts(self.address, self.len) }
+    }
+}
+
+// SAFETY: as above.
+unsafe impl IoBufMut for Aligned {
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and nobody else has the address.
+        unsafe { std::slice::from_raw_parts_mut(self.address, self.len) }
+    }
+}

@@ -1,0 +1,87 @@
+/**
+ * One operation in flight: what the kernel can touch for it, and what its promise needs. Slots are pooled and used again;
+ * lib/slots.ts has the table of them.
+ */
+import type { OpenFile } from './open-file.js'
+
+/** The kind of a slot that is in no use; the others are in lib/slots.ts. */
+export const IDLE = 0
+
+export type Resolve = (value: unknown) => void
+
+export const unresolved: Resolve = () => undefined
+
+/** One operation in flight; used again for the next. */
+export class Slot {
+  readonly index: number
+  /** The executor of this slot's promises: made once, so that an operation makes no closure. */
+  readonly capture: (resolve: Resolve) => void
+  kind: number = IDLE
+  serial = 0
+  resolve: Resolve = unresolved
+  file: OpenFile | undefined = undefined
+  /** The view, and the memory behind it, that the kernel works on. */
+  view: NodeJS.ArrayBufferView | undefined = undefined
+  memory: ArrayBufferLike | undefined = undefined
+  byteLength = 0
+  offset = 0
+  length = 0
+  position = 0
+  /** What a write has transferred before it came up short. */
+  transferred = 0
+  vector: Vector | undefined = undefined
+  /** For an open: its path and flags. */
+  path: string | Uint8Array = ''
+  flags = 0
+  /** The next in line for the file's own position. */
+  next: Slot | undefined = undefined
+
+  constructor(index: number) {
+    this.index = index
+    this.capture = (resolve) => {
+      this.resolve = resolve
+    }
+  }
+}
+
+/** The views of a readv or writev: a copy of the caller's array, which nobody changes while the kernel uses it. */
+export interface Vector {
+  views: NodeJS.ArrayBufferView[]
+  memories: ArrayBufferLike[]
+  byteLengths: number[]
+}
+
+/** False if the view has lost memory since the operation began. Growing is harmless. */
+export function isIntact(view: NodeJS.ArrayBufferView, byteLength: number): boolean {
+  try {
+    return view.byteLength >= byteLength // throws for a detached DataView
+  } catch {
+    return false
+  }
+}
+
+export function isSlotIntact(slot: Slot): boolean {
+  const { vector } = slot
+  if (vector === undefined) return isIntact(slot.view!, slot.byteLength)
+  return vector.views.every((view, at) => isIntact(view, vector.byteLengths[at]!))
+}
+
+/** Past the first `bytes` of a write that came up short. */
+export function advance(slot: Slot, bytes: number): void {
+  slot.transferred += bytes
+  slot.length -= bytes
+  if (slot.position !== -1) slot.position += bytes
+  if (slot.vector === undefined) {
+    slot.offset += bytes
+    return
+  }
+  const { vector } = slot
+  let skip = bytes
+  let first = 0
+  while (skip >= vector.byteLengths[first]!) skip -= vector.byteLengths[first++]!
+  const views = vector.views.slice(first)
+  const { buffer, byteOffset, byteLength } = views[0]!
+  views[0] = new Uint8Array(buffer, byteOffset + skip, byteLength - skip)
+  vector.views = views
+  vector.byteLengths = views.map((view) => view.byteLength)
+}
