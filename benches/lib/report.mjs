@@ -22,8 +22,8 @@ export function report(measured, asJson) {
   const { doubts = [], figures } = measured
   const decided = doubts.length === 0 ? figures : figures.map((one) => ({ ...one, reached: undefined }))
   const result = { ...measured, doubts, figures: decided }
-  const { columns, ...object } = { machine: machine(), ...result }
-  if (asJson) console.log(JSON.stringify(object, null, 2))
+  // the columns are how the table is drawn, not what was measured
+  if (asJson) console.log(JSON.stringify({ machine: machine(), ...result, columns: undefined }, null, 2))
   else console.log(lines(result).join('\n'))
 }
 

@@ -5,7 +5,7 @@ import { codeOf } from '../error.js'
 import { BLOCK_BYTES, allocateBlocks } from './blocks.js'
 
 /** `undefined` on systems without it, whatever the types say. */
-export const O_DIRECT: number | undefined = constants.O_DIRECT as number | undefined
+export const O_DIRECT: number | undefined = constants.O_DIRECT
 
 /** One clause that says what is missing, or `undefined` if direct reads work. */
 export async function whyNotDirect(path: string, fileSystem: string): Promise<string | undefined> {

@@ -13,14 +13,17 @@ use std::{
         mpsc,
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use auraio::{BackendChoice, Builder, Engine, File, IoBuf, IoBufMut, OpenOptions, Routing, SimOptions};
 use tempfile::TempDir;
 
 /// How long a property may take before it counts as hanging. None takes a second.
-const HANGS: Duration = Duration::from_secs(10);
+const HANGS: Duration = Duration::from_secs(5);
+
+/// How long something may take that another thread brings about.
+const NEVER: Duration = Duration::from_secs(3);
 
 /// What stands behind the engine of a property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,16 +201,20 @@ pub(crate) fn pin(nth: usize) -> bool {
     true
 }
 
-/// Turns the engine until something is so. The limit of the property ends it if it never is.
+/// Turns the engine until something is so. It fails rather than spin for ever beside the other tests.
 pub(crate) fn until(engine: &Engine, mut so: impl FnMut() -> bool) {
+    let begin = Instant::now();
     while !so() {
+        assert!(begin.elapsed() < NEVER, "what was waited for never happens");
         engine.turn(Some(Duration::from_millis(1)));
     }
 }
 
 /// Waits for what another thread brings about.
 pub(crate) fn until_elsewhere(mut so: impl FnMut() -> bool) {
+    let begin = Instant::now();
     while !so() {
+        assert!(begin.elapsed() < NEVER, "what was waited for never happens");
         thread::yield_now();
     }
 }
@@ -218,10 +225,6 @@ pub(crate) fn submitted(engine: &Engine) -> u64 {
 
 pub(crate) fn completed(engine: &Engine) -> u64 {
     engine.stats().rings.iter().map(|ring| ring.completed).sum()
-}
-
-pub(crate) fn in_flight(engine: &Engine) -> u64 {
-    engine.stats().rings.iter().map(|ring| ring.in_flight).sum()
 }
 
 /// At rest everything that was taken has completed, and nothing is held or waits.
