@@ -50,6 +50,15 @@ pub struct Chain {
 
 impl Engine {
     /// Begins a chain.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let results = engine.block_on(engine.chain().then(op::Nop).then(op::Nop).submit()?);
+    /// assert!(results.all_succeeded());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn chain(&self) -> Chain {
         Chain { engine: self.shared(), steps: Vec::new() }
     }
@@ -57,6 +66,17 @@ impl Engine {
 
 impl Chain {
     /// Adds a step.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let chain = engine.chain().then(op::Nop).then(op::Stat::path("Cargo.toml"));
+    /// let mut results = engine.block_on(chain.submit()?);
+    /// results.take::<op::Nop>()?;
+    /// assert!(results.take::<op::Stat>()?.is_file());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn then<O: Operation>(mut self, operation: O) -> Self {
         self.steps.push(operation.prepare());
         self
@@ -68,6 +88,16 @@ impl Chain {
     /// [`Error::InvalidInput`] when the chain has no step or more than 32, or one that cannot be linked: at a file's own
     /// position, a close (it waits for the file's other users), more than one call can move, or [`op::ReadPath`](crate::op::ReadPath),
     /// which is a chain already. What makes a step refuse by itself (a path with a NUL) is that step's result.
+    ///
+    /// ```
+    /// use auraio::{Error, op};
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// assert!(matches!(engine.chain().submit(), Err(Error::InvalidInput(_)))); // no step
+    /// let under_way = engine.chain().then(op::Nop).submit()?;
+    /// assert!(engine.block_on(under_way).all_succeeded());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn submit(self) -> Result<ChainFuture> {
         let Self { engine, mut steps } = self;
         if steps.is_empty() || steps.len() > CHAIN_MAX {
@@ -108,6 +138,18 @@ fn refuse(steps: Vec<Prepared>) -> VecDeque<Done> {
 }
 
 /// A chain that was queued; it answers the [`ChainResults`]. Dropped, the chain goes on.
+///
+/// # Panics
+/// When it is polled again after it was ready.
+///
+/// ```
+/// use auraio::op;
+///
+/// # let engine = auraio::Engine::builder().build()?;
+/// let under_way = engine.chain().then(op::Nop).submit()?;
+/// engine.block_on(async { under_way.await.take::<op::Nop>() })?;
+/// # Ok::<(), auraio::Error>(())
+/// ```
 #[must_use = "the chain is under way, but nobody looks at its results"]
 pub struct ChainFuture {
     engine: Arc<Shared>,
@@ -149,6 +191,19 @@ impl Drop for ChainFuture {
 }
 
 /// What the steps of a chain gave, to be taken in order.
+///
+/// ```
+/// use auraio::op;
+///
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let engine = auraio::Engine::builder().build()?;
+/// let missing = dir.path().join("missing");
+/// let chain = engine.chain().then(op::RemoveFile::new(missing)).then(op::Nop);
+/// let mut results = engine.block_on(chain.submit()?);
+/// assert_eq!(results.take::<op::RemoveFile>().unwrap_err().errno(), 2); // ENOENT
+/// assert_eq!(results.take::<op::Nop>().unwrap_err().errno(), 125); // ECANCELED
+/// # Ok::<(), auraio::Error>(())
+/// ```
 pub struct ChainResults {
     steps: VecDeque<Done>,
 }
@@ -159,18 +214,48 @@ impl ChainResults {
     ///
     /// # Panics
     /// If there is no further step, or it is not an `O`.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let mut results = engine.block_on(engine.chain().then(op::Stat::path("src")).submit()?);
+    /// assert!(results.take::<op::Stat>()?.is_dir());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn take<O: Operation>(&mut self) -> O::Output {
         let Some(done) = self.steps.pop_front() else { panic!("the chain has no further step") };
         O::finish(done)
     }
 
     /// Whether every step that is left succeeded.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let results = engine.block_on(engine.chain().then(op::Nop).then(op::Nop).submit()?);
+    /// assert!(results.all_succeeded());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn all_succeeded(&self) -> bool {
         self.steps.iter().all(|done| done.result >= 0)
     }
 
     /// The place of the first step, of those that are left, that failed by itself.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let missing = dir.path().join("missing");
+    /// let chain = engine.chain().then(op::Nop).then(op::RemoveFile::new(missing)).then(op::Nop);
+    /// let results = engine.block_on(chain.submit()?);
+    /// assert_eq!(results.first_failure(), Some(1));
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn first_failure(&self) -> Option<usize> {
         let failed = |done: &Done| done.result < 0 && done.result != -i64::from(errno::ECANCELED);

@@ -21,7 +21,7 @@ use crate::{
     },
     driver::Driver,
     lock,
-    op::{Done, Operation},
+    op::{self, Done, Operation},
     ring::{Ring, RingSpec, ThreadMark},
     stats::{RingStats, Stats},
     sys::{self, Bell},
@@ -140,6 +140,16 @@ impl Engine {
     }
 
     /// Queues an operation on the ring of this core or thread.
+    ///
+    /// ```
+    /// use auraio::{Engine, op};
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// let (one, two) = (engine.submit(op::Nop), engine.submit(op::Stat::path("Cargo.toml")));
+    /// assert!(engine.block_on(two)?.is_file());
+    /// engine.block_on(one)?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn submit<O: Operation>(&self, operation: O) -> OpFuture<O> {
         let mut prepared = operation.prepare();
         if let Some(outcome) = prepared.early.take() {
@@ -321,6 +331,7 @@ impl Shared {
             in_flight_max: depth,
             submit_batch: self.options.submit_batch,
             flush_budget: self.options.flush_budget,
+            heavy_max: op::route::heavy_max(self.topology.cpus().len()),
             single_issuer,
         };
         Ok(Ring::new(spec, main, helper))

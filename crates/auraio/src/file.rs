@@ -25,6 +25,20 @@ use crate::{
 /// Every method queues an operation and answers a future; polling it, or the submit batch filling up, hands it to the
 /// kernel. Operations of one file are not ordered among each other unless they use the file's own position: await one
 /// before you start what depends on it, or link them with a [`Chain`](crate::Chain).
+///
+/// ```
+/// use auraio::{Engine, OpenOptions};
+///
+/// let engine = Engine::builder().build()?;
+/// engine.block_on(async {
+///     let file = engine.open("Cargo.toml", OpenOptions::new().read(true)).await?;
+///     let (one, two) = (file.read_at(vec![0; 1], 0), file.read_at(vec![0; 7], 1));
+///     assert_eq!(two.await.1, b"package");
+///     assert_eq!(one.await.1, b"[");
+///     file.close().await
+/// })?;
+/// # Ok::<(), auraio::Error>(())
+/// ```
 pub struct File {
     inner: Arc<FileInner>,
 }
@@ -158,84 +172,279 @@ impl File {
     }
 
     /// The number that the operating system knows the file by (on Windows, its handle). It stays the engine's.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let file = engine.open("Cargo.toml", auraio::OpenOptions::new().read(true)).await?;
+    /// assert!(file.descriptor() >= 0);
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn descriptor(&self) -> i64 {
         i64::from(self.inner.descriptor)
     }
 
     /// Whether the file has positions: false for pipes, sockets and terminals.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let file = engine.open("Cargo.toml", auraio::OpenOptions::new().read(true)).await?;
+    /// assert!(file.is_seekable());
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn is_seekable(&self) -> bool {
         self.inner.facts.seekable
     }
 
     /// Whether a stat of the file can be answered at once, with no device or server to wait for.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let file = engine.open("Cargo.toml", auraio::OpenOptions::new().read(true)).await?;
+    /// assert_eq!(file.is_local(), file.metadata_now().is_some());
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.inner.facts.local
     }
 
     /// Reads from `offset` into `buffer`. See [`op::Read`].
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let file = engine.open("Cargo.toml", auraio::OpenOptions::new().read(true)).await?;
+    /// let (read, buffer) = file.read_at(vec![0; 7], 1).await;
+    /// assert_eq!((read?, buffer.as_slice()), (7, b"package".as_slice()));
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn read_at<B: IoBufMut>(&self, buffer: B, offset: u64) -> OpFuture<op::Read<B>> {
         self.submit(op::Read::at(self, buffer, offset))
     }
 
     /// Reads at the file's own position. See [`op::Read`].
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let file = engine.open("Cargo.toml", auraio::OpenOptions::new().read(true)).await?;
+    /// file.read(vec![0; 1]).await.0?;
+    /// assert_eq!(file.read(vec![0; 7]).await.1, b"package");
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn read<B: IoBufMut>(&self, buffer: B) -> OpFuture<op::Read<B>> {
         self.submit(op::Read::at_position(self, buffer))
     }
 
     /// Writes `buffer` at `offset`. See [`op::Write`].
+    ///
+    /// ```
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// let (written, buffer) = file.write_at(vec![7; 3], 100).await;
+    /// assert_eq!((written?, buffer), (3, vec![7; 3]));
+    /// assert_eq!(file.metadata().await?.len(), 103);
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn write_at<B: IoBuf>(&self, buffer: B, offset: u64) -> OpFuture<op::Write<B>> {
         self.submit(op::Write::at(self, buffer, offset))
     }
 
     /// Writes at the file's own position. See [`op::Write`].
+    ///
+    /// ```
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// file.write("one ").await.0?;
+    /// file.write("two").await.0?;
+    /// assert_eq!(file.read_at(vec![0; 7], 0).await.1, b"one two");
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn write<B: IoBuf>(&self, buffer: B) -> OpFuture<op::Write<B>> {
         self.submit(op::Write::at_position(self, buffer))
     }
 
     /// Reads into many buffers. See [`op::ReadVectored`].
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let file = engine.open("Cargo.toml", auraio::OpenOptions::new().read(true)).await?;
+    /// let (read, buffers) = file.readv_at(vec![vec![0; 1], vec![0; 7]], 0).await;
+    /// assert_eq!((read?, buffers[1].as_slice()), (8, b"package".as_slice()));
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn readv_at<B: IoBufMut>(&self, buffers: Vec<B>, offset: u64) -> OpFuture<op::ReadVectored<B>> {
         self.submit(op::ReadVectored::at(self, buffers, offset))
     }
 
     /// Writes many buffers. See [`op::WriteVectored`].
+    ///
+    /// ```
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// let (written, _) = file.writev_at(vec!["head", "body"], 0).await;
+    /// assert_eq!(written?, 8);
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn writev_at<B: IoBuf>(&self, buffers: Vec<B>, offset: u64) -> OpFuture<op::WriteVectored<B>> {
         self.submit(op::WriteVectored::at(self, buffers, offset))
     }
 
     /// Makes data and metadata durable. See [`op::Sync`].
+    ///
+    /// ```
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// file.write_at("kept", 0).await.0?;
+    /// file.sync_all().await?;
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn sync_all(&self) -> OpFuture<op::Sync> {
         self.submit(op::Sync::all(self))
     }
 
     /// Makes data durable. See [`op::Sync`].
+    ///
+    /// ```
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// file.write_at("kept", 0).await.0?;
+    /// file.sync_data().await?;
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn sync_data(&self) -> OpFuture<op::Sync> {
         self.submit(op::Sync::data(self))
     }
 
     /// Starts or waits for write-back of a range. See [`op::SyncRange`].
+    ///
+    /// ```
+    /// use auraio::op::SyncRangeFlags;
+    ///
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// file.write_at(vec![0; 8192], 0).await.0?;
+    /// file.sync_range(0, 4096, SyncRangeFlags::WRITE).await?;
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn sync_range(&self, offset: u64, len: u64, flags: op::SyncRangeFlags) -> OpFuture<op::SyncRange> {
         self.submit(op::SyncRange::new(self, offset, len, flags))
     }
 
     /// Reserves, frees or moves blocks. See [`op::Allocate`].
+    ///
+    /// ```
+    /// use auraio::op::AllocateMode;
+    ///
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// file.allocate(AllocateMode::Extend, 0, 4096).await?;
+    /// assert_eq!(file.metadata().await?.len(), 4096);
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn allocate(&self, mode: AllocateMode, offset: u64, len: u64) -> OpFuture<op::Allocate> {
         self.submit(op::Allocate::new(self, mode, offset, len))
     }
 
     /// Cuts or extends the file. See [`op::Truncate`].
+    ///
+    /// ```
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// file.set_len(12_345).await?;
+    /// assert_eq!(file.metadata().await?.len(), 12_345);
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn set_len(&self, len: u64) -> OpFuture<op::Truncate> {
         self.submit(op::Truncate::new(self, len))
     }
 
     /// Tells how a range will be used. See [`op::Advise`].
+    ///
+    /// ```
+    /// use auraio::op::Advice;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let file = engine.open("Cargo.toml", auraio::OpenOptions::new().read(true)).await?;
+    /// file.advise(0, 0, Advice::Sequential).await?;
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn advise(&self, offset: u64, len: u64, advice: Advice) -> OpFuture<op::Advise> {
         self.submit(op::Advise::new(self, offset, len, advice))
     }
 
     /// What is known of the file. See [`op::Stat`].
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let file = engine.open("Cargo.toml", auraio::OpenOptions::new().read(true)).await?;
+    /// assert!(file.metadata().await?.is_file());
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn metadata(&self) -> OpFuture<op::Stat> {
         self.submit(op::Stat::file(self))
     }
@@ -264,21 +473,77 @@ impl File {
     }
 
     /// Sets the permission bits. See [`op::SetMode`].
+    ///
+    /// ```
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// file.set_mode(0o600).await?;
+    /// # #[cfg(unix)]
+    /// assert_eq!(file.metadata().await?.mode() & 0o777, 0o600);
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn set_mode(&self, mode: u32) -> OpFuture<op::SetMode> {
         self.submit(op::SetMode::new(self, mode))
     }
 
     /// Sets owner and group. See [`op::SetOwner`].
+    ///
+    /// ```
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// let owner = file.metadata().await?.uid();
+    /// file.set_owner(None, None).await?; // leaves both as they are
+    /// assert_eq!(file.metadata().await?.uid(), owner);
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn set_owner(&self, uid: Option<u32>, gid: Option<u32>) -> OpFuture<op::SetOwner> {
         self.submit(op::SetOwner::new(self, uid, gid))
     }
 
     /// Sets the times of last access and change. See [`op::SetTimes`].
+    ///
+    /// ```
+    /// use auraio::Timestamp;
+    ///
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// let then = Timestamp { seconds: 1_000_000_000, nanos: 0 };
+    /// file.set_times(then, then).await?;
+    /// assert_eq!(file.metadata().await?.modified(), then);
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn set_times(&self, accessed: Timestamp, modified: Timestamp) -> OpFuture<op::SetTimes> {
         self.submit(op::SetTimes::new(self, accessed, modified))
     }
 
     /// Closes the file when everything on it has completed. See [`op::Close`].
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let file = engine.open("Cargo.toml", auraio::OpenOptions::new().read(true)).await?;
+    /// let read = file.read_at(vec![0; 9], 0); // queued, not lost
+    /// let closing = file.close();
+    /// assert_eq!(read.await.1, b"[package]");
+    /// closing.await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use = "a future does nothing until it is polled or the submit batch fills up"]
     pub fn close(self) -> OpFuture<op::Close> {
         let engine = Engine::from_shared(Arc::clone(&self.inner.engine));
@@ -288,31 +553,85 @@ impl File {
 
 impl Engine {
     /// Opens a file. See [`op::Open`].
+    ///
+    /// ```
+    /// use auraio::{Error, OpenOptions};
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let missing = engine.open("no such file", OpenOptions::new().read(true));
+    /// let error = engine.block_on(missing).unwrap_err();
+    /// assert!(matches!(error, Error::Os { errno: 2, path: Some(_), .. }));
+    /// let file = engine.block_on(engine.open("Cargo.toml", OpenOptions::new().read(true)))?;
+    /// engine.block_on(file.close())?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn open(&self, path: impl AsRef<Path>, options: OpenOptions) -> OpFuture<op::Open> {
         self.submit(op::Open::new(self, path.as_ref(), options))
     }
 
     /// What is known of a path, through symbolic links. See [`op::Stat`].
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// assert!(engine.block_on(engine.metadata("src"))?.is_dir());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn metadata(&self, path: impl AsRef<Path>) -> OpFuture<op::Stat> {
         self.submit(op::Stat::path(path.as_ref()))
     }
 
     /// Removes a file. See [`op::RemoveFile`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let path = dir.path().join("old");
+    /// std::fs::write(&path, "x").unwrap();
+    /// engine.block_on(engine.remove_file(&path))?;
+    /// assert!(!path.exists());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn remove_file(&self, path: impl AsRef<Path>) -> OpFuture<op::RemoveFile> {
         self.submit(op::RemoveFile::new(path.as_ref()))
     }
 
     /// Moves a file, replacing what has the new name. See [`op::Rename`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let (draft, letter) = (dir.path().join("draft"), dir.path().join("letter"));
+    /// std::fs::write(&draft, "x").unwrap();
+    /// engine.block_on(engine.rename(&draft, &letter))?;
+    /// assert!(letter.exists() && !draft.exists());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> OpFuture<op::Rename> {
         self.submit(op::Rename::new(from.as_ref(), to.as_ref()))
     }
 
     /// Makes a directory. See [`op::CreateDir`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let path = dir.path().join("new");
+    /// engine.block_on(engine.create_dir(&path))?;
+    /// assert!(path.is_dir());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn create_dir(&self, path: impl AsRef<Path>) -> OpFuture<op::CreateDir> {
         self.submit(op::CreateDir::new(path.as_ref()))
     }
 
     /// Opens, reads and closes. See [`op::ReadPath`].
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let (read, buffer) = engine.block_on(engine.read_path("Cargo.toml", vec![0; 9]));
+    /// assert_eq!(&buffer[..read?], b"[package]");
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn read_path<B: IoBufMut>(&self, path: impl AsRef<Path>, buffer: B) -> OpFuture<op::ReadPath<B>> {
         self.submit(op::ReadPath::new(path.as_ref(), buffer))
     }

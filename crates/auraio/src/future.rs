@@ -20,6 +20,21 @@ use crate::{
 ///
 /// Dropping it does not undo the operation: its buffer stays with the engine until the kernel is done with it, and is
 /// freed then. Only what could wait for ever (a pipe, an open) is cancelled.
+///
+/// # Panics
+/// When it is polled again after it was ready.
+///
+/// ```
+/// use auraio::op;
+///
+/// # let engine = auraio::Engine::builder().build()?;
+/// let (one, two) = (engine.submit(op::Nop), engine.submit(op::Nop)); // queued
+/// engine.block_on(async {
+///     one.await?; // hands both over
+///     two.await
+/// })?;
+/// # Ok::<(), auraio::Error>(())
+/// ```
 #[must_use = "the operation is under way, but nobody looks at its result"]
 pub struct OpFuture<O: Operation> {
     engine: Arc<Shared>,

@@ -46,6 +46,23 @@ pub struct Port {
 }
 
 /// What became of an operation that a port took.
+///
+/// ```
+/// use auraio::op;
+///
+/// # let engine = auraio::Engine::builder().build()?;
+/// # let mut port = engine.port()?;
+/// port.submit(op::Stat::path("Cargo.toml"), 7);
+/// let mut completions = Vec::new();
+/// port.wait(&mut completions, None);
+/// for completion in completions {
+///     match completion.token() {
+///         7 => assert!(completion.into_output::<op::Stat>()?.is_file()),
+///         other => unreachable!("no operation has the token {other}"),
+///     }
+/// }
+/// # Ok::<(), auraio::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Completion {
     pub(crate) token: u64,
@@ -53,6 +70,16 @@ pub struct Completion {
 }
 
 /// An operation that a port took, for [`Port::cancel`].
+///
+/// ```
+/// use auraio::op;
+///
+/// # let engine = auraio::Engine::builder().build()?;
+/// # let mut port = engine.port()?;
+/// let ticket = port.submit(op::Nop, 7);
+/// port.cancel(ticket);
+/// # Ok::<(), auraio::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct PortTicket {
     ring: u32,
@@ -61,6 +88,18 @@ pub struct PortTicket {
 
 impl Completion {
     /// The token that the operation was submitted with.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// port.submit(op::Nop, 7);
+    /// let mut completions = Vec::new();
+    /// port.wait(&mut completions, None);
+    /// assert_eq!(completions[0].token(), 7);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn token(&self) -> u64 {
         self.token
@@ -68,6 +107,18 @@ impl Completion {
 
     /// The result as the kernel gives it: zero or more, or a negated errno. It says the same as the typed result, which
     /// alone gives back what the operation owned.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// port.submit(op::RemoveFile::new("no such file"), 7);
+    /// let mut completions = Vec::new();
+    /// port.wait(&mut completions, None);
+    /// assert_eq!(completions[0].raw_result(), -2); // ENOENT
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn raw_result(&self) -> i64 {
         self.done.result
@@ -77,6 +128,19 @@ impl Completion {
     ///
     /// # Panics
     /// If it was another operation.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// port.submit(op::ReadPath::new("Cargo.toml", vec![0; 9]), 7);
+    /// let mut completions = Vec::new();
+    /// port.wait(&mut completions, None);
+    /// let (read, buffer) = completions.remove(0).into_output::<op::ReadPath<Vec<u8>>>();
+    /// assert_eq!(&buffer[..read?], b"[package]");
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn into_output<O: Operation>(self) -> O::Output {
         O::finish(self.done)
@@ -88,6 +152,13 @@ impl Engine {
     ///
     /// # Errors
     /// When the system has no descriptors or memory left for it.
+    ///
+    /// ```
+    /// let engine = auraio::Engine::builder().build()?;
+    /// let port = engine.port()?;
+    /// assert_eq!(port.outstanding(), 0);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn port(&self) -> Result<Port> {
         Port::new(self.shared())
     }
@@ -119,6 +190,19 @@ impl Port {
 
     /// Queues an operation; its completion will carry `token`. It is handed over when the submit batch is full, and at
     /// [`Port::flush`], [`Port::poll`] or [`Port::wait`].
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// port.submit(op::Nop, 1);
+    /// port.submit(op::Stat::path("Cargo.toml"), 2);
+    /// let mut completions = Vec::new();
+    /// port.wait_for(2, &mut completions);
+    /// assert_eq!(completions.iter().map(|completion| completion.token()).sum::<u64>(), 3);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn submit<O: Operation>(&mut self, operation: O, token: u64) -> PortTicket {
         let mut prepared = operation.prepare();
         self.outstanding += 1;
@@ -174,6 +258,17 @@ impl Port {
     }
 
     /// Hands over what is queued, one system call for each ring that has something.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// port.submit(op::Nop, 7);
+    /// port.flush();
+    /// assert_eq!(port.outstanding(), 1); // its completion is still to be taken
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn flush(&mut self) {
         for (ring, _) in &self.rings {
             ring.flush();
@@ -193,6 +288,19 @@ impl Port {
     }
 
     /// Hands over what is queued and adds what has completed to `completions`; never waits. Answers how many were added.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// port.submit(op::Nop, 7);
+    /// let mut completions = Vec::new();
+    /// while port.poll(&mut completions) == 0 {
+    ///     std::thread::yield_now(); // here a loop does its other work
+    /// }
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn poll(&mut self, completions: &mut Vec<Completion>) -> usize {
         let before = completions.len();
         completions.append(&mut self.early);
@@ -205,6 +313,20 @@ impl Port {
     }
 
     /// As [`Port::poll`], but leaves what is queued where it is: for a loop that flushes at its own time.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// port.submit(op::Nop, 7);
+    /// port.flush();
+    /// let mut completions = Vec::new();
+    /// while port.reap(&mut completions) == 0 {
+    ///     std::thread::yield_now(); // here a loop does its other work
+    /// }
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn reap(&mut self, completions: &mut Vec<Completion>) -> usize {
         let before = completions.len();
         completions.append(&mut self.early);
@@ -226,6 +348,18 @@ impl Port {
 
     /// As [`Port::poll`], and when nothing has completed yet waits until something has, or the time is over (`None`: no
     /// limit). With nothing under way it answers 0 at once.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// let mut completions = Vec::new();
+    /// assert_eq!(port.wait(&mut completions, None), 0); // nothing is under way
+    /// port.submit(op::Nop, 7);
+    /// assert_eq!(port.wait(&mut completions, None), 1);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn wait(&mut self, completions: &mut Vec<Completion>, timeout: Option<Duration>) -> usize {
         let begin = std::time::Instant::now();
         loop {
@@ -240,6 +374,17 @@ impl Port {
 
     /// As [`Port::wait`], but for `wanted` completions at once where the kernel can: with a batch under way, waiting for
     /// each of them alone costs a system call each.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// port.submit_batch((0..8).map(|token| (op::Nop, token)));
+    /// let mut completions = Vec::new();
+    /// assert_eq!(port.wait_for(8, &mut completions), 8);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn wait_for(&mut self, wanted: usize, completions: &mut Vec<Completion>) -> usize {
         let wanted = wanted.min(self.outstanding);
         let mut added = 0;
@@ -269,12 +414,37 @@ impl Port {
     }
 
     /// What the rings that this port uses have done so far; a shared ring's numbers are those of all its ports.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// port.submit(op::Nop, 7);
+    /// port.wait(&mut Vec::new(), None);
+    /// assert_eq!(port.ring_stats().iter().map(|ring| ring.completed).sum::<u64>(), 1);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn ring_stats(&self) -> Vec<RingStats> {
         self.rings.iter().map(|(ring, _)| RingStats::of(ring)).collect()
     }
 
     /// Asks an operation to end early. Its completion comes all the same.
+    ///
+    /// ```
+    /// use auraio::{Error, op};
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// let ticket = port.submit(op::Nop, 7);
+    /// port.cancel(ticket);
+    /// let mut completions = Vec::new();
+    /// port.wait(&mut completions, None);
+    /// let outcome = completions.remove(0).into_output::<op::Nop>();
+    /// assert!(matches!(outcome, Ok(()) | Err(Error::Cancelled)));
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn cancel(&mut self, ticket: PortTicket) {
         if let Some((ring, _)) = self.rings.get(ticket.ring as usize) {
             ring.cancel(ticket.key);
@@ -282,12 +452,34 @@ impl Port {
     }
 
     /// Operations whose completions have not been taken yet.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// port.submit(op::Nop, 7);
+    /// assert_eq!(port.outstanding(), 1);
+    /// port.wait(&mut Vec::new(), None);
+    /// assert_eq!(port.outstanding(), 0);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn outstanding(&self) -> usize {
         self.outstanding
     }
 
     /// Whether something is ready to be taken without asking the kernel.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// port.submit(op::RemoveFile::new("a\0b"), 7); // no path: refused before the kernel sees it
+    /// assert!(port.has_early());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn has_early(&self) -> bool {
         !self.early.is_empty() || !self.mailbox.letters.is_empty()
@@ -295,6 +487,13 @@ impl Port {
 
     /// What to watch for readability: whenever one of them is readable, [`Port::poll`] has something to do. They live as
     /// long as the port and do not change. None on Windows; use [`Port::waiter`] there.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// assert!(!port.descriptors().is_empty()); // for epoll, kqueue, uv_poll
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     #[cfg(unix)]
     pub fn descriptors(&self) -> Vec<std::os::fd::RawFd> {
@@ -302,6 +501,20 @@ impl Port {
     }
 
     /// Something that another thread can wait with until this port has something to do.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// let waiter = port.waiter();
+    /// let waiting = std::thread::spawn(move || waiter.wait(None));
+    /// port.submit(op::Nop, 7);
+    /// port.flush();
+    /// waiting.join().unwrap();
+    /// assert_eq!(port.wait(&mut Vec::new(), None), 1);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn waiter(&self) -> PortWaiter {
         PortWaiter { mailbox: Arc::clone(&self.mailbox), descriptors: self.raw_descriptors() }
@@ -318,6 +531,13 @@ impl Port {
     }
 
     /// What the engine runs on.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// assert_eq!(port.backend(), engine.backend());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn backend(&self) -> BackendKind {
         Engine::from_shared(Arc::clone(&self.engine)).backend()
@@ -325,6 +545,17 @@ impl Port {
 
     /// Cancels what can be cancelled and waits until everything has completed; the completions are dropped. Answers false
     /// when the time was over before (`None`: no limit).
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// port.submit(op::Nop, 7);
+    /// assert!(port.drain(None));
+    /// assert_eq!(port.outstanding(), 0);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn drain(&mut self, timeout: Option<Duration>) -> bool {
         let begin = std::time::Instant::now();
         for (ring, number) in &self.rings {
@@ -417,6 +648,24 @@ impl fmt::Debug for Port {
 /// Waits for a port on another thread.
 ///
 /// It must not be used any more once the port is dropped: what it waits for is gone then.
+///
+/// ```
+/// use auraio::op;
+///
+/// # let engine = auraio::Engine::builder().build()?;
+/// # let mut port = engine.port()?;
+/// let waiter = port.waiter();
+/// let (tell, told) = std::sync::mpsc::channel();
+/// let waiting = std::thread::spawn(move || {
+///     waiter.wait(None);
+///     tell.send("look at the port").unwrap();
+/// });
+/// port.submit(op::Nop, 7);
+/// port.flush();
+/// assert_eq!(told.recv().unwrap(), "look at the port");
+/// # waiting.join().unwrap();
+/// # Ok::<(), auraio::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct PortWaiter {
     mailbox: Arc<Mailbox>,
@@ -425,12 +674,32 @@ pub struct PortWaiter {
 
 impl PortWaiter {
     /// Waits until the port has something to do, [`PortWaiter::interrupt`] is called, or the time is over.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// port.waiter().wait(Some(Duration::from_millis(1))); // nothing to do: the time runs out
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn wait(&self, timeout: Option<Duration>) {
         // A wait that ended early is one that the caller repeats.
         let _ = sys::poll_readable(&self.descriptors, timeout);
     }
 
     /// Ends a wait of any thread.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// let waiter = port.waiter();
+    /// let other = waiter.clone();
+    /// let waiting = std::thread::spawn(move || other.wait(None));
+    /// waiter.interrupt();
+    /// waiting.join().unwrap();
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     pub fn interrupt(&self) {
         self.mailbox.bell.ring();
     }

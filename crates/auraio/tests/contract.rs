@@ -20,10 +20,10 @@ mod chains;
 mod executors;
 #[path = "contract/files.rs"]
 mod files;
-#[path = "contract/limits.rs"]
-mod limits;
 #[path = "contract/lifetimes.rs"]
 mod lifetimes;
+#[path = "contract/limits.rs"]
+mod limits;
 #[path = "contract/opening.rs"]
 mod opening;
 #[path = "contract/paths.rs"]

@@ -35,6 +35,14 @@ pub(crate) const FLUSH_BUDGET_BYTES: u64 = 256 << 10;
 /// Operations that one flush attempts inline: 112 us as 128 cached reads of 4 KiB.
 pub(crate) const FLUSH_BUDGET_OPERATIONS: u32 = 128;
 
+/// How many buffered reads of [`BUFFERED_READ_ASYNC_BYTES`] or more one ring lets the kernel's workers do at once: half of
+/// the cores. From the page cache each is a copy that keeps a core busy, and workers on every core leave none to the
+/// program: with four of them on two cores a dns.lookup took 2.0 and a pbkdf2 2.9 times as long as idle
+/// (benches/event-loop.mjs). From a disk the kernel reads ahead within each.
+pub(crate) fn heavy_max(cores: usize) -> u32 {
+    u32::try_from(cores / 2).unwrap_or(u32::MAX).max(1)
+}
+
 /// The table. `bytes` is what the call moves at most, `file` what is known of the file that the call works on, if it works on an open one.
 pub(crate) fn route(call: &Call, bytes: u64, file: Option<&FileFacts>) -> Route {
     let local = file.is_some_and(|facts| facts.local);

@@ -37,7 +37,7 @@ impl State {
         let any = !cqes.is_empty();
         cqes.clear();
         self.cqes = cqes;
-        any && (!self.waiting.is_empty() || self.unsubmitted_anywhere() > 0)
+        any && (!self.waiting.is_empty() || !self.waiting_heavy.is_empty() || self.unsubmitted_anywhere() > 0)
     }
 
     fn unsubmitted_anywhere(&self) -> u32 {
@@ -56,6 +56,7 @@ impl State {
         let slot = self.slots.get(index);
         if slot.place == Place::Main {
             self.in_flight -= slot.weight;
+            self.heavy -= u32::from(slot.heavy);
         } else {
             self.in_flight_helper -= 1;
         }
@@ -167,7 +168,8 @@ impl State {
             self.reap(None, &mut letters, &mut effects);
             self.flush();
             // With the ring's last owner gone nobody is left to release what is held.
-            let moving = self.in_flight + self.in_flight_helper + self.waiting.len() as u32;
+            let moving =
+                self.in_flight + self.in_flight_helper + (self.waiting.len() + self.waiting_heavy.len()) as u32;
             if moving == 0 {
                 return true;
             }

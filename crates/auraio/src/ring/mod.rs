@@ -69,6 +69,8 @@ pub(crate) struct RingSpec {
     pub(crate) in_flight_max: u32,
     pub(crate) submit_batch: u32,
     pub(crate) flush_budget: u64,
+    /// Buffered reads by workers of the kernel that may run at once.
+    pub(crate) heavy_max: u32,
     /// The one thread that may submit to the ring; `None` when any may, one at a time.
     pub(crate) single_issuer: Option<ThreadMark>,
 }
@@ -99,6 +101,10 @@ struct State {
     slots: Slots,
     chains: chain::Chains,
     waiting: VecDeque<Waiting>,
+    /// Heavy operations that wait for others like them, out of everybody else's way.
+    waiting_heavy: VecDeque<u32>,
+    heavy: u32,
+    heavy_max: u32,
     ports: Vec<Option<Arc<Mailbox>>>,
     cqes: Vec<Cqe>,
     limit: u32,
@@ -148,6 +154,7 @@ impl Ring {
         let room = main.room();
         let limit = spec.in_flight_max.min(main.in_flight_max()).max(1);
         let batch = spec.submit_batch.max(1);
+        let heavy_max = spec.heavy_max.max(1);
         let budget = submit::Budget::new(spec.flush_budget);
         Self {
             spec,
@@ -159,6 +166,9 @@ impl Ring {
                 slots: Slots::new(),
                 chains: chain::Chains::default(),
                 waiting: VecDeque::new(),
+                waiting_heavy: VecDeque::new(),
+                heavy: 0,
+                heavy_max,
                 ports: Vec::new(),
                 cqes: Vec::new(),
                 room,
@@ -538,7 +548,7 @@ impl State {
         counters.completed.store(self.completed, Ordering::Relaxed);
         counters.enters.store(self.main.enters(), Ordering::Relaxed);
         counters.in_flight.store(in_flight.saturating_sub(unsubmitted), Ordering::Relaxed);
-        counters.queued.store(self.waiting.len() as u64 + unsubmitted, Ordering::Relaxed);
+        counters.queued.store((self.waiting.len() + self.waiting_heavy.len()) as u64 + unsubmitted, Ordering::Relaxed);
     }
 }
 

@@ -59,6 +59,8 @@ pub(super) struct Slot {
     /// How often the kernel said "again".
     pub(super) attempts: u8,
     pub(super) force_async: bool,
+    /// A copy by a worker of the kernel that takes a core for long: few at a time.
+    pub(super) heavy: bool,
     /// Completion queue entries that the call may take.
     pub(super) weight: u32,
     /// Performed by the submitting thread when its time comes: a close with nothing to wait for.
@@ -75,6 +77,12 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    /// Whether a worker of the kernel that does this copies for as long as it runs.
+    pub(super) fn is_heavy(&self) -> bool {
+        matches!(self.call, Call::Read { .. } | Call::ReadVectored { .. })
+            && self.file.as_ref().is_some_and(|file| !file.facts().direct)
+    }
+
     /// A close is never cancelled: the descriptor has to go back.
     pub(super) const fn is_close(&self) -> bool {
         matches!(self.call, Call::Close { .. })
@@ -112,6 +120,7 @@ impl Slots {
                 cursor,
                 attempts: 0,
                 force_async: false,
+                heavy: false,
                 weight: 1,
                 inline: false,
                 call,
@@ -133,6 +142,7 @@ impl Slots {
         slot.cursor = cursor;
         slot.attempts = 0;
         slot.force_async = false;
+        slot.heavy = false;
         slot.inline = false;
         slot.call = call;
         slot.expect = expect;

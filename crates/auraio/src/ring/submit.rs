@@ -67,6 +67,7 @@ impl State {
             Route::Threads => self.push_helper(index),
             Route::RingAsync => {
                 slot.force_async = true;
+                slot.heavy = slot.is_heavy();
                 self.admit(index);
             }
             Route::Ring => self.admit(index),
@@ -83,6 +84,7 @@ impl State {
         }
         self.submitted += 1;
         slot.force_async = way == Route::RingAsync;
+        slot.heavy = slot.force_async && slot.is_heavy();
         slot.place = Place::Waiting;
         if self.goes_to_helper(index) {
             self.push_helper(index);
@@ -90,7 +92,11 @@ impl State {
         }
         let call = self.slots.get(index).call;
         self.slots.get_mut(index).weight = if call.is_plain() { 1 } else { self.main.weight(&call) };
-        self.waiting.push_back(Waiting::One(index));
+        if self.slots.get(index).heavy {
+            self.waiting_heavy.push_back(index);
+        } else {
+            self.waiting.push_back(Waiting::One(index));
+        }
     }
 
     /// Lets an operation onto the ring if there is room and nobody waits before it.
@@ -105,6 +111,11 @@ impl State {
         let slot = self.slots.get_mut(index);
         slot.weight = weight;
         slot.place = Place::Waiting;
+        if slot.heavy {
+            self.waiting_heavy.push_back(index);
+            self.pump_heavy();
+            return;
+        }
         if self.waiting.is_empty() && self.make_room(weight) {
             self.push_main(index, false);
             if self.unsubmitted >= self.batch {
@@ -151,6 +162,7 @@ impl State {
         slot.place = Place::Main;
         let entry = Entry { call: slot.call, user_data, link, force_async: slot.force_async || !within };
         self.in_flight += slot.weight;
+        self.heavy += u32::from(slot.heavy);
         self.room -= slot.weight;
         self.unsubmitted += slot.weight;
         // SAFETY: the addresses of the call lie in the slot's payload, and its descriptor is open through the slot's
@@ -176,8 +188,20 @@ impl State {
         }
     }
 
+    /// Starts heavy operations, as many as may run at once.
+    fn pump_heavy(&mut self) {
+        while self.heavy < self.heavy_max
+            && let Some(&index) = self.waiting_heavy.front()
+            && self.make_room(self.slots.get(index).weight)
+        {
+            self.waiting_heavy.pop_front();
+            self.push_main(index, false);
+        }
+    }
+
     /// Moves what waits onto the ring, in order, as far as there is room.
     pub(super) fn pump(&mut self) {
+        self.pump_heavy();
         while let Some(&next) = self.waiting.front() {
             match next {
                 Waiting::One(index) => {
@@ -262,6 +286,7 @@ impl State {
         for key in self.main.withdraw() {
             if let Some(index) = self.slots.find(key) {
                 self.in_flight -= self.slots.get(index).weight;
+                self.heavy -= u32::from(self.slots.get(index).heavy);
                 match self.slots.get(index).sink {
                     Sink::Chain(chain) => self.chains.give_back(chain),
                     _ => self.push_helper(index),
@@ -274,6 +299,9 @@ impl State {
                 Waiting::One(index) => self.push_helper(index),
                 Waiting::Chain(chain) => self.push_chain_helper(chain),
             }
+        }
+        while let Some(index) = self.waiting_heavy.pop_front() {
+            self.push_helper(index);
         }
         self.restart_chains();
         if let Some(helper) = &mut self.helper {
@@ -321,6 +349,7 @@ impl State {
         if before == Place::Waiting && alone {
             self.slots.get_mut(index).place = Place::Inline;
             self.waiting.retain(|waiting| !matches!(waiting, Waiting::One(other) if *other == index));
+            self.waiting_heavy.retain(|other| *other != index);
             self.complete(index, -errno::ECANCELED, None, &mut Vec::new(), effects);
         }
     }

@@ -89,6 +89,23 @@ properties! {
         writer.join().unwrap();
     }
 
+    fn a_submission_that_the_kernel_refuses_for_now_is_made_again_for_block_on(rig) {
+        let Some(engine) = rig.reluctant() else { return };
+        for _ in 0..20 {
+            engine.block_on(engine.submit(op::Nop)).unwrap();
+        }
+        assert_at_rest(&engine);
+    }
+
+    fn a_submission_that_the_kernel_refuses_for_now_is_made_again_for_foreign_executors(rig) {
+        let Some(engine) = rig.reluctant() else { return };
+        assert!(pin(0));
+        for _ in 0..200 {
+            pollster::block_on(engine.submit(op::Nop)).unwrap();
+        }
+        assert_at_rest(&engine);
+    }
+
     fn block_on_may_be_nested(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let file = file_of(&engine, &dir.path().join("file"), b"inner and outer");

@@ -6,8 +6,8 @@ use std::{
     path::Path,
 };
 
-use auraio::{OpenOptions, op};
 use auraio::op::{AllocateMode, SyncRangeFlags};
+use auraio::{OpenOptions, op};
 
 use crate::support::*;
 

@@ -11,7 +11,8 @@ fn openat2_errno(path: &str, flags: i32, resolve: u64) -> i32 {
     let how = [flags as u64, 0, resolve];
     let path = std::ffi::CString::new(path).unwrap();
     // SAFETY: `how` has the layout of `struct open_how`, and the path is a C string.
-    let fd = unsafe { libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path.as_ptr(), how.as_ptr(), size_of_val(&how)) };
+    let fd =
+        unsafe { libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path.as_ptr(), how.as_ptr(), size_of_val(&how)) };
     if fd >= 0 {
         // SAFETY: just opened, and nobody else's.
         unsafe { libc::close(fd as i32) };

@@ -1,6 +1,9 @@
 //! Names come, go and move as the plain calls have it.
 
-use std::{fs, os::unix::fs::{MetadataExt, PermissionsExt}};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+};
 
 use auraio::{op, op::RenameFlags};
 

@@ -138,6 +138,20 @@ properties! {
         assert_eq!(tokens(&completions), [2, 3, 4]);
     }
 
+    fn a_submission_that_the_kernel_refuses_for_now_is_made_again_for_a_port_that_waits(rig) {
+        let Some(engine) = rig.reluctant() else { return };
+        assert!(pin(0));
+        let mut port = engine.port().unwrap();
+        for round in 0..20 {
+            let mut completions = Vec::new();
+            port.submit(op::Nop, round);
+            assert_eq!(port.wait(&mut completions, None), 1);
+            port.submit(op::Nop, round);
+            assert_eq!(port.wait_for(1, &mut completions), 1);
+        }
+        assert_at_rest(&engine);
+    }
+
     fn completions_that_another_thread_finds_reach_the_port_that_submitted(rig) {
         if rig.routing == Routing::Thread {
             println!("skipped: with Routing::Thread no two ports share a ring");

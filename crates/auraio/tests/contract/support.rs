@@ -54,6 +54,18 @@ impl Rig {
         Engine::builder().backend(backend).routing(self.routing)
     }
 
+    /// On `sim`, an engine whose kernel takes no submission before it has refused it three times (`EAGAIN`, `EBUSY`,
+    /// `EINTR`), as one that is short of memory does.
+    pub(crate) fn reluctant(&self) -> Option<Engine> {
+        if self.on != On::Sim {
+            println!("skipped: only a simulated kernel refuses to order");
+            return None;
+        }
+        let mut options = SimOptions::calm(7);
+        options.refuse_submit = 1.0;
+        self.builder().backend(BackendChoice::Sim(options)).build().ok()
+    }
+
     pub(crate) fn engine(&self) -> Engine {
         self.builder().build().unwrap()
     }

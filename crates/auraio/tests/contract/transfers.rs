@@ -251,7 +251,7 @@ properties! {
         });
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("begin ") && text.ends_with("end"), "{text}");
-        let mut lines: Vec<&str> = text[6..256].as_bytes().chunks(5).map(|c| std::str::from_utf8(c).unwrap()).collect();
+        let mut lines: Vec<&str> = text.as_bytes()[6..256].chunks(5).map(|c| std::str::from_utf8(c).unwrap()).collect();
         lines.sort_unstable();
         assert!(lines.into_iter().map(String::from).eq((0..50).map(|nth| format!("[{nth:03}]"))));
     }
