@@ -179,7 +179,7 @@ for (const [limit, { conditions, wrap, prepare }] of Object.entries(THREAD_LIMIT
           await engine.close()
           tell('closed')`
         const directory = sharedDirectory(t)
-        const child = start(script, { wrap, args: [directory, backend, routing] })
+        const child = start(t, script, { wrap, args: [directory, backend, routing] })
         const take = prepare(t, child.pid)
         t.is(await child.next(), 'ready')
         take()

@@ -68,7 +68,7 @@ where(
   needs.writable(SYSCTL),
   needs.variable('AURAIO_TEST_MACHINE', 'takes io_uring away from all other processes'),
 )('io_uring_disabled=2: everybody gets threads; rings that there are go on', async (t) => {
-  const before = start(`const engine = new Engine(); tell(engine.backend); await asked(); tell(await daily(engine, args[0]))`, {
+  const before = start(t, `const engine = new Engine(); tell(engine.backend); await asked(); tell(await daily(engine, args[0]))`, {
     args: [tempFile(t)],
   })
   await before.next()

@@ -27,10 +27,11 @@ const PRELUDE = `
  * Runs a script (the body of an async function: `tell` sends a message here, `asked` awaits one) behind a command that
  * arranges its environment.
  *
+ * @param {import('ava').ExecutionContext} t
  * @param {string} script
  * @param {{ wrap?: string[], args?: string[], env?: Record<string, string>, node?: string[] }} [options]
  */
-export function start(script, { wrap = [], args = [], env = {}, node = [] } = {}) {
+export function start(t, script, { wrap = [], args = [], env = {}, node = [] } = {}) {
   const code = `${PRELUDE}${script}\n}\nmain()`
   const [command, ...rest] = [...wrap, process.execPath, ...node, '-e', code, ...args]
   const child = spawn(command, rest, {
@@ -43,6 +44,7 @@ export function start(script, { wrap = [], args = [], env = {}, node = [] } = {}
   child.on('message', (message) => messages.push(message))
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text))
   const guard = setTimeout(() => child.kill('SIGKILL'), GUARD_MS)
+  t.teardown(() => child.kill('SIGKILL')) // no longer there, if all went well
   const ended = once(child, 'close').then(([code, signal]) => {
     clearTimeout(guard)
     return { code, signal, messages, output }
@@ -66,7 +68,7 @@ export function start(script, { wrap = [], args = [], env = {}, node = [] } = {}
 
 /** Runs a script to its end, which must be a good one; answers its messages. */
 export async function run(t, script, options) {
-  const { code, signal, messages, output } = await start(script, options).ended
+  const { code, signal, messages, output } = await start(t, script, options).ended
   t.is(signal, null, `killed: ${output}; after ${JSON.stringify(messages)}`)
   t.is(code, 0, output)
   return messages

@@ -15,8 +15,28 @@ use std::{
 /// # Safety
 /// [`IoBuf::as_slice`] gives the same address and length until the value is next used by `&mut` or dropped, also after
 /// the value itself was moved.
+///
+/// ```
+/// use auraio::IoBuf;
+///
+/// struct Page(Box<[u8; 4096]>);
+///
+/// // SAFETY: what a box holds stays where it is when the box moves.
+/// unsafe impl IoBuf for Page {
+///     fn as_slice(&self) -> &[u8] {
+///         &*self.0
+///     }
+/// }
+/// assert_eq!(Page(Box::new([0; 4096])).slice(..512).as_slice().len(), 512);
+/// ```
 pub unsafe trait IoBuf: Send + 'static {
     /// The bytes.
+    ///
+    /// ```
+    /// use auraio::IoBuf;
+    ///
+    /// assert_eq!("text".as_slice(), b"text");
+    /// ```
     fn as_slice(&self) -> &[u8];
 
     /// How a slot keeps the buffer. For this crate's own use.
@@ -74,8 +94,27 @@ pub unsafe trait IoBuf: Send + 'static {
 ///
 /// # Safety
 /// As for [`IoBuf`], and [`IoBufMut::as_mut_slice`] gives the same address and length as [`IoBuf::as_slice`].
+///
+/// ```
+/// use auraio::IoBufMut;
+///
+/// fn zero(buffer: &mut impl IoBufMut) {
+///     buffer.as_mut_slice().fill(0);
+/// }
+/// let mut buffer = vec![7; 3];
+/// zero(&mut buffer);
+/// assert_eq!(buffer, [0; 3]);
+/// ```
 pub unsafe trait IoBufMut: IoBuf {
     /// The bytes, to be overwritten.
+    ///
+    /// ```
+    /// use auraio::{IoBuf, IoBufMut};
+    ///
+    /// let mut part = vec![7; 3].slice(1..);
+    /// part.as_mut_slice().fill(0);
+    /// assert_eq!(part.into_inner(), [7, 0, 0]);
+    /// ```
     fn as_mut_slice(&mut self) -> &mut [u8];
 }
 
@@ -178,6 +217,16 @@ unsafe impl IoBuf for String {
 }
 
 /// A part of a buffer, made by [`IoBuf::slice`].
+///
+/// ```
+/// use auraio::{IoBuf, op};
+///
+/// # let engine = auraio::Engine::builder().build()?;
+/// let part = vec![0; 16].slice(4..13);
+/// let (read, part) = engine.block_on(engine.submit(op::ReadPath::new("Cargo.toml", part)));
+/// assert_eq!((read?, &part.into_inner()[4..13]), (9, b"[package]".as_slice()));
+/// # Ok::<(), auraio::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Slice<B> {
     whole: B,
@@ -234,6 +283,18 @@ impl BorrowedMemory {
     /// # Safety
     /// From now until this value is dropped or given back by its operation, `len` bytes from `address` on stay mapped,
     /// and nobody writes to them; if they are to be read into, nobody reads them either.
+    ///
+    /// ```
+    /// use auraio::{BorrowedMemory, Engine};
+    ///
+    /// let mut memory = [0u8; 9];
+    /// let engine = Engine::builder().build()?;
+    /// // SAFETY: `memory` outlives the operation, which is awaited, and nothing else looks at it until then.
+    /// let borrowed = unsafe { BorrowedMemory::new(memory.as_mut_ptr(), memory.len()) };
+    /// engine.block_on(engine.read_path("Cargo.toml", borrowed)).0?;
+    /// assert_eq!(&memory, b"[package]");
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const unsafe fn new(address: *mut u8, len: usize) -> Self {
         Self { address, len }

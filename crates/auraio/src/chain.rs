@@ -193,14 +193,13 @@ impl Drop for ChainFuture {
 /// What the steps of a chain gave, to be taken in order.
 ///
 /// ```
-/// use auraio::op;
+/// use auraio::{OpenOptions, op};
 ///
-/// # let dir = tempfile::tempdir().unwrap();
 /// # let engine = auraio::Engine::builder().build()?;
-/// let missing = dir.path().join("missing");
-/// let chain = engine.chain().then(op::RemoveFile::new(missing)).then(op::Nop);
-/// let mut results = engine.block_on(chain.submit()?);
-/// assert_eq!(results.take::<op::RemoveFile>().unwrap_err().errno(), 2); // ENOENT
+/// let file = engine.block_on(engine.open("Cargo.toml", OpenOptions::new().read(true)))?;
+/// let past_the_end = op::Read::at(&file, vec![0; 9], u64::from(u32::MAX));
+/// let mut results = engine.block_on(engine.chain().then(past_the_end).then(op::Nop).submit()?);
+/// assert_eq!(results.take::<op::Read<Vec<u8>>>().0?, 0); // nothing to read there
 /// assert_eq!(results.take::<op::Nop>().unwrap_err().errno(), 125); // ECANCELED
 /// # Ok::<(), auraio::Error>(())
 /// ```

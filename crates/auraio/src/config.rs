@@ -5,6 +5,14 @@ use std::{num::NonZeroU32, time::Duration};
 use crate::{Engine, Error, Result, SimOptions, Topology};
 
 /// Which ring an operation goes to.
+///
+/// ```
+/// use auraio::{Engine, Routing};
+///
+/// let engine = Engine::builder().routing(Routing::Thread).build()?;
+/// # drop(engine);
+/// # Ok::<(), auraio::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Routing {
@@ -18,6 +26,14 @@ pub enum Routing {
 }
 
 /// What performs the operations.
+///
+/// ```
+/// use auraio::{BackendChoice, Engine};
+///
+/// let engine = Engine::builder().backend(BackendChoice::Threads).build()?;
+/// assert_eq!(engine.backend().name(), "threads");
+/// # Ok::<(), auraio::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum BackendChoice {
@@ -34,6 +50,12 @@ pub enum BackendChoice {
 }
 
 /// What performs the operations of an engine.
+///
+/// ```
+/// let engine = auraio::Engine::builder().build()?;
+/// println!("{}: {}", engine.backend().name(), engine.backend_reason());
+/// # Ok::<(), auraio::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BackendKind {
@@ -102,6 +124,14 @@ impl Default for Builder {
 
 impl Builder {
     /// What performs the operations.
+    ///
+    /// ```
+    /// use auraio::{BackendChoice, Engine, SimOptions};
+    ///
+    /// let engine = Engine::builder().backend(BackendChoice::Sim(SimOptions::default())).build()?;
+    /// engine.block_on(engine.submit(auraio::op::Nop))?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn backend(mut self, backend: BackendChoice) -> Self {
         self.backend = backend;
@@ -109,6 +139,14 @@ impl Builder {
     }
 
     /// Which ring an operation goes to.
+    ///
+    /// ```
+    /// use auraio::{Engine, Routing};
+    ///
+    /// let engine = Engine::builder().routing(Routing::Thread).build()?;
+    /// engine.block_on(engine.submit(auraio::op::Nop))?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn routing(mut self, routing: Routing) -> Self {
         self.routing = routing;
@@ -116,6 +154,12 @@ impl Builder {
     }
 
     /// The most operations that one ring holds in flight, 1 to 32,768 (default 1,024); the others wait in order.
+    ///
+    /// ```
+    /// let engine = auraio::Engine::builder().queue_depth(64).build()?;
+    /// engine.block_on(engine.submit(auraio::op::Nop))?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn queue_depth(mut self, operations: u32) -> Self {
         self.queue_depth = operations;
@@ -123,6 +167,12 @@ impl Builder {
     }
 
     /// How many SQEs are gathered before they are handed to the kernel without being asked for, 1 to 1,024 (default 32).
+    ///
+    /// ```
+    /// let engine = auraio::Engine::builder().submit_batch(8).build()?;
+    /// engine.block_on(engine.submit(auraio::op::Nop))?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn submit_batch(mut self, entries: u32) -> Self {
         self.submit_batch = entries;
@@ -131,6 +181,12 @@ impl Builder {
 
     /// Bytes of buffered reads that one flush may perform on the submitting thread (default 256 KiB, about 100 us at
     /// worst); what exceeds them goes to the kernel's workers, at three times the CPU.
+    ///
+    /// ```
+    /// let engine = auraio::Engine::builder().flush_budget(1 << 20).build()?;
+    /// engine.block_on(engine.submit(auraio::op::Nop))?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn flush_budget(mut self, bytes: u64) -> Self {
         self.flush_budget = bytes;
@@ -139,6 +195,12 @@ impl Builder {
 
     /// The most threads of the pool that performs what the kernel does not, 1 to 1,024 (default 16). With the backend
     /// `threads` this is the number of operations that are really under way at a time.
+    ///
+    /// ```
+    /// let engine = auraio::Engine::builder().threads_max(4).build()?;
+    /// engine.block_on(engine.submit(auraio::op::Nop))?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn threads_max(mut self, threads: u32) -> Self {
         self.threads_max = threads;
@@ -148,6 +210,14 @@ impl Builder {
     /// Lets a thread of the kernel watch the submission queues (SQPOLL), awake for so long after the last entry. It burns
     /// a core, and it keeps the credentials that the process had when the ring was made: after a setuid it still opens
     /// files as the old user. Off unless asked for.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let engine = auraio::Engine::builder().kernel_poll(Duration::from_millis(1)).build()?;
+    /// engine.block_on(engine.submit(auraio::op::Nop))?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn kernel_poll(mut self, idle: Duration) -> Self {
         self.kernel_poll = Some(idle);
@@ -155,6 +225,15 @@ impl Builder {
     }
 
     /// Another machine than the one detected, for tests.
+    ///
+    /// ```
+    /// use auraio::{Engine, Topology};
+    ///
+    /// let machine = Topology::builder().node(0, 0..4).node(1, 4..8).build()?;
+    /// let engine = Engine::builder().topology(machine).build()?;
+    /// assert_eq!(engine.topology().cpus().len(), 8);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn topology(mut self, topology: Topology) -> Self {
         self.topology = Some(topology);
@@ -166,6 +245,13 @@ impl Builder {
     /// # Errors
     /// [`Error::InvalidInput`] for a number out of range, [`Error::Unavailable`] when a backend was asked for by name and
     /// cannot be had.
+    ///
+    /// ```
+    /// use auraio::{Engine, Error};
+    ///
+    /// let refused = Engine::builder().queue_depth(0).build();
+    /// assert!(matches!(refused, Err(Error::InvalidInput(_))));
+    /// ```
     pub fn build(self) -> Result<Engine> {
         let within = |value: u32, max: u32| NonZeroU32::new(value).is_some_and(|value| value.get() <= max);
         if !within(self.queue_depth, QUEUE_DEPTH_MAX) {

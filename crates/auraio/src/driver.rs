@@ -62,7 +62,7 @@ fn run(engine: &Weak<Shared>, control: &Control) {
         let Some(engine) = engine.upgrade() else { return };
         engine.reap_all();
         let rings = engine.rings();
-        let stuck = rings.iter().any(|ring| ring.counters.queued.load(Ordering::Relaxed) > 0);
+        let stuck = rings.iter().any(|ring| ring.counters.is_stuck());
         let descriptors: Vec<Descriptor> = rings
             .iter()
             .filter(|ring| ring.may_submit())

@@ -1,7 +1,7 @@
 //! The engine: which backend, which rings, and who reaps them.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     fmt,
     future::Future,
     pin::pin,
@@ -65,8 +65,8 @@ pub(crate) struct Shared {
 thread_local! {
     /// The rings of this thread's own, by engine.
     static OWN: RefCell<Vec<(u64, Arc<Ring>)>> = const { RefCell::new(Vec::new()) };
-    /// How many `block_on` or `turn` calls of this thread drive rings right now.
-    static DRIVING: Cell<u32> = const { Cell::new(0) };
+    /// The engines whose rings a `block_on` or `turn` of this thread drives right now.
+    static DRIVING: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
 
 static ENGINES: AtomicU64 = AtomicU64::new(1);
@@ -179,11 +179,13 @@ impl Engine {
         let waker = Waker::from(Arc::clone(&parker));
         let mut context = Context::from_waker(&waker);
         let mut future = pin!(future);
-        let _driving = Drives::begin();
+        let driving = Drives::begin(self.shared.id);
         loop {
             if parker.woken.swap(false, Ordering::SeqCst)
                 && let Poll::Ready(output) = future.as_mut().poll(&mut context)
             {
+                drop(driving);
+                self.shared.leave_to_driver();
                 return output;
             }
             self.shared.reap_all();
@@ -204,12 +206,14 @@ impl Engine {
     /// # Ok::<(), auraio::Error>(())
     /// ```
     pub fn turn(&self, timeout: Option<Duration>) {
-        let _driving = Drives::begin();
+        let driving = Drives::begin(self.shared.id);
         self.shared.reap_all();
         if timeout != Some(Duration::ZERO) {
             self.shared.wait_any(None, timeout);
             self.shared.reap_all();
         }
+        drop(driving);
+        self.shared.leave_to_driver();
     }
 
     /// What the engine has done so far.
@@ -360,7 +364,7 @@ impl Shared {
         let descriptors: Vec<_> =
             mine.flat_map(|ring| ring.descriptors().iter().copied()).chain(bell.and_then(Bell::descriptor)).collect();
         // What the kernel could not take just now is offered again soon; nothing rings for that.
-        let stuck = rings.iter().any(|ring| ring.counters.queued.load(Ordering::Relaxed) > 0);
+        let stuck = rings.iter().any(|ring| ring.counters.is_stuck());
         let soon = Duration::from_millis(1);
         let timeout = if stuck { Some(timeout.map_or(soon, |limit| limit.min(soon))) } else { timeout };
         // An interrupted wait is one that ended early, and the caller looks again.
@@ -370,8 +374,34 @@ impl Shared {
     /// Sees to it that somebody reaps for a future that is not ready: the caller, if it runs `block_on`, else a thread of
     /// the engine's.
     pub(crate) fn ensure_driven(self: &Arc<Self>) {
-        if DRIVING.get() == 0 {
-            self.driver.get_or_init(|| Driver::start(Arc::downgrade(self)));
+        if DRIVING.with_borrow(|driving| driving.contains(&self.id)) {
+            return;
+        }
+        let driver = self.driver.get_or_init(|| Driver::start(Arc::downgrade(self)));
+        if self.is_stuck() {
+            driver.look_again();
+        }
+    }
+
+    /// Whether something waits that no completion will move on: the kernel could not take it, for want of memory, and
+    /// nothing is in flight. Somebody has to offer it again.
+    fn is_stuck(&self) -> bool {
+        self.rings().iter().any(|ring| ring.counters.is_stuck())
+    }
+
+    /// Whether anything is under way on rings that any thread may drive.
+    fn is_busy(&self) -> bool {
+        let busy = |ring: &Arc<Ring>| {
+            let counters = &ring.counters;
+            counters.in_flight.load(Ordering::Relaxed) + counters.queued.load(Ordering::Relaxed) > 0
+        };
+        self.rings().iter().any(|ring| ring.may_submit() && busy(ring))
+    }
+
+    /// What a `block_on` leaves behind (an operation whose future was dropped) still has to be reaped by somebody.
+    fn leave_to_driver(self: &Arc<Self>) {
+        if self.is_busy() {
+            self.ensure_driven();
         }
     }
 
@@ -397,15 +427,15 @@ impl Drop for Shared {
 struct Drives;
 
 impl Drives {
-    fn begin() -> Self {
-        DRIVING.set(DRIVING.get() + 1);
+    fn begin(engine: u64) -> Self {
+        DRIVING.with_borrow_mut(|driving| driving.push(engine));
         Self
     }
 }
 
 impl Drop for Drives {
     fn drop(&mut self) {
-        DRIVING.set(DRIVING.get() - 1);
+        DRIVING.with_borrow_mut(Vec::pop);
     }
 }
 

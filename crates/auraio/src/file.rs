@@ -184,7 +184,7 @@ impl File {
     /// ```
     #[must_use]
     pub fn descriptor(&self) -> i64 {
-        i64::from(self.inner.descriptor)
+        sys::descriptor_number(self.inner.descriptor)
     }
 
     /// Whether the file has positions: false for pipes, sockets and terminals.

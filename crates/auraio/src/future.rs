@@ -105,8 +105,7 @@ impl<O: Operation> Drop for OpFuture<O> {
                 ticket.ring.abandon(ticket.key);
                 self.engine.ensure_driven();
             }
-            State::Early(done) => done.discard(),
-            State::Fetched => {}
+            State::Early(_) | State::Fetched => {}
         }
     }
 }

@@ -58,3 +58,8 @@ pub use topology::Topology;
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+// The README's Rust is compiled and run with the other examples, so that it cannot fall behind the API.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -22,6 +22,13 @@ pub struct Timestamp {
 }
 
 /// What the file system says about a file, as of the moment when it was asked.
+///
+/// ```
+/// # let engine = auraio::Engine::builder().build()?;
+/// let metadata = engine.block_on(engine.metadata("Cargo.toml"))?;
+/// assert!(metadata.is_file() && metadata.len() > 0);
+/// # Ok::<(), auraio::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
     dev: u64,
@@ -52,48 +59,108 @@ const SYMLINK: u32 = 0o120_000;
 
 impl Metadata {
     /// The device that holds the file, encoded as `stat(2)` does. On Windows, the serial number of the volume.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let metadata = engine.block_on(engine.metadata("Cargo.toml"))?;
+    /// let same = engine.block_on(engine.metadata("./Cargo.toml"))?;
+    /// assert_eq!((metadata.dev(), metadata.ino()), (same.dev(), same.ino()));
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn dev(&self) -> u64 {
         self.dev
     }
 
     /// The number of the file on its device.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let metadata = engine.block_on(engine.metadata("Cargo.toml"))?;
+    /// let same = engine.block_on(engine.metadata("./Cargo.toml"))?;
+    /// assert_eq!((metadata.dev(), metadata.ino()), (same.dev(), same.ino()));
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn ino(&self) -> u64 {
         self.ino
     }
 
     /// Type and permissions, as `st_mode`.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let metadata = engine.block_on(engine.metadata("Cargo.toml"))?;
+    /// assert_eq!(metadata.mode() & 0o170_000, 0o100_000); // a regular file
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn mode(&self) -> u32 {
         self.mode
     }
 
     /// How many names the file has.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let metadata = engine.block_on(engine.metadata("Cargo.toml"))?;
+    /// assert!(metadata.nlink() >= 1);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn nlink(&self) -> u64 {
         self.nlink
     }
 
     /// The user that owns the file; 0 on Windows.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let metadata = engine.block_on(engine.metadata("Cargo.toml"))?;
+    /// # #[cfg(unix)]
+    /// assert_eq!(metadata.uid(), std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("Cargo.toml").unwrap()));
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn uid(&self) -> u32 {
         self.uid
     }
 
     /// The group that owns the file; 0 on Windows.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let metadata = engine.block_on(engine.metadata("Cargo.toml"))?;
+    /// # #[cfg(unix)]
+    /// assert_eq!(metadata.gid(), std::os::unix::fs::MetadataExt::gid(&std::fs::metadata("Cargo.toml").unwrap()));
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn gid(&self) -> u32 {
         self.gid
     }
 
     /// The device that the file stands for, if it stands for one; else 0.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let metadata = engine.block_on(engine.metadata("Cargo.toml"))?;
+    /// assert_eq!(metadata.rdev(), 0); // no device
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn rdev(&self) -> u64 {
         self.rdev
     }
 
     /// Bytes in the file.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let metadata = engine.block_on(engine.metadata("Cargo.toml"))?;
+    /// assert_eq!(metadata.len(), std::fs::metadata("Cargo.toml").unwrap().len());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a file's size; an empty file is nothing special")]
     pub const fn len(&self) -> u64 {
@@ -101,42 +168,122 @@ impl Metadata {
     }
 
     /// Units of 512 bytes that the file takes up, holes left out.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let metadata = engine.block_on(engine.metadata("Cargo.toml"))?;
+    /// println!("{} bytes long, {} on the disk", metadata.len(), metadata.blocks() * 512);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn blocks(&self) -> u64 {
         self.blocks
     }
 
     /// The transfer size that the file system prefers, in bytes.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let metadata = engine.block_on(engine.metadata("Cargo.toml"))?;
+    /// assert!(metadata.block_size() > 0);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn block_size(&self) -> u32 {
         self.block_size
     }
 
     /// When the file was last read, as far as the file system keeps track.
+    ///
+    /// ```
+    /// use auraio::Timestamp;
+    ///
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// let then = Timestamp { seconds: 1_000_000_000, nanos: 0 };
+    /// file.set_times(then, Timestamp::default()).await?;
+    /// assert_eq!(file.metadata().await?.accessed(), then);
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn accessed(&self) -> Timestamp {
         self.accessed
     }
 
     /// When the file's contents last changed.
+    ///
+    /// ```
+    /// use auraio::Timestamp;
+    ///
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// let then = Timestamp { seconds: 1_000_000_000, nanos: 0 };
+    /// file.set_times(Timestamp::default(), then).await?;
+    /// assert_eq!(file.metadata().await?.modified(), then);
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn modified(&self) -> Timestamp {
         self.modified
     }
 
     /// When the file's contents or its metadata last changed.
+    ///
+    /// ```
+    /// use auraio::Timestamp;
+    ///
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// let then = Timestamp { seconds: 1_000_000_000, nanos: 0 };
+    /// file.set_times(then, then).await?;
+    /// assert!(file.metadata().await?.changed() > then); // now
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn changed(&self) -> Timestamp {
         self.changed
     }
 
     /// When the file was made, where the file system knows.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let metadata = engine.block_on(engine.metadata("Cargo.toml"))?;
+    /// if let Some(created) = metadata.created() {
+    ///     println!("made {} seconds after 1970", created.seconds);
+    /// }
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn created(&self) -> Option<Timestamp> {
         self.created
     }
 
     /// The mount that the file was found on (Linux 5.8).
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let metadata = engine.block_on(engine.metadata("Cargo.toml"))?;
+    /// if let Some(mount) = metadata.mount_id() {
+    ///     println!("line {mount} of /proc/self/mountinfo");
+    /// }
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn mount_id(&self) -> Option<u64> {
         self.mount_id
@@ -144,12 +291,31 @@ impl Metadata {
 
     /// What the address of a buffer must be a multiple of for direct I/O (Linux 6.1, and file systems that tell). A file
     /// that cannot do direct I/O at all says 0.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let metadata = engine.block_on(engine.metadata("Cargo.toml"))?;
+    /// match metadata.direct_memory_alignment() {
+    ///     Some(0) => println!("no direct I/O"),
+    ///     Some(bytes) => assert!(bytes.is_power_of_two()),
+    ///     None => println!("nobody knows; 4,096 is the usual guess"),
+    /// }
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn direct_memory_alignment(&self) -> Option<u32> {
         self.direct_memory_alignment
     }
 
     /// What each offset and length must be a multiple of for direct I/O, likewise.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let metadata = engine.block_on(engine.metadata("Cargo.toml"))?;
+    /// let step = metadata.direct_offset_alignment().filter(|&bytes| bytes > 0).unwrap_or(4096);
+    /// assert!(step.is_power_of_two());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn direct_offset_alignment(&self) -> Option<u32> {
         self.direct_offset_alignment
@@ -160,24 +326,56 @@ impl Metadata {
     }
 
     /// Whether this is a regular file.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let metadata = engine.block_on(engine.metadata("Cargo.toml"))?;
+    /// assert!(metadata.is_file());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn is_file(&self) -> bool {
         self.is(REGULAR)
     }
 
     /// Whether this is a directory.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let metadata = engine.block_on(engine.metadata("src"))?;
+    /// assert!(metadata.is_dir());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn is_dir(&self) -> bool {
         self.is(DIRECTORY)
     }
 
     /// Whether this is a symbolic link itself.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let link = dir.path().join("link");
+    /// engine.block_on(engine.submit(op::Symlink::new("somewhere", &link)))?;
+    /// assert!(engine.block_on(engine.submit(op::Stat::symlink(&link)))?.is_symlink());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn is_symlink(&self) -> bool {
         self.is(SYMLINK)
     }
 
     /// Whether this is a pipe, with a name or without.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let metadata = engine.block_on(engine.metadata("Cargo.toml"))?;
+    /// assert!(!metadata.is_fifo());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn is_fifo(&self) -> bool {
         self.is(FIFO)
@@ -185,6 +383,13 @@ impl Metadata {
 
     /// Whether a read or write takes an offset: regular files, directories and block devices. Pipes and sockets do not;
     /// character devices mostly do not, and count as such.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let metadata = engine.block_on(engine.metadata("Cargo.toml"))?;
+    /// assert!(metadata.is_seekable());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn is_seekable(&self) -> bool {
         self.is(REGULAR) || self.is(DIRECTORY) || self.is(BLOCK_DEVICE)

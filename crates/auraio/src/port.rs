@@ -6,7 +6,7 @@
 use std::{
     fmt,
     marker::PhantomData,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::Duration,
 };
 
@@ -236,25 +236,20 @@ impl Port {
     /// # Ok::<(), auraio::Error>(())
     /// ```
     pub fn submit_batch<O: Operation>(&mut self, operations: impl IntoIterator<Item = (O, u64)>) {
-        let at = self.ring_here();
-        let early = &mut self.early;
-        let mut refuse = 0;
-        let prepared = operations.into_iter().filter_map(|(operation, token)| {
-            let mut prepared = operation.prepare();
-            let outcome = match (&at, prepared.early.take()) {
-                (_, Some(outcome)) => outcome,
-                (Err(error), None) => Err(Box::new(error.clone())),
-                (Ok(_), None) => return Some((prepared, token)),
-            };
-            early.push(Completion { token, done: Done::early(prepared, outcome) });
-            refuse += 1;
-            None
-        });
-        let taken = match at {
-            Ok(at) => self.rings[at].0.submit_many(self.rings[at].1, prepared),
-            Err(_) => prepared.count(),
+        let operations = operations.into_iter();
+        self.outstanding += match self.ring_here() {
+            Ok(at) => {
+                let (ring, number) = &self.rings[at];
+                ring.submit_many(*number, operations, &mut self.early)
+            }
+            Err(error) => {
+                let refuse = |(operation, token): (O, u64)| {
+                    let done = Done::early(operation.prepare(), Err(Box::new(error.clone())));
+                    self.early.push(Completion { token, done });
+                };
+                operations.map(refuse).count()
+            }
         };
-        self.outstanding += taken + refuse;
     }
 
     /// Hands over what is queued, one system call for each ring that has something.
@@ -279,10 +274,7 @@ impl Port {
     /// What the kernel could not take just now, for want of memory, is offered again in the loop's next turn. While
     /// something is in flight its completion does that; otherwise nothing would.
     fn come_back(&self) {
-        let stuck = |ring: &Ring| {
-            ring.counters.queued.load(Ordering::Relaxed) > 0 && ring.counters.in_flight.load(Ordering::Relaxed) == 0
-        };
-        if self.rings.iter().any(|(ring, _)| stuck(ring)) {
+        if self.rings.iter().any(|(ring, _)| ring.counters.is_stuck()) {
             self.mailbox.bell.ring();
         }
     }
@@ -396,6 +388,9 @@ impl Port {
 
     /// One wait of `wait_for`.
     fn wait_many(&mut self, wanted: usize, completions: &mut Vec<Completion>) -> usize {
+        if self.has_early() {
+            return self.poll(completions);
+        }
         if let ([(ring, _)], true) = (self.rings.as_slice(), self.engine.routing() == Routing::Thread) {
             // Hands over and waits in the same system call.
             ring.flush_and_wait(wanted as u32, None, self.mailbox.bell.descriptor());
@@ -564,7 +559,7 @@ impl Port {
         let mut dropped = Vec::new();
         loop {
             self.poll(&mut dropped);
-            dropped.drain(..).for_each(|completion: Completion| completion.done.discard());
+            dropped.clear();
             if self.outstanding == 0 {
                 return true;
             }

@@ -6,6 +6,14 @@ use crate::{BackendKind, ring::Ring};
 
 /// What an engine has done so far. Every number is read without stopping anything, so they may be of slightly different
 /// moments.
+///
+/// ```
+/// # let engine = auraio::Engine::builder().build()?;
+/// engine.block_on(engine.submit(auraio::op::Nop))?;
+/// let stats = engine.stats();
+/// assert_eq!((stats.backend, stats.rings.len()), (engine.backend(), 1));
+/// # Ok::<(), auraio::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
@@ -16,6 +24,15 @@ pub struct Stats {
 }
 
 /// What one ring has done so far.
+///
+/// ```
+/// # let engine = auraio::Engine::builder().build()?;
+/// engine.block_on(engine.submit(auraio::op::Nop))?;
+/// for ring in engine.stats().rings {
+///     assert_eq!((ring.submitted, ring.completed, ring.in_flight, ring.queued), (1, 1, 0, 0));
+/// }
+/// # Ok::<(), auraio::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct RingStats {

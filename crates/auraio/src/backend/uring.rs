@@ -25,6 +25,9 @@ const DIRECT_SLOTS: u32 = 64;
 /// block without end (pipes, opens).
 const WORKERS_MAX: [u32; 2] = [4, 16];
 
+/// `IORING_ENTER_GETEVENTS`.
+const GETEVENTS: u32 = 1;
+
 /// The top bit of `user_data` marks the parts of a [`Call::ReadPath`].
 const PART: u64 = 1 << 63;
 
@@ -48,6 +51,9 @@ pub(crate) struct UringBackend {
     /// What openat2 entries point to until they are handed over.
     #[expect(clippy::vec_box, reason = "their addresses must not change when another is added")]
     hows: Vec<Box<types::OpenHow>>,
+    /// What lies in the submission queue was given up. It can be neither taken out nor ever handed over: its memory is no
+    /// longer ours.
+    withdrawn: bool,
 }
 
 /// What the kernel has beyond 5.19.
@@ -117,6 +123,7 @@ impl UringBackend {
             enters: 0,
             paths: Paths::default(),
             hows: Vec::new(),
+            withdrawn: false,
         })
     }
 
@@ -200,6 +207,9 @@ fn cq_entries(in_flight_max: u32) -> u32 {
 
 impl Backend for UringBackend {
     fn room(&self) -> u32 {
+        if self.withdrawn {
+            return 0;
+        }
         // One place is kept for a cancellation, which cannot wait.
         (self.pushed.len() as u32 - 1).saturating_sub(self.unsubmitted())
     }
@@ -265,7 +275,7 @@ impl Backend for UringBackend {
             .position(|path| path.outstanding > 0 && path.user_data == user_data)
             .map_or(user_data, |index| PART | 1 << 32 | index as u64);
         let entry = opcode::AsyncCancel::new(target).build().user_data(Cqe::INTERNAL);
-        if self.unsubmitted() as usize >= self.pushed.len() {
+        if self.withdrawn || self.unsubmitted() as usize >= self.pushed.len() {
             // What cannot be told to the kernel now is not cancelled: its completion comes all the same.
             return;
         }
@@ -273,6 +283,9 @@ impl Backend for UringBackend {
     }
 
     fn submit(&mut self, wait: Wait) -> io::Result<u32> {
+        if self.withdrawn {
+            return Ok(0);
+        }
         self.enters += 1;
         let before = self.unsubmitted();
         let outcome = match wait {
@@ -305,6 +318,7 @@ impl Backend for UringBackend {
             .filter(|&user_data| user_data != Cqe::INTERNAL)
             .collect();
         those.dedup();
+        self.withdrawn = true;
         those
     }
 
@@ -312,7 +326,8 @@ impl Backend for UringBackend {
         if self.ring.submission().cq_overflow() {
             // Completions that did not fit wait in the kernel; an enter makes it hand them over.
             self.enters += 1;
-            let _ = self.ring.submitter().submit_with_args(0, &types::SubmitArgs::new());
+            // SAFETY: hands nothing over, so no address is followed; a refusal leaves them for the next time.
+            let _ = unsafe { self.ring.submitter().enter::<()>(0, 0, GETEVENTS, None) };
         }
         let mut parts = Vec::new();
         for cqe in self.ring.completion() {
@@ -328,6 +343,9 @@ impl Backend for UringBackend {
     }
 
     fn unsubmitted(&self) -> u32 {
+        if self.withdrawn {
+            return 0;
+        }
         // SAFETY: the lock of the ring that owns this backend makes this the only reader and writer of the queue's tail.
         let queue = unsafe { self.ring.submission_shared() };
         queue.len() as u32

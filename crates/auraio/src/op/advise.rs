@@ -6,6 +6,18 @@ use super::{Done, Operation, Prepared};
 use crate::{File, Result, buf::Payload, file::FileInner, sys::Call};
 
 /// How a range will be used, as posix_fadvise(2) has it.
+///
+/// ```
+/// use auraio::op::Advice;
+///
+/// # let engine = auraio::Engine::builder().build()?;
+/// # engine.block_on(async {
+/// # let file = engine.open("Cargo.toml", auraio::OpenOptions::new().read(true)).await?;
+/// file.advise(0, 0, Advice::DontNeed).await?;
+/// # file.close().await
+/// # })?;
+/// # Ok::<(), auraio::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Advice {
@@ -24,6 +36,9 @@ pub enum Advice {
 }
 
 /// Gives advice about a range; it changes no result, only timing. Where the platform has no such call it does nothing.
+///
+/// # Errors
+/// What posix_fadvise(2) gives: `ESPIPE` for a pipe.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
@@ -45,6 +60,18 @@ pub struct Advise {
 
 impl Advise {
     /// The `len` bytes from `offset` on; `len` 0 means to the end of the file.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let file = engine.open("Cargo.toml", auraio::OpenOptions::new().read(true)).await?;
+    /// engine.submit(op::Advise::new(&file, 0, 4096, op::Advice::WillNeed)).await?;
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn new(file: &File, offset: u64, len: u64, advice: Advice) -> Self {
         Self { file: file.inner(), offset, len, advice }

@@ -7,6 +7,22 @@ use crate::{File, Result, buf::Payload, file::FileInner, sys::Call};
 
 /// What [`Allocate`] does with the range: each is one mode of Linux's fallocate(2). A file system or platform that lacks
 /// one answers `EOPNOTSUPP`.
+///
+/// ```
+/// use auraio::op::AllocateMode;
+///
+/// # let scratch = tempfile::NamedTempFile::new().unwrap();
+/// # let engine = auraio::Engine::builder().build()?;
+/// # engine.block_on(async {
+/// # let options = auraio::OpenOptions::new().read(true).write(true);
+/// # let file = engine.open(scratch.path(), options).await?;
+/// file.set_len(100).await?;
+/// file.allocate(AllocateMode::KeepSize, 0, 65_536).await?;
+/// assert_eq!(file.metadata().await?.len(), 100);
+/// # file.close().await
+/// # })?;
+/// # Ok::<(), auraio::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AllocateMode {
@@ -46,6 +62,10 @@ impl AllocateMode {
 
 /// Reserves, frees, zeroes, cuts out or inserts blocks, as fallocate(2).
 ///
+/// # Errors
+/// What fallocate(2) gives: `EOPNOTSUPP`, `ENOSPC`, `EBADF` where the file was not opened for writing, `EINVAL` for no
+/// bytes or a range that is no multiple of the block size where it has to be.
+///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
 ///
@@ -70,6 +90,21 @@ pub struct Allocate {
 
 impl Allocate {
     /// The `len` bytes from `offset` on.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// engine.submit(op::Allocate::new(&file, op::AllocateMode::Extend, 0, 4096)).await?;
+    /// assert_eq!(file.metadata().await?.len(), 4096);
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn new(file: &File, mode: AllocateMode, offset: u64, len: u64) -> Self {
         Self { file: file.inner(), mode, offset, len }

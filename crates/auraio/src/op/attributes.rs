@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use super::{Done, Operation, Prepared};
 use crate::{
-    File, Result, Timestamp,
+    Error, File, Result, Timestamp,
     buf::Payload,
     file::FileInner,
     sys::{Call, FileTime},
 };
 
 /// Sets the permission bits, as fchmod(2).
+///
+/// # Errors
+/// What fchmod(2) gives: `EPERM` for whoever does not own the file, `EROFS`.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
@@ -33,6 +36,22 @@ pub struct SetMode {
 
 impl SetMode {
     /// The low twelve bits of `mode` count.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// engine.submit(op::SetMode::new(&file, 0o640)).await?;
+    /// # #[cfg(unix)]
+    /// assert_eq!(file.metadata().await?.mode() & 0o777, 0o640);
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn new(file: &File, mode: u32) -> Self {
         Self { file: file.inner(), mode }
@@ -53,6 +72,9 @@ impl Operation for SetMode {
 }
 
 /// Sets owner and group, as fchown(2).
+///
+/// # Errors
+/// What fchown(2) gives: `EPERM` without the right to give the file away, `EROFS`.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
@@ -76,6 +98,22 @@ pub struct SetOwner {
 
 impl SetOwner {
     /// `None` leaves that one as it is.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// let group = file.metadata().await?.gid();
+    /// # #[cfg(unix)]
+    /// engine.submit(op::SetOwner::new(&file, None, Some(group))).await?;
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn new(file: &File, uid: Option<u32>, gid: Option<u32>) -> Self {
         Self { file: file.inner(), uid, gid }
@@ -97,6 +135,9 @@ impl Operation for SetOwner {
 }
 
 /// Sets the times of last access and last change, as futimens(2).
+///
+/// # Errors
+/// What futimens(2) gives: `EPERM` for whoever does not own the file, `EROFS`.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, Timestamp, op};
@@ -122,6 +163,23 @@ pub struct SetTimes {
 
 impl SetTimes {
     /// The two times.
+    ///
+    /// ```
+    /// use auraio::{Timestamp, op};
+    ///
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// let read = Timestamp { seconds: 1_000_000_002, nanos: 0 };
+    /// let written = Timestamp { seconds: 1_000_000_001, nanos: 0 };
+    /// engine.submit(op::SetTimes::new(&file, read, written)).await?;
+    /// assert_eq!(file.metadata().await?.modified(), written);
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn new(file: &File, accessed: Timestamp, modified: Timestamp) -> Self {
         Self { file: file.inner(), accessed, modified }
@@ -133,6 +191,10 @@ impl Operation for SetTimes {
 
     fn prepare(self) -> Prepared {
         let file_time = |time: Timestamp| FileTime { seconds: time.seconds, nanos: time.nanos };
+        if self.accessed.nanos.max(self.modified.nanos) > 999_999_999 {
+            let error = Error::InvalidInput("nanoseconds are 0 to 999,999,999");
+            return Prepared::refused(error, Payload::NOTHING);
+        }
         let times = Box::new([file_time(self.accessed), file_time(self.modified)]);
         let call = Call::SetTimes { fd: self.file.descriptor(), times: &raw const *times };
         Prepared::on(self.file, call, Payload::any(times))

@@ -11,6 +11,10 @@ use crate::{File, Result, buf::Payload, file::FileInner, sys::Call};
 ///
 /// Dropping a [`File`] closes it too, but then nobody hears of an error.
 ///
+/// # Errors
+/// What close(2) gives: `EIO`, `ENOSPC` or `EDQUOT` of a write that failed late, on a network file system. The file is
+/// closed all the same.
+///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
 ///
@@ -28,6 +32,17 @@ pub struct Close {
 
 impl Close {
     /// Closes `file`.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let file = engine.open("Cargo.toml", auraio::OpenOptions::new().read(true)).await?;
+    /// engine.submit(op::Close::new(file)).await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn new(file: File) -> Self {
         Self { file: file.into_inner() }

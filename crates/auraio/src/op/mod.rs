@@ -49,6 +49,17 @@ pub use write::Write;
 /// The trait is sealed in effect: the operations of this module are all there are. Each is a plain value, made by its own
 /// constructor and handed to [`Engine::submit`](crate::Engine::submit), a [`Port`](crate::Port) or a
 /// [`Chain`](crate::Chain).
+///
+/// ```
+/// use auraio::{Engine, Operation, op};
+///
+/// fn perform<O: Operation>(engine: &Engine, operation: O) -> O::Output {
+///     engine.block_on(engine.submit(operation))
+/// }
+/// let engine = Engine::builder().build()?;
+/// assert!(perform(&engine, op::Stat::path("Cargo.toml"))?.is_file());
+/// # Ok::<(), auraio::Error>(())
+/// ```
 pub trait Operation: Send + Sized + 'static {
     /// What it answers.
     type Output: Send + 'static;
@@ -142,10 +153,19 @@ impl Done {
         self.value().map(drop)
     }
 
-    /// For a result that nobody waits for any more: a descriptor that was opened is closed again.
-    pub(crate) fn discard(self) {
-        if let (CallKind::Open, Ok(descriptor)) = (self.kind, Descriptor::try_from(self.result))
+    /// Takes what the operation owned.
+    pub(crate) fn take_payload(&mut self) -> Payload {
+        std::mem::replace(&mut self.payload, Payload::NOTHING)
+    }
+}
+
+impl Drop for Done {
+    /// A descriptor that was opened and that nobody took is closed again.
+    #[inline]
+    fn drop(&mut self) {
+        if self.kind == CallKind::Open
             && self.refused.is_none()
+            && let Ok(descriptor) = Descriptor::try_from(self.result)
             && descriptor >= 0
         {
             perform_close(descriptor);

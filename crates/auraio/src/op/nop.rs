@@ -16,6 +16,7 @@ pub struct Nop;
 impl Operation for Nop {
     type Output = Result<()>;
 
+    #[inline]
     fn prepare(self) -> Prepared {
         Prepared::new(Call::Nop, Payload::NOTHING)
     }

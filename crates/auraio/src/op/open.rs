@@ -8,11 +8,20 @@ use crate::{
     buf::Payload,
     engine::Shared,
     file::FileInner,
-    sys::{self, Call, Descriptor, SysPath},
+    sys::{self, Call, CallKind, Descriptor, SysPath},
 };
 
 bitflags::bitflags! {
     /// How a path may be walked, as Linux's openat2(2) numbers it. Elsewhere any of them is refused with `ENOSYS`.
+    ///
+    /// ```
+    /// use auraio::{OpenOptions, op::Resolve};
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let beneath = OpenOptions::new().read(true).resolve(Resolve::BENEATH | Resolve::NO_SYMLINKS);
+    /// assert!(engine.block_on(engine.open("../Cargo.toml", beneath)).is_err());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Resolve: u64 {
         /// Never onto another mount.
@@ -72,6 +81,15 @@ macro_rules! switches {
 
 impl OpenOptions {
     /// Everything off, mode 0o666.
+    ///
+    /// ```
+    /// use auraio::OpenOptions;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let file = engine.block_on(engine.open("Cargo.toml", OpenOptions::new().read(true)))?;
+    /// assert!(file.is_seekable());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -90,23 +108,117 @@ impl OpenOptions {
 
     switches! {
         /// For reading.
+        ///
+        /// ```
+        /// use auraio::OpenOptions;
+        ///
+        /// # let engine = auraio::Engine::builder().build()?;
+        /// let file = engine.block_on(engine.open("Cargo.toml", OpenOptions::new().read(true)))?;
+        /// assert_eq!(engine.block_on(file.read_at(vec![0; 9], 0)).1, b"[package]");
+        /// # Ok::<(), auraio::Error>(())
+        /// ```
         read,
         /// For writing.
+        ///
+        /// ```
+        /// use auraio::OpenOptions;
+        ///
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let engine = auraio::Engine::builder().build()?;
+        /// # let path = dir.path().join("file");
+        /// let file = engine.block_on(engine.open(&path, OpenOptions::new().write(true).create(true)))?;
+        /// assert_eq!(engine.block_on(file.write_at("hello", 0)).0?, 5);
+        /// # Ok::<(), auraio::Error>(())
+        /// ```
         write,
         /// For writing at the end, wherever it is at the time.
+        ///
+        /// ```
+        /// use auraio::OpenOptions;
+        ///
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let engine = auraio::Engine::builder().build()?;
+        /// # let path = dir.path().join("file");
+        /// std::fs::write(&path, "one ").unwrap();
+        /// let log = engine.block_on(engine.open(&path, OpenOptions::new().append(true)))?;
+        /// engine.block_on(log.write("two")).0?;
+        /// assert_eq!(std::fs::read(&path).unwrap(), b"one two");
+        /// # Ok::<(), auraio::Error>(())
+        /// ```
         append,
         /// Cut to nothing first.
+        ///
+        /// ```
+        /// use auraio::OpenOptions;
+        ///
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let engine = auraio::Engine::builder().build()?;
+        /// # let path = dir.path().join("file");
+        /// std::fs::write(&path, "old").unwrap();
+        /// let file = engine.block_on(engine.open(&path, OpenOptions::new().write(true).truncate(true)))?;
+        /// assert_eq!(engine.block_on(file.metadata())?.len(), 0);
+        /// # Ok::<(), auraio::Error>(())
+        /// ```
         truncate,
         /// Made if it is not there.
+        ///
+        /// ```
+        /// use auraio::OpenOptions;
+        ///
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let engine = auraio::Engine::builder().build()?;
+        /// # let path = dir.path().join("file");
+        /// let file = engine.block_on(engine.open(&path, OpenOptions::new().write(true).create(true)))?;
+        /// assert_eq!(engine.block_on(file.metadata())?.len(), 0);
+        /// # Ok::<(), auraio::Error>(())
+        /// ```
         create,
         /// Made, and refused with `EEXIST` if it is there.
+        ///
+        /// ```
+        /// use auraio::OpenOptions;
+        ///
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let engine = auraio::Engine::builder().build()?;
+        /// # let path = dir.path().join("file");
+        /// let options = OpenOptions::new().write(true).create_new(true);
+        /// engine.block_on(engine.open(&path, options))?;
+        /// assert_eq!(engine.block_on(engine.open(&path, options)).unwrap_err().errno(), 17); // EEXIST
+        /// # Ok::<(), auraio::Error>(())
+        /// ```
         create_new,
         /// Past the page cache (`O_DIRECT`): buffers, offsets and lengths are multiples of what the device needs, mostly
         /// 512 or 4,096. Refused with `EINVAL` by file systems that cannot.
+        ///
+        /// ```
+        /// use auraio::OpenOptions;
+        ///
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let engine = auraio::Engine::builder().build()?;
+        /// # let path = dir.path().join("file");
+        /// std::fs::write(&path, "bytes").unwrap();
+        /// match engine.block_on(engine.open(&path, OpenOptions::new().read(true).direct(true))) {
+        ///     Ok(file) => assert!(file.is_seekable()),
+        ///     Err(error) => assert_eq!(error.errno(), 22), // EINVAL: not on this file system
+        /// }
+        /// # Ok::<(), auraio::Error>(())
+        /// ```
         direct,
     }
 
     /// Further `O_*` flags of the platform, added to what the rest makes.
+    ///
+    /// ```
+    /// use auraio::OpenOptions;
+    ///
+    /// # #[cfg(unix)] {
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let directory = OpenOptions::new().read(true).flags(libc::O_DIRECTORY);
+    /// assert!(engine.block_on(engine.open("src", directory)).is_ok());
+    /// assert!(engine.block_on(engine.open("Cargo.toml", directory)).is_err());
+    /// # }
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn flags(mut self, flags: i32) -> Self {
         self.flags = flags;
@@ -114,6 +226,19 @@ impl OpenOptions {
     }
 
     /// The permission bits of a file that is made, less the process's umask.
+    ///
+    /// ```
+    /// use auraio::OpenOptions;
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let path = dir.path().join("file");
+    /// let options = OpenOptions::new().write(true).create(true).mode(0o600);
+    /// let file = engine.block_on(engine.open(&path, options))?;
+    /// # #[cfg(unix)]
+    /// assert_eq!(engine.block_on(file.metadata())?.mode() & 0o777, 0o600);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
@@ -121,6 +246,15 @@ impl OpenOptions {
     }
 
     /// How the path may be walked; anything but nothing uses openat2 (Linux 5.6).
+    ///
+    /// ```
+    /// use auraio::{OpenOptions, op::Resolve};
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let beneath = OpenOptions::new().read(true).resolve(Resolve::BENEATH);
+    /// assert!(engine.block_on(engine.open("../Cargo.toml", beneath)).is_err());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn resolve(mut self, resolve: Resolve) -> Self {
         self.resolve = resolve;
@@ -152,6 +286,10 @@ impl OpenOptions {
 
 /// Opens a file; completes with a [`File`].
 ///
+/// # Errors
+/// What open(2) gives, with the path: `ENOENT`, `EACCES`, `EEXIST`, ...; [`Error::NulInPath`]; `EINVAL` for direct I/O
+/// that the file system cannot do.
+///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
 ///
@@ -169,6 +307,15 @@ pub struct Open {
 
 impl Open {
     /// Opens `path` for operations on `engine`.
+    ///
+    /// ```
+    /// use auraio::{OpenOptions, op};
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let missing = op::Open::new(&engine, "no such file", OpenOptions::new().read(true));
+    /// assert_eq!(engine.block_on(engine.submit(missing)).unwrap_err().errno(), 2); // ENOENT
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn new(engine: &Engine, path: impl Into<PathBuf>, options: OpenOptions) -> Self {
         Self { engine: engine.shared(), path: path.into(), options }
@@ -206,8 +353,10 @@ impl Operation for Open {
         if done.refused_early() {
             return Err(opened.err().unwrap_or(Error::EngineClosed));
         }
-        let Kept { engine, path, flags } = done.payload.take_any();
+        let Kept { engine, path, flags } = done.take_payload().take_any();
         let descriptor = opened.map_err(|error| error.with_path(path.to_path_buf()))? as Descriptor;
+        // From here on it is the file's.
+        done.kind = CallKind::Nop;
         FileInner::adopt(engine, descriptor, flags)
             .map(File::new)
             .map_err(|errno| Error::os(errno, "fstat").with_path(path.to_path_buf()))

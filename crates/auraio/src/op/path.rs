@@ -11,6 +11,19 @@ use crate::{
 
 bitflags::bitflags! {
     /// How [`Rename`] treats what is there already, as Linux's renameat2(2) numbers it; elsewhere any is `EINVAL`.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+    /// std::fs::write(&old, "x").unwrap();
+    /// std::fs::write(&new, "y").unwrap();
+    /// let careful = op::Rename::new(&old, &new).flags(op::RenameFlags::NO_REPLACE);
+    /// assert!(engine.block_on(engine.submit(careful)).is_err());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct RenameFlags: u32 {
         /// Refuse with `EEXIST` when the new name is there.
@@ -48,7 +61,7 @@ fn finish(mut done: Done) -> Result<()> {
     if done.refused_early() {
         return outcome;
     }
-    let paths: Paths = done.payload.take_any();
+    let paths: Paths = done.take_payload().take_any();
     outcome.map_err(|error: Error| error.with_path(paths.first.to_path_buf())).inspect(|()| drop(paths.second))
 }
 
@@ -62,6 +75,12 @@ macro_rules! path_operations {
 
         impl $name {
             /// Of these paths.
+            ///
+            /// ```
+            /// # let (path, from, to, target, link) = ("a", "a", "b", "a", "b");
+            #[doc = concat!("let operation = auraio::op::", stringify!($name), "::new(", stringify!($($field),+), ");")]
+            /// # drop(operation);
+            /// ```
             #[must_use]
             pub fn new($($field: impl Into<PathBuf>),+) -> Self {
                 Self { $($field: $field.into()),+ }
@@ -86,6 +105,9 @@ macro_rules! path_operations {
 path_operations! {
     /// Removes a name that is not a directory, as unlink(2).
     ///
+    /// # Errors
+    /// What unlink(2) gives, with the path: `ENOENT`, `EACCES`, `EISDIR`, ...; [`Error::NulInPath`].
+    ///
     /// ```
     /// let path = std::env::temp_dir().join(format!("auraio-unlink-{}", std::process::id()));
     /// std::fs::write(&path, "x").unwrap();
@@ -98,6 +120,9 @@ path_operations! {
 
     /// Removes an empty directory, as rmdir(2).
     ///
+    /// # Errors
+    /// What rmdir(2) gives, with the path: `ENOENT`, `ENOTEMPTY`, `ENOTDIR`, ...; [`Error::NulInPath`].
+    ///
     /// ```
     /// let path = std::env::temp_dir().join(format!("auraio-rmdir-{}", std::process::id()));
     /// std::fs::create_dir(&path).unwrap();
@@ -109,6 +134,9 @@ path_operations! {
     RemoveDir(path) => |this| prepare_one(&this.path, |path| Call::Unlink { path, directory: true });
 
     /// Gives a file a second name, as link(2).
+    ///
+    /// # Errors
+    /// What link(2) gives, with the path: `EEXIST`, `EXDEV`, `ENOENT`, ...; [`Error::NulInPath`].
     ///
     /// ```
     /// let dir = std::env::temp_dir().join(format!("auraio-link-{}", std::process::id()));
@@ -124,6 +152,9 @@ path_operations! {
 
     /// Makes a symbolic link at `link` that says `target`, as symlink(2).
     ///
+    /// # Errors
+    /// What symlink(2) gives, with the path: `EEXIST`, `ENOENT`, ...; [`Error::NulInPath`].
+    ///
     /// ```
     /// let link = std::env::temp_dir().join(format!("auraio-symlink-{}", std::process::id()));
     /// let engine = auraio::Engine::builder().build()?;
@@ -136,6 +167,9 @@ path_operations! {
 }
 
 /// Moves a name, replacing what is there, as rename(2).
+///
+/// # Errors
+/// What rename(2) gives, with the path: `ENOENT`, `EXDEV`, `EEXIST` by its flags, ...; [`Error::NulInPath`].
 ///
 /// ```
 /// let dir = std::env::temp_dir().join(format!("auraio-rename-{}", std::process::id()));
@@ -156,12 +190,35 @@ pub struct Rename {
 
 impl Rename {
     /// From one name to another.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let missing = op::Rename::new(dir.path().join("old"), dir.path().join("new"));
+    /// assert_eq!(engine.block_on(engine.submit(missing)).unwrap_err().errno(), 2); // ENOENT
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn new(from: impl Into<PathBuf>, to: impl Into<PathBuf>) -> Self {
         Self { from: from.into(), to: to.into(), flags: RenameFlags::empty() }
     }
 
     /// With a say in what happens to the file that has the new name.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    /// std::fs::write(&one, "x").unwrap();
+    /// let rename = op::Rename::new(&one, &two).flags(op::RenameFlags::NO_REPLACE);
+    /// # #[cfg(target_os = "linux")]
+    /// engine.block_on(engine.submit(rename))?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn flags(mut self, flags: RenameFlags) -> Self {
         self.flags = flags;
@@ -184,6 +241,9 @@ impl Operation for Rename {
 
 /// Makes a directory, as mkdir(2).
 ///
+/// # Errors
+/// What mkdir(2) gives, with the path: `EEXIST`, `ENOENT`, ...; [`Error::NulInPath`].
+///
 /// ```
 /// let path = std::env::temp_dir().join(format!("auraio-mkdir-{}", std::process::id()));
 /// let engine = auraio::Engine::builder().build()?;
@@ -200,12 +260,33 @@ pub struct CreateDir {
 
 impl CreateDir {
     /// With mode 0o777 less the umask.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let path = dir.path().join("new");
+    /// engine.block_on(engine.submit(op::CreateDir::new(&path)))?;
+    /// assert!(path.is_dir());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), mode: 0o777 }
     }
 
     /// With another mode.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let private = op::CreateDir::new(dir.path().join("private")).mode(0o700);
+    /// engine.block_on(engine.submit(private))?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub const fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;

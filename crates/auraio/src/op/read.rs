@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Done, Later, Operation, Prepared};
 use crate::{
-    File, IoBufMut, Result,
+    Error, File, IoBufMut, Result,
     file::FileInner,
     sys::{BYTES_MAX, CURRENT_POSITION, Call},
 };
@@ -13,6 +13,10 @@ use crate::{
 /// more; 0 means the end.
 ///
 /// A buffer longer than one call can fill (2 GiB less a page) is filled by several.
+///
+/// # Errors
+/// What pread(2) gives: `EBADF` where the file was not opened for reading, `EISDIR`, `EIO`, `EINVAL` for what direct
+/// I/O does not allow.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
@@ -29,21 +33,49 @@ use crate::{
 pub struct Read<B> {
     file: Arc<FileInner>,
     buffer: B,
-    offset: u64,
+    /// `None`: the file's own position.
+    offset: Option<u64>,
 }
 
 impl<B: IoBufMut> Read<B> {
     /// Reads from `offset` on (which a pipe or a socket ignores).
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let file = engine.open("Cargo.toml", auraio::OpenOptions::new().read(true)).await?;
+    /// let (read, buffer) = engine.submit(op::Read::at(&file, vec![0; 7], 1)).await;
+    /// assert_eq!((read?, buffer.as_slice()), (7, b"package".as_slice()));
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn at(file: &File, buffer: B, offset: u64) -> Self {
-        Self { file: file.inner(), buffer, offset }
+        Self { file: file.inner(), buffer, offset: Some(offset) }
     }
 
     /// Reads from the file's own position on, and moves it. Operations at a file's own position are performed one after
     /// the other, in the order in which they were submitted.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let file = engine.open("Cargo.toml", auraio::OpenOptions::new().read(true)).await?;
+    /// let one = engine.submit(op::Read::at_position(&file, vec![0; 1]));
+    /// let two = engine.submit(op::Read::at_position(&file, vec![0; 7]));
+    /// assert_eq!((one.await.1, two.await.1), (b"[".to_vec(), b"package".to_vec()));
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn at_position(file: &File, buffer: B) -> Self {
-        Self { file: file.inner(), buffer, offset: CURRENT_POSITION }
+        Self { file: file.inner(), buffer, offset: None }
     }
 }
 
@@ -54,8 +86,8 @@ impl<B: IoBufMut> Operation for Read<B> {
         let Self { file, mut buffer, offset } = self;
         let memory = buffer.as_mut_slice();
         let (address, len) = (memory.as_mut_ptr(), memory.len() as u64);
-        let (fd, facts_seekable) = (file.descriptor(), file.facts().seekable);
-        let offset = if facts_seekable { offset } else { CURRENT_POSITION };
+        let (fd, place) = (file.descriptor(), place(offset, &file));
+        let offset = place.offset;
         let call_at = |from: u64| {
             let part = (len - from).min(u64::from(BYTES_MAX));
             let call = Call::Read {
@@ -68,13 +100,33 @@ impl<B: IoBufMut> Operation for Read<B> {
         };
         let (call, expect) = call_at(0);
         let more = later_parts(len, call_at);
-        let cursor = facts_seekable && offset == CURRENT_POSITION;
-        let early = (len == 0).then_some(Ok(0));
-        Prepared { expect, more, cursor, early, ..Prepared::on(file, call, buffer.into_payload()) }
+        let early = place.refused.or((len == 0).then_some(Ok(0)));
+        Prepared { expect, more, cursor: place.cursor, early, ..Prepared::on(file, call, buffer.into_payload()) }
     }
 
     fn finish(mut done: Done) -> Self::Output {
-        (done.value().map(|bytes| bytes as usize), B::from_payload(done.payload))
+        (done.value().map(|bytes| bytes as usize), B::from_payload(done.take_payload()))
+    }
+}
+
+/// Where in a file a transfer goes.
+pub(super) struct Place {
+    /// As the kernel takes it.
+    pub(super) offset: u64,
+    /// At the file's own position, so in turn with others there.
+    pub(super) cursor: bool,
+    /// The offset is one that no file has.
+    pub(super) refused: Option<Result<u64, Box<Error>>>,
+}
+
+/// Where a transfer on `file` goes that was asked for at `offset`. What has no positions ignores it, on every backend.
+pub(super) fn place(offset: Option<u64>, file: &FileInner) -> Place {
+    let refused = offset
+        .filter(|offset| i64::try_from(*offset).is_err())
+        .map(|_| Err(Box::new(Error::InvalidInput("the offset must be less than 2^63"))));
+    match offset {
+        Some(offset) if file.facts().seekable => Place { offset, cursor: false, refused },
+        _ => Place { offset: CURRENT_POSITION, cursor: offset.is_none() && file.facts().seekable, refused },
     }
 }
 

@@ -13,6 +13,10 @@ use crate::{
 /// over a slot of the ring's file table, so they cost one system call and no descriptor. For many small files this is
 /// the fastest way there is.
 ///
+/// # Errors
+/// What open(2) and pread(2) give, with the path: `ENOENT`, `EACCES`, `EISDIR`, ...;
+/// [`Error::NulInPath`](crate::Error::NulInPath).
+///
 /// ```
 /// use auraio::{Engine, op};
 ///
@@ -29,6 +33,15 @@ pub struct ReadPath<B> {
 
 impl<B: IoBufMut> ReadPath<B> {
     /// Reads up to the length of `buffer` (at most 2 GiB less a page) from the start of `path`.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let (read, _) = engine.block_on(engine.submit(op::ReadPath::new("no such file", vec![0; 9])));
+    /// assert_eq!(read.unwrap_err().errno(), 2); // ENOENT
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, buffer: B) -> Self {
         Self { path: path.into(), buffer }
@@ -58,7 +71,7 @@ impl<B: IoBufMut> Operation for ReadPath<B> {
 
     fn finish(mut done: Done) -> Self::Output {
         let outcome = done.value();
-        let Kept { path, buffer } = done.payload.take_any();
+        let Kept { path, buffer } = done.take_payload().take_any();
         let named = outcome.map_err(|error| path.map_or(error.clone(), |path| error.with_path(path.to_path_buf())));
         (named.map(|bytes| bytes as usize), buffer)
     }

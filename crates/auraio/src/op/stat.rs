@@ -12,6 +12,9 @@ use crate::{
 
 /// Reads a file's metadata, as statx(2). For an open local file this is a plain system call (0.4 us), at once.
 ///
+/// # Errors
+/// What statx(2) gives, with the path if there is one: `ENOENT`, `EACCES`, ...; [`Error::NulInPath`].
+///
 /// ```
 /// use auraio::{Engine, op};
 ///
@@ -33,18 +36,49 @@ enum Of {
 
 impl Stat {
     /// Of an open file.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let file = engine.open("Cargo.toml", auraio::OpenOptions::new().read(true)).await?;
+    /// assert!(engine.submit(op::Stat::file(&file)).await?.is_file());
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn file(file: &File) -> Self {
         Self { of: Of::File(file.inner()) }
     }
 
     /// Of a path, through symbolic links.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// assert!(engine.block_on(engine.submit(op::Stat::path("src")))?.is_dir());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn path(path: impl Into<PathBuf>) -> Self {
         Self { of: Of::Path(path.into(), true) }
     }
 
     /// Of a path, and of the link itself if its last part is one.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let link = dir.path().join("link");
+    /// engine.block_on(engine.submit(op::Symlink::new("nowhere", &link)))?;
+    /// assert!(engine.block_on(engine.submit(op::Stat::symlink(&link)))?.is_symlink());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn symlink(path: impl Into<PathBuf>) -> Self {
         Self { of: Of::Path(path.into(), false) }
@@ -83,7 +117,7 @@ impl Operation for Stat {
         if done.refused_early() {
             return Err(outcome.err().unwrap_or(Error::EngineClosed));
         }
-        let Kept { path, stat } = done.payload.take_any();
+        let Kept { path, stat } = done.take_payload().take_any();
         match outcome {
             Ok(_) => Ok(Metadata::from_raw(&stat)),
             Err(error) => Err(path.map_or(error.clone(), |path| error.with_path(path.to_path_buf()))),

@@ -8,6 +8,10 @@ use crate::{File, Result, buf::Payload, file::FileInner, sys::Call};
 /// Waits until everything that had completed before it is on the disk. Operations still in flight are not waited for:
 /// link the sync behind them with a [`Chain`](crate::Chain), or submit it after their completions.
 ///
+/// # Errors
+/// What fsync(2) gives: `EIO`, `ENOSPC` or `EDQUOT` say that something written before is lost. The next sync does not
+/// say it again.
+///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
 ///
@@ -30,12 +34,42 @@ pub struct Sync {
 
 impl Sync {
     /// Data and metadata, as fsync(2).
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// file.write_at("kept", 0).await.0?;
+    /// engine.submit(op::Sync::all(&file)).await?;
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn all(file: &File) -> Self {
         Self { file: file.inner(), data_only: false }
     }
 
     /// Data, and only the metadata needed to find it, as fdatasync(2).
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// file.write_at("kept", 0).await.0?;
+    /// engine.submit(op::Sync::data(&file)).await?;
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn data(file: &File) -> Self {
         Self { file: file.inner(), data_only: true }
@@ -57,6 +91,13 @@ impl Operation for Sync {
 
 bitflags::bitflags! {
     /// What [`SyncRange`] does, as Linux numbers it.
+    ///
+    /// ```
+    /// use auraio::op::SyncRangeFlags;
+    ///
+    /// let written_back = SyncRangeFlags::WAIT_BEFORE | SyncRangeFlags::WRITE | SyncRangeFlags::WAIT_AFTER;
+    /// assert_eq!(written_back, SyncRangeFlags::all());
+    /// ```
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct SyncRangeFlags: u32 {
         /// Wait for write-back that is under way.
@@ -70,6 +111,9 @@ bitflags::bitflags! {
 
 /// Starts or waits for the write-back of a range, as sync_file_range(2): it never writes metadata, so it is a hint about
 /// when to write and no promise of durability. Where the platform has no such call the data of the whole file is synced.
+///
+/// # Errors
+/// What sync_file_range(2) gives: `EIO`, `ENOSPC`, `ESPIPE` for what has no positions.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
@@ -94,6 +138,21 @@ pub struct SyncRange {
 
 impl SyncRange {
     /// The `len` bytes from `offset` on; `len` 0 means to the end of the file.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// file.write_at(vec![0; 8192], 0).await.0?;
+    /// engine.submit(op::SyncRange::new(&file, 0, 4096, op::SyncRangeFlags::WRITE)).await?;
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn new(file: &File, offset: u64, len: u64, flags: SyncRangeFlags) -> Self {
         Self { file: file.inner(), offset, len, flags }

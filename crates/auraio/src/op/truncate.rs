@@ -7,6 +7,9 @@ use crate::{File, Result, buf::Payload, file::FileInner, sys::Call};
 
 /// Cuts or extends a file to a length; what is added reads as zeros.
 ///
+/// # Errors
+/// What ftruncate(2) gives: `EINVAL` where the file was not opened for writing, `EFBIG`, `EIO`.
+///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
 ///
@@ -29,6 +32,21 @@ pub struct Truncate {
 
 impl Truncate {
     /// To `len` bytes.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// engine.submit(op::Truncate::new(&file, 12_345)).await?;
+    /// assert_eq!(file.metadata().await?.len(), 12_345);
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn new(file: &File, len: u64) -> Self {
         Self { file: file.inner(), len }

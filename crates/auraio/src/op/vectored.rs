@@ -3,16 +3,19 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{Done, Operation, Prepared, read::advanced};
+use super::{Done, Operation, Prepared, read::{advanced, place}};
 use crate::{
     File, IoBuf, IoBufMut, Result,
     buf::Payload,
     file::FileInner,
-    sys::{BYTES_MAX, CURRENT_POSITION, Call, IoVec, VECTORS_MAX, io_vec},
+    sys::{BYTES_MAX, Call, IoVec, VECTORS_MAX, io_vec},
 };
 
 /// Reads into buffers in turn, filling each before the next. However many there are: past what one call takes (1,024
 /// vectors, 2 GiB less a page) several calls are made.
+///
+/// # Errors
+/// As for [`Read`](super::Read).
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
@@ -29,20 +32,49 @@ use crate::{
 pub struct ReadVectored<B> {
     file: Arc<FileInner>,
     buffers: Vec<B>,
-    offset: u64,
+    /// `None`: the file's own position.
+    offset: Option<u64>,
 }
 
 impl<B: IoBufMut> ReadVectored<B> {
     /// Reads from `offset` on.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let file = engine.open("Cargo.toml", auraio::OpenOptions::new().read(true)).await?;
+    /// let parts = vec![vec![0; 1], vec![0; 7]];
+    /// let (read, parts) = engine.submit(op::ReadVectored::at(&file, parts, 0)).await;
+    /// assert_eq!((read?, parts[1].as_slice()), (8, b"package".as_slice()));
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn at(file: &File, buffers: Vec<B>, offset: u64) -> Self {
-        Self { file: file.inner(), buffers, offset }
+        Self { file: file.inner(), buffers, offset: Some(offset) }
     }
 
     /// Reads from the file's own position on, and moves it.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let file = engine.open("Cargo.toml", auraio::OpenOptions::new().read(true)).await?;
+    /// file.read(vec![0; 1]).await.0?;
+    /// let (_, parts) = engine.submit(op::ReadVectored::at_position(&file, vec![vec![0; 4], vec![0; 3]])).await;
+    /// assert_eq!(parts.concat(), b"package");
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn at_position(file: &File, buffers: Vec<B>) -> Self {
-        Self { file: file.inner(), buffers, offset: CURRENT_POSITION }
+        Self { file: file.inner(), buffers, offset: None }
     }
 }
 
@@ -67,6 +99,9 @@ impl<B: IoBufMut> Operation for ReadVectored<B> {
 
 /// Writes buffers in turn, as [`ReadVectored`] reads them.
 ///
+/// # Errors
+/// As for [`Write`](super::Write).
+///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
 ///
@@ -85,20 +120,52 @@ impl<B: IoBufMut> Operation for ReadVectored<B> {
 pub struct WriteVectored<B> {
     file: Arc<FileInner>,
     buffers: Vec<B>,
-    offset: u64,
+    /// `None`: the file's own position.
+    offset: Option<u64>,
 }
 
 impl<B: IoBuf> WriteVectored<B> {
     /// Writes at `offset`.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// let (written, _) = engine.submit(op::WriteVectored::at(&file, vec!["head", "body"], 0)).await;
+    /// assert_eq!(written?, 8);
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn at(file: &File, buffers: Vec<B>, offset: u64) -> Self {
-        Self { file: file.inner(), buffers, offset }
+        Self { file: file.inner(), buffers, offset: Some(offset) }
     }
 
     /// Writes at the file's own position, and moves it.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// file.write("one ").await.0?;
+    /// engine.submit(op::WriteVectored::at_position(&file, vec!["two ", "three"])).await.0?;
+    /// assert_eq!(file.read_at(vec![0; 13], 0).await.1, b"one two three");
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn at_position(file: &File, buffers: Vec<B>) -> Self {
-        Self { file: file.inner(), buffers, offset: CURRENT_POSITION }
+        Self { file: file.inner(), buffers, offset: None }
     }
 }
 
@@ -166,11 +233,11 @@ impl Vectors {
         self,
         file: Arc<FileInner>,
         buffers: Vec<B>,
-        offset: u64,
+        offset: Option<u64>,
         call: impl Fn(*const IoVec, u32, u64) -> Call,
     ) -> Prepared {
-        let seekable = file.facts().seekable;
-        let offset = if seekable { offset } else { CURRENT_POSITION };
+        let place = place(offset, &file);
+        let offset = place.offset;
         let mut before = 0;
         let mut calls: VecDeque<(Call, u64)> = self
             .runs
@@ -185,8 +252,8 @@ impl Vectors {
         Prepared {
             expect,
             more: (!calls.is_empty()).then(|| Box::new(calls)),
-            cursor: seekable && offset == CURRENT_POSITION,
-            early: (expect == 0).then_some(Ok(0)),
+            cursor: place.cursor,
+            early: place.refused.or((expect == 0).then_some(Ok(0))),
             ..Prepared::on(file, call, Payload::any(Kept { buffers, _vectors: self }))
         }
     }
@@ -194,5 +261,5 @@ impl Vectors {
 
 fn finish<B: Send + 'static>(mut done: Done) -> (Result<usize>, Vec<B>) {
     let result = done.value().map(|bytes| bytes as usize);
-    (result, done.payload.take_any::<Kept<B>>().buffers)
+    (result, done.take_payload().take_any::<Kept<B>>().buffers)
 }

@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use super::{
     Done, Operation, Prepared,
-    read::{advanced, later_parts},
+    read::{advanced, later_parts, place},
 };
 use crate::{
     File, IoBuf, Result,
     file::FileInner,
-    sys::{BYTES_MAX, CURRENT_POSITION, Call},
+    sys::{BYTES_MAX, Call},
 };
 
 /// Writes a buffer. Fewer bytes than its length mean that the device or a limit took no more; asking again for the rest
 /// tells why.
+///
+/// # Errors
+/// What pwrite(2) gives: `EBADF` where the file was not opened for writing, `ENOSPC`, `EDQUOT`, `EFBIG`, `EIO`,
+/// `EINVAL` for what direct I/O does not allow.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
@@ -33,21 +37,54 @@ use crate::{
 pub struct Write<B> {
     file: Arc<FileInner>,
     buffer: B,
-    offset: u64,
+    /// `None`: the file's own position.
+    offset: Option<u64>,
 }
 
 impl<B: IoBuf> Write<B> {
     /// Writes at `offset` (which a pipe, a socket and a file opened for appending ignore).
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// assert_eq!(engine.submit(op::Write::at(&file, "hello", 100)).await.0?, 5);
+    /// assert_eq!(file.metadata().await?.len(), 105);
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn at(file: &File, buffer: B, offset: u64) -> Self {
-        Self { file: file.inner(), buffer, offset }
+        Self { file: file.inner(), buffer, offset: Some(offset) }
     }
 
     /// Writes at the file's own position, and moves it. Operations at a file's own position are performed one after the
     /// other, in the order in which they were submitted.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let scratch = tempfile::NamedTempFile::new().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let options = auraio::OpenOptions::new().read(true).write(true);
+    /// # let file = engine.open(scratch.path(), options).await?;
+    /// let one = engine.submit(op::Write::at_position(&file, "one "));
+    /// let two = engine.submit(op::Write::at_position(&file, "two"));
+    /// assert_eq!(one.await.0? + two.await.0?, 7);
+    /// assert_eq!(file.read_at(vec![0; 7], 0).await.1, b"one two");
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn at_position(file: &File, buffer: B) -> Self {
-        Self { file: file.inner(), buffer, offset: CURRENT_POSITION }
+        Self { file: file.inner(), buffer, offset: None }
     }
 }
 
@@ -58,8 +95,8 @@ impl<B: IoBuf> Operation for Write<B> {
         let Self { file, buffer, offset } = self;
         let memory = buffer.as_slice();
         let (address, len) = (memory.as_ptr(), memory.len() as u64);
-        let (fd, facts_seekable) = (file.descriptor(), file.facts().seekable);
-        let offset = if facts_seekable { offset } else { CURRENT_POSITION };
+        let (fd, place) = (file.descriptor(), place(offset, &file));
+        let offset = place.offset;
         let call_at = |from: u64| {
             let part = (len - from).min(u64::from(BYTES_MAX));
             let call = Call::Write {
@@ -72,13 +109,12 @@ impl<B: IoBuf> Operation for Write<B> {
         };
         let (call, expect) = call_at(0);
         let more = later_parts(len, call_at);
-        let cursor = facts_seekable && offset == CURRENT_POSITION;
-        let early = (len == 0).then_some(Ok(0));
+        let early = place.refused.or((len == 0).then_some(Ok(0)));
         file.note_write();
-        Prepared { expect, more, cursor, early, ..Prepared::on(file, call, buffer.into_payload()) }
+        Prepared { expect, more, cursor: place.cursor, early, ..Prepared::on(file, call, buffer.into_payload()) }
     }
 
     fn finish(mut done: Done) -> Self::Output {
-        (done.value().map(|bytes| bytes as usize), B::from_payload(done.payload))
+        (done.value().map(|bytes| bytes as usize), B::from_payload(done.take_payload()))
     }
 }

@@ -153,13 +153,15 @@ impl State {
         self.chains.state(chain).map_or_else(Vec::new, |state| state.steps[state.from..].to_vec())
     }
 
-    /// Starts what is left of a chain: on the ring if it can perform all of it, else on the helper.
+    /// Starts what is left of a chain: on the ring if it can perform all of it and cuts the chain behind each step that
+    /// fails, else on the helper.
     fn start_chain(&mut self, chain: u32) {
         let steps = self.steps_left(chain);
         // What does not fit into the queue at once cannot be linked there.
-        let mut helper = steps.len() as u32 > self.room_max.min(self.main.in_flight_max());
-        for &index in &steps {
+        let mut helper = steps.len() as u32 > self.room_max;
+        for (position, &index) in steps.iter().enumerate() {
             let slot = self.slots.get_mut(index);
+            helper |= position + 1 < steps.len() && !slot.call.cuts_link();
             slot.weight = 1;
             slot.place = Place::Waiting;
             let way = route(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()));

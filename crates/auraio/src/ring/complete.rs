@@ -37,7 +37,7 @@ impl State {
         let any = !cqes.is_empty();
         cqes.clear();
         self.cqes = cqes;
-        any && (!self.waiting.is_empty() || !self.waiting_heavy.is_empty() || self.unsubmitted_anywhere() > 0)
+        any && (self.waiting_anywhere() + self.unsubmitted_anywhere() as usize > 0)
     }
 
     fn unsubmitted_anywhere(&self) -> u32 {
@@ -64,13 +64,15 @@ impl State {
             self.complete_step(chain, index, result, effects);
             return;
         }
-        let on_helper = slot.place == Place::Helper;
+        let last_resort = slot.place == Place::Helper || self.helper.is_none();
         match -result {
             // Nobody cancelled it: the kernel found no thread to do it (or the submitting thread ended).
-            errno::ECANCELED if !slot.cancelled && self.helper.is_some() && !on_helper => self.redo_on_helper(index),
-            errno::EINTR | errno::EAGAIN if !(slot.cancelled || on_helper && slot.attempts >= ATTEMPTS_MAX) => {
-                self.again(index);
+            errno::ECANCELED if !slot.cancelled && !last_resort => self.redo_on_helper(index),
+            // A wait that the cancellation interrupted.
+            errno::EINTR | errno::EAGAIN if slot.cancelled => {
+                self.complete(index, -errno::ECANCELED, port, out, effects);
             }
+            errno::EINTR | errno::EAGAIN if !(last_resort && slot.attempts >= ATTEMPTS_MAX) => self.again(index),
             _ => self.complete(index, result, port, out, effects),
         }
     }
@@ -169,7 +171,7 @@ impl State {
             self.flush();
             // With the ring's last owner gone nobody is left to release what is held.
             let moving =
-                self.in_flight + self.in_flight_helper + (self.waiting.len() + self.waiting_heavy.len()) as u32;
+                self.in_flight + self.in_flight_helper + self.waiting_anywhere() as u32;
             if moving == 0 {
                 return true;
             }

@@ -26,7 +26,7 @@ use crate::{
     backend::{Backend, Cqe, Wait, threads::ThreadsBackend},
     file::FileInner,
     lock,
-    op::{Done, Prepared},
+    op::{Done, Operation, Prepared},
     sys::{self, Bell, Call, Descriptor},
 };
 
@@ -60,6 +60,13 @@ pub(crate) struct Counters {
     pub(crate) enters: AtomicU64,
     pub(crate) in_flight: AtomicU64,
     pub(crate) queued: AtomicU64,
+}
+
+impl Counters {
+    /// Whether something waits and nothing is in flight whose completion would move it on.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.queued.load(Ordering::Relaxed) > 0 && self.in_flight.load(Ordering::Relaxed) == 0
+    }
 }
 
 /// How a ring is to be made.
@@ -103,6 +110,8 @@ struct State {
     waiting: VecDeque<Waiting>,
     /// Heavy operations that wait for others like them, out of everybody else's way.
     waiting_heavy: VecDeque<u32>,
+    /// What goes to the helper and waits for room.
+    waiting_helper: VecDeque<u32>,
     heavy: u32,
     heavy_max: u32,
     ports: Vec<Option<Arc<Mailbox>>>,
@@ -167,6 +176,7 @@ impl Ring {
                 chains: chain::Chains::default(),
                 waiting: VecDeque::new(),
                 waiting_heavy: VecDeque::new(),
+                waiting_helper: VecDeque::new(),
                 heavy: 0,
                 heavy_max,
                 ports: Vec::new(),
@@ -213,14 +223,26 @@ impl Ring {
         self.enter(prepared, Sink::Port { port, token })
     }
 
-    /// Takes operations for a port under one hold of the lock.
-    pub(crate) fn submit_many(self: &Arc<Self>, port: u32, operations: impl Iterator<Item = (Prepared, u64)>) -> usize {
+    /// Takes operations for a port under one hold of the lock. Those that need no call go to `early`. Answers how many
+    /// there were. Each operation is prepared here, so that what is prepared goes to its slot without a stop.
+    pub(crate) fn submit_many<O: Operation>(
+        self: &Arc<Self>,
+        port: u32,
+        operations: impl Iterator<Item = (O, u64)>,
+        early: &mut Vec<Completion>,
+    ) -> usize {
         let mut effects = Effects::default();
         let mut count = 0;
         let mut state = lock(&self.state);
-        for (prepared, token) in operations {
-            self.take(&mut state, prepared, Sink::Port { port, token }, &mut effects);
+        for (operation, token) in operations {
             count += 1;
+            let mut prepared = operation.prepare();
+            match prepared.early.take() {
+                None => {
+                    self.take(&mut state, prepared, Sink::Port { port, token }, &mut effects);
+                }
+                Some(outcome) => early.push(Completion { token, done: Done::early(prepared, outcome) }),
+            }
         }
         self.leave(state, effects);
         count
@@ -501,7 +523,7 @@ impl Ring {
             release_file(file);
         }
         effects.released.drain(..).for_each(release_file);
-        effects.discarded.drain(..).for_each(Done::discard);
+        effects.discarded.clear();
         for (mailbox, completion) in effects.mail.drain(..) {
             mailbox.letters.push(completion);
             mailbox.bell.ring();
@@ -540,6 +562,11 @@ impl Effects {
 }
 
 impl State {
+    /// Operations that wait for room.
+    fn waiting_anywhere(&self) -> usize {
+        self.waiting.len() + self.waiting_heavy.len() + self.waiting_helper.len()
+    }
+
     /// Publishes the counters.
     fn count(&mut self, counters: &Counters) {
         let unsubmitted = u64::from(self.unsubmitted);
@@ -548,7 +575,7 @@ impl State {
         counters.completed.store(self.completed, Ordering::Relaxed);
         counters.enters.store(self.main.enters(), Ordering::Relaxed);
         counters.in_flight.store(in_flight.saturating_sub(unsubmitted), Ordering::Relaxed);
-        counters.queued.store((self.waiting.len() + self.waiting_heavy.len()) as u64 + unsubmitted, Ordering::Relaxed);
+        counters.queued.store(self.waiting_anywhere() as u64 + unsubmitted, Ordering::Relaxed);
     }
 }
 

@@ -64,7 +64,7 @@ impl State {
                 let key = self.slots.key(index);
                 effects.inline.push((key, call));
             }
-            Route::Threads => self.push_helper(index),
+            Route::Threads => self.admit_helper(index),
             Route::RingAsync => {
                 slot.force_async = true;
                 slot.heavy = slot.is_heavy();
@@ -87,7 +87,7 @@ impl State {
         slot.heavy = slot.force_async && slot.is_heavy();
         slot.place = Place::Waiting;
         if self.goes_to_helper(index) {
-            self.push_helper(index);
+            self.admit_helper(index);
             return;
         }
         let call = self.slots.get(index).call;
@@ -103,7 +103,7 @@ impl State {
     #[inline]
     fn admit(&mut self, index: u32) {
         if self.goes_to_helper(index) {
-            self.push_helper(index);
+            self.admit_helper(index);
             return;
         }
         let call = &self.slots.get(index).call;
@@ -126,6 +126,32 @@ impl State {
         }
     }
 
+    /// Lets an operation onto the helper if there is room.
+    fn admit_helper(&mut self, index: u32) {
+        if self.helper.is_none() {
+            self.admit(index);
+            return;
+        }
+        self.slots.get_mut(index).place = Place::Waiting;
+        self.waiting_helper.push_back(index);
+        self.pump_helper();
+    }
+
+    /// Moves what waits for the helper there, as far as there is room.
+    fn pump_helper(&mut self) {
+        while self.has_room(1)
+            && let Some(index) = self.waiting_helper.pop_front()
+        {
+            self.push_helper(index);
+        }
+    }
+
+    /// Whether so many more may be in flight. One operation always may, however much it takes.
+    fn has_room(&self, entries: u32) -> bool {
+        let in_flight = self.in_flight + self.in_flight_helper;
+        in_flight == 0 || in_flight + entries <= self.limit
+    }
+
     /// Whether a call has to go to the helper: the ring cannot perform it, or has no workers just now.
     pub(super) fn goes_to_helper(&mut self, index: u32) -> bool {
         if self.helper.is_none() {
@@ -142,7 +168,7 @@ impl State {
 
     /// Whether `entries` can be pushed now. The submission queue is emptied for that, the completion queue never.
     pub(super) fn make_room(&mut self, entries: u32) -> bool {
-        if self.in_flight > 0 && self.in_flight + entries > self.limit {
+        if !self.has_room(entries) {
             return false;
         }
         if self.room < entries {
@@ -201,6 +227,7 @@ impl State {
 
     /// Moves what waits onto the ring, in order, as far as there is room.
     pub(super) fn pump(&mut self) {
+        self.pump_helper();
         self.pump_heavy();
         while let Some(&next) = self.waiting.front() {
             match next {
@@ -213,7 +240,13 @@ impl State {
                         return;
                     }
                     self.waiting.pop_front();
-                    self.push_main(index, false);
+                    // What it needs of the backend may have been used up since it began to wait.
+                    let call = &self.slots.get(index).call;
+                    if call.is_plain() || self.main.supports(call) {
+                        self.push_main(index, false);
+                    } else {
+                        self.push_helper(index);
+                    }
                 }
                 Waiting::Chain(chain) => {
                     if !self.make_room(self.chains.len(chain)) {
@@ -350,6 +383,7 @@ impl State {
             self.slots.get_mut(index).place = Place::Inline;
             self.waiting.retain(|waiting| !matches!(waiting, Waiting::One(other) if *other == index));
             self.waiting_heavy.retain(|other| *other != index);
+            self.waiting_helper.retain(|other| *other != index);
             self.complete(index, -errno::ECANCELED, None, &mut Vec::new(), effects);
         }
     }

@@ -168,6 +168,21 @@ impl Call {
         )
     }
 
+    /// Whether a failure of the call cuts an `IOSQE_IO_LINK` behind it. Of the calls that the kernel performs in a worker
+    /// and of which it only passes the result on (fsync, fallocate, rename and their like) it does not, up to 6.18: what is
+    /// linked behind a failed fsync runs.
+    pub(crate) const fn cuts_link(&self) -> bool {
+        matches!(
+            self,
+            Self::Nop
+                | Self::Read { .. }
+                | Self::Write { .. }
+                | Self::ReadVectored { .. }
+                | Self::WriteVectored { .. }
+                | Self::Open { .. }
+        )
+    }
+
     /// What kind of call it is, for what outlives the call itself.
     #[inline]
     pub(crate) const fn kind(&self) -> CallKind {

@@ -1,13 +1,13 @@
 //! A wake-up that any thread can ring and one thread waits for, and waiting for descriptors.
 //!
-//! [`Bell`] is an eventfd on Linux, a pipe on other unixes (both can stand in an event loop beside other descriptors),
-//! and a condition variable on Windows. It carries no message: whoever wakes looks for the work itself.
-#![cfg_attr(unix, expect(unsafe_code, reason = "poll(2) takes descriptors whose owner may be anywhere"))]
+//! [`Bell`] is an eventfd on Linux, a pipe on other unixes and an event on Windows: something that can be waited for beside
+//! others of its kind. It carries no message: whoever wakes looks for the work itself.
+#![expect(unsafe_code, reason = "waiting takes descriptors whose owner may be anywhere")]
 
 #[cfg(unix)]
 pub(crate) use unix::{Bell, Watch, poll_readable, poll_watches};
 #[cfg(windows)]
-pub(crate) use windows::Bell;
+pub(crate) use windows::{Bell, poll_readable};
 
 #[cfg(unix)]
 mod unix {
@@ -149,57 +149,115 @@ mod unix {
 #[cfg(windows)]
 mod windows {
     use std::{
+        ffi::c_void,
         io,
-        sync::{Condvar, Mutex, MutexGuard, PoisonError},
-        time::Duration,
+        os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle},
+        ptr,
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+        time::{Duration, Instant},
     };
 
     use crate::sys::Descriptor;
 
-    /// Rung by any thread, waited for by one. A ring happens before or after a [`quiet`](Self::quiet), never within:
-    /// both hold the lock. Before it, its work is seen by the look that follows; after it, the bell stays rung.
-    #[derive(Debug, Default)]
+    type Handle = *mut c_void;
+
+    const WAIT_TIMEOUT: u32 = 258;
+    const WAIT_FAILED: u32 = u32::MAX;
+    /// `WaitForMultipleObjects` takes no more.
+    const HANDLES_MAX: usize = 64;
+    /// How often to look up where no single wait can watch everything.
+    const LOOK: Duration = Duration::from_millis(10);
+
+    // Declared here because windows-sys offers them only with two more features, one of them for a pointer that is null.
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn CreateEventW(security: *const c_void, manual: i32, set: i32, name: *const u16) -> Handle;
+        fn SetEvent(event: Handle) -> i32;
+        fn ResetEvent(event: Handle) -> i32;
+        fn WaitForMultipleObjects(count: u32, handles: *const Handle, all: i32, timeout_ms: u32) -> u32;
+    }
+
+    /// Rung by any thread, waited for by one: an event that stays set until it is silenced. No ring is lost, for the
+    /// reason given on unix: [`quiet`](Self::quiet) resets the event first and takes the flag after.
+    #[derive(Debug)]
     pub(crate) struct Bell {
-        rung: Mutex<bool>,
-        changed: Condvar,
+        rung: AtomicBool,
+        event: OwnedHandle,
     }
 
     impl Bell {
-        #[expect(clippy::unnecessary_wraps, reason = "on other platforms it needs a descriptor")]
         pub(crate) fn new() -> io::Result<Self> {
-            Ok(Self::default())
+            // SAFETY: null is allowed for both addresses.
+            let event = unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) };
+            if event.is_null() {
+                return Err(io::Error::last_os_error());
+            }
+            // SAFETY: just made, and known to nobody else.
+            let event = unsafe { OwnedHandle::from_raw_handle(event) };
+            Ok(Self { rung: AtomicBool::new(false), event })
         }
 
-        /// Wakes the waiter, now or at its next wait.
+        /// Wakes the waiter, now or at its next wait. Costs one atomic operation when already rung.
         pub(crate) fn ring(&self) {
-            let before = std::mem::replace(&mut *self.rung(), true);
-            if !before {
-                self.changed.notify_all();
+            if !self.rung.swap(true, Ordering::AcqRel) {
+                // SAFETY: the event is open for as long as `self` is.
+                unsafe { SetEvent(self.event.as_raw_handle()) };
             }
         }
 
         /// Silences the bell. Look for work after this, never before.
         pub(crate) fn quiet(&self) {
-            *self.rung() = false;
+            // SAFETY: the event is open for as long as `self` is.
+            unsafe { ResetEvent(self.event.as_raw_handle()) };
+            self.rung.swap(false, Ordering::AcqRel);
         }
 
-        /// No event loop of Windows can wait for this.
+        /// The event, for [`poll_readable`] and the waits of Windows.
         pub(crate) fn descriptor(&self) -> Option<Descriptor> {
-            None
+            Some(self.event.as_raw_handle().addr().cast_signed())
         }
 
         /// Waits until rung; `false` when the time is over. Does not silence the bell.
         pub(crate) fn wait(&self, timeout: Option<Duration>) -> bool {
-            let rung = self.rung();
-            // A year is as good as for ever, and a deadline so far away does not overflow.
-            let timeout = timeout.unwrap_or(Duration::from_secs(365 * 24 * 3600));
-            let (rung, _) =
-                self.changed.wait_timeout_while(rung, timeout, |rung| !*rung).unwrap_or_else(PoisonError::into_inner);
-            *rung
+            poll_readable(self.descriptor().as_slice(), timeout).unwrap_or(false)
         }
+    }
 
-        fn rung(&self) -> MutexGuard<'_, bool> {
-            self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until one of the bells is rung; only descriptors of bells can be given.
+    pub(crate) fn poll_readable(fds: &[Descriptor], timeout: Option<Duration>) -> io::Result<bool> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let handles: Vec<Handle> = fds.iter().map(|fd| ptr::without_provenance_mut(fd.cast_unsigned())).collect();
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            match handles.as_slice() {
+                [] => thread::sleep(left.map_or(LOOK, |left| left.min(LOOK))),
+                few if few.len() <= HANDLES_MAX => return wait_for(few, left),
+                many => {
+                    for some in many.chunks(HANDLES_MAX) {
+                        if wait_for(some, Some(Duration::ZERO))? {
+                            return Ok(true);
+                        }
+                    }
+                    thread::sleep(left.map_or(LOOK, |left| left.min(LOOK)));
+                }
+            }
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn wait_for(handles: &[Handle], timeout: Option<Duration>) -> io::Result<bool> {
+        // Rounded up, so that a wait for the last half millisecond is not a busy loop. The highest number means for ever.
+        let timeout_ms = timeout.map_or(u32::MAX, |time| {
+            u32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX - 1).min(u32::MAX - 1)
+        });
+        // SAFETY: so many handles are there, for the length of the call. One that is closed makes it fail.
+        match unsafe { WaitForMultipleObjects(handles.len() as u32, handles.as_ptr(), 0, timeout_ms) } {
+            WAIT_FAILED => Err(io::Error::last_os_error()),
+            WAIT_TIMEOUT => Ok(false),
+            _ => Ok(true),
         }
     }
 }

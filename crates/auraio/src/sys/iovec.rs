@@ -1,7 +1,9 @@
 //! Vectors of a scattered read or a gathered write, and how much a transfer was asked to move.
 #![expect(unsafe_code, reason = "the vectors of a call are behind an address")]
 
-use super::{CURRENT_POSITION, Call};
+#[cfg(unix)]
+use super::CURRENT_POSITION;
+use super::Call;
 
 /// One piece of memory of a vectored call, laid out as the kernel reads it.
 #[cfg(unix)]
@@ -61,6 +63,7 @@ pub(crate) unsafe fn vectors<'a>(iov: *const IoVec, count: u32) -> &'a [IoVec] {
 }
 
 /// The offset of a read or write, `None` for any other call.
+#[cfg(unix)]
 pub(crate) const fn transfer_offset(call: &Call) -> Option<u64> {
     match *call {
         Call::Read { offset, .. }
@@ -72,6 +75,7 @@ pub(crate) const fn transfer_offset(call: &Call) -> Option<u64> {
 }
 
 /// The same read or write without its offset.
+#[cfg(unix)]
 pub(crate) const fn at_current_position(call: &Call) -> Call {
     let mut call = *call;
     if let Call::Read { offset, .. }

@@ -24,10 +24,11 @@ mod unix;
 pub(crate) mod windows;
 
 pub(crate) use call::*;
+#[allow(unused_imports, reason = "not every platform has messages that name an error")]
 pub(crate) use errno::errno_name;
-pub(crate) use event::Bell;
+pub(crate) use event::{Bell, poll_readable};
 #[cfg(unix)]
-pub(crate) use event::{Watch, poll_readable, poll_watches};
+pub(crate) use event::{Watch, poll_watches};
 pub(crate) use facts::{FileFacts, file_facts};
 pub(crate) use iovec::*;
 #[cfg(target_os = "linux")]

@@ -17,6 +17,15 @@ const fn direct_flag() -> i32 {
     0
 }
 
+/// A descriptor as a number of one type on every platform.
+pub(crate) const fn descriptor_number(fd: Descriptor) -> i64 {
+    // `From` is not const, and an `isize` has none.
+    #[allow(clippy::cast_lossless, reason = "an i32 on some platforms, an isize on others")]
+    {
+        fd as i64
+    }
+}
+
 /// Closes a descriptor that nobody else uses. There is nobody to tell of an error.
 pub(crate) fn perform_close(fd: Descriptor) {
     // SAFETY: the call holds no address.
