@@ -5,6 +5,7 @@ import fs, { readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import test from 'ava'
 import { contract } from '../helpers/backends.mjs'
 import { random } from '../helpers/random.mjs'
+// One after the other: what waits for a FIFO holds one of libuv's four threads, where libuv does the work.
 import { pattern, tempDirectory, tempFile } from '../helpers/temp.mjs'
 
 const onLinux = process.platform === 'linux'
@@ -16,7 +17,7 @@ function fifo(t) {
   return path
 }
 
-contract(test, 'a file that shrinks and grows while it is read gives what was there, and zeros, and ends', async (t, { open }) => {
+contract(test.serial, 'a file that shrinks and grows while it is read gives what was there, and zeros, and ends', async (t, { open }) => {
   const path = tempFile(t)
   const SIZE = 1 << 20
   const bytes = pattern(SIZE)
@@ -53,7 +54,7 @@ contract(test, 'a file that shrinks and grows while it is read gives what was th
 })
 
 if (onLinux) {
-  contract(test, 'opening a FIFO for writing waits for its reader, and other work goes on meanwhile', async (t, { open }) => {
+  contract(test.serial, 'opening a FIFO for writing waits for its reader, and other work goes on meanwhile', async (t, { open }) => {
     const path = fifo(t)
     let isOpen = false
     const opening = open(path, 'w').then((file) => {
@@ -75,7 +76,7 @@ if (onLinux) {
   })
 
   contract(
-    test,
+    test.serial,
     'a FIFO opened for reading waits for its first writer, if not to open, then to read',
     async (t, { open }) => {
       const path = fifo(t)
@@ -99,7 +100,7 @@ if (onLinux) {
   )
 
   contract(
-    test,
+    test.serial,
     'a read of a FIFO ends with its writer, which another process is',
     async (t, { open }) => {
       const path = fifo(t)
@@ -114,7 +115,7 @@ if (onLinux) {
   )
 
   contract(
-    test,
+    test.serial,
     '64 reads that wait for pipes hold up neither each other nor files, and close ends them',
     async (t, { open }) => {
       const path = fifo(t)
@@ -139,7 +140,7 @@ if (onLinux) {
   )
 
   contract(
-    test,
+    test.serial,
     'an AbortSignal ends a readFile of a FIFO, and the data that comes later is not lost',
     async (t, { open }) => {
       const file = await open(fifo(t), 'r+')
@@ -159,7 +160,7 @@ if (onLinux) {
   )
 
   contract(
-    test,
+    test.serial,
     'a pipe opened with O_NONBLOCK waits, or says EAGAIN, but does not spin or lie',
     async (t, { open }) => {
       const path = fifo(t)
@@ -172,7 +173,7 @@ if (onLinux) {
     },
   )
 
-  contract(test, 'a FIFO without a reader is ENXIO with O_NONBLOCK, and EPIPE once its reader has gone', async (t, { open }) => {
+  contract(test.serial, 'a FIFO without a reader is ENXIO with O_NONBLOCK, and EPIPE once its reader has gone', async (t, { open }) => {
     const path = fifo(t)
     const flags = fs.constants.O_WRONLY | fs.constants.O_NONBLOCK
     await t.throwsAsync(open(path, flags), { code: 'ENXIO' })
@@ -184,7 +185,7 @@ if (onLinux) {
   })
 
   contract(
-    test,
+    test.serial,
     'a pipe through /proc/self/fd: reads wait for the writer',
     async (t, { open }) => {
       const child = spawn('cat', [], { stdio: ['pipe', 'pipe', 'inherit'] })
@@ -201,7 +202,7 @@ if (onLinux) {
     },
   )
 
-  contract(test, 'a directory opens, stats and syncs, but is EISDIR to read', async (t, { open }) => {
+  contract(test.serial, 'a directory opens, stats and syncs, but is EISDIR to read', async (t, { open }) => {
     const directory = await open(tempDirectory(t))
     t.true((await directory.stat()).isDirectory())
     await directory.sync()
@@ -212,7 +213,7 @@ if (onLinux) {
     await t.throwsAsync(open(tempDirectory(t), 'r+'), { code: 'EISDIR' })
   })
 
-  contract(test, 'files of /proc and /sys, which have no size, are read to their end', async (t, { open }) => {
+  contract(test.serial, 'files of /proc and /sys, which have no size, are read to their end', async (t, { open }) => {
     for (const path of ['/proc/self/maps', '/proc/version', '/proc/self/cmdline', '/sys/devices/system/cpu/online']) {
       const file = await open(path)
       const read = await file.readFile()
@@ -230,7 +231,7 @@ if (onLinux) {
     await refused.close()
   })
 
-  contract(test, '/dev/zero, /dev/null and /dev/urandom behave', async (t, { open }) => {
+  contract(test.serial, '/dev/zero, /dev/null and /dev/urandom behave', async (t, { open }) => {
     const zero = await open('/dev/zero', 'r+')
     t.deepEqual((await zero.read(Buffer.alloc(100_000, 1), 0, 100_000, 5)).buffer, Buffer.alloc(100_000))
     t.is((await zero.write('x')).bytesWritten, 1)
@@ -243,7 +244,7 @@ if (onLinux) {
   })
 
   contract(
-    test,
+    test.serial,
     'a file that is removed while open, or whose descriptor others hold, goes on',
     async (t, { open }) => {
       const path = tempFile(t)

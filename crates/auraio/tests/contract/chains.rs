@@ -44,6 +44,29 @@ properties! {
         assert_at_rest(&engine);
     }
 
+    fn a_failing_step_of_a_kind_that_the_kernel_does_not_cut_links_behind_cancels_all_the_same(rig) {
+        let (engine, dir) = (rig.engine(), dir());
+        let (path, missing) = (dir.path().join("file"), dir.path().join("missing"));
+        let file = file_of(&engine, &path, b"kept");
+        let read_only = engine.block_on(engine.open(&path, reading())).unwrap();
+        let keep = || op::RemoveFile::new(&path);
+        let chains = [
+            engine.chain().then(op::RemoveFile::new(&missing)).then(keep()),
+            engine.chain().then(op::Rename::new(&missing, dir.path().join("other"))).then(keep()),
+            engine.chain().then(op::CreateDir::new(&path)).then(keep()),
+            engine.chain().then(op::HardLink::new(&missing, dir.path().join("other"))).then(keep()),
+            engine.chain().then(op::Stat::path(&missing)).then(keep()),
+            engine.chain().then(op::Truncate::new(&read_only, 0)).then(keep()),
+            engine.chain().then(op::Allocate::new(&file, op::AllocateMode::Extend, 0, 0)).then(keep()),
+        ];
+        for (number, chain) in chains.into_iter().enumerate() {
+            let results = engine.block_on(chain.submit().unwrap());
+            assert_eq!(results.first_failure(), Some(0), "chain {number}");
+            assert_eq!(fs::read(&path).unwrap(), b"kept", "chain {number}");
+        }
+        assert_at_rest(&engine);
+    }
+
     fn a_failing_step_cancels_those_behind_it_and_gives_every_buffer_back(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
