@@ -22,6 +22,7 @@ static ENGINES: Mutex<Vec<(Key, Engine)>> = Mutex::new(Vec::new());
 /// The engine for these options.
 pub(crate) fn engine(key: Key) -> Result<Engine, Error> {
     let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
+    engines.retain(|(other, engine)| *other != key || !engine.is_outdated());
     if let Some((_, engine)) = engines.iter().find(|(other, _)| *other == key) {
         return Ok(engine.clone());
     }

@@ -139,6 +139,21 @@ impl Engine {
         &self.shared.reason
     }
 
+    /// Whether a new engine with the same options would be a better one: this one serves its operations by threads because
+    /// `io_uring` could not be had when it was made, for want of descriptors or memory, and now it can.
+    ///
+    /// ```
+    /// let engine = auraio::Engine::builder().build()?;
+    /// assert!(!engine.is_outdated());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        let wanted = matches!(self.shared.options.backend, BackendChoice::Auto)
+            && std::env::var_os("AURAIO_BACKEND").is_none_or(|name| name != "threads");
+        wanted && self.shared.backend == BackendKind::Threads && backend::uring_is_back()
+    }
+
     /// Queues an operation on the ring of this core or thread.
     ///
     /// ```

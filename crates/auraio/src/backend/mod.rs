@@ -108,6 +108,11 @@ pub(crate) trait Backend: Send {
 /// The environment variable that decides where the program does not.
 const ENVIRONMENT: &str = "AURAIO_BACKEND";
 
+/// Whether an engine that has fallen back to threads would get `io_uring` if it were made now.
+pub(crate) fn uring_is_back() -> bool {
+    probed().is_ok()
+}
+
 /// Decides on a backend, and says why in one sentence.
 ///
 /// # Errors
@@ -123,7 +128,7 @@ pub(crate) fn choose(choice: &BackendChoice) -> Result<(BackendKind, String)> {
             Ok("threads") => Ok((BackendKind::Threads, "AURAIO_BACKEND asks for threads".into())),
             Ok("" | "auto") | Err(_) => Ok(match probed() {
                 Ok(()) => (BackendKind::Uring, "io_uring works on this kernel".into()),
-                Err(why) => (BackendKind::Threads, why.clone()),
+                Err(why) => (BackendKind::Threads, why.reason),
             }),
             Ok(_) => Err(Error::InvalidInput("AURAIO_BACKEND must be auto, uring or threads")),
         },
@@ -133,27 +138,48 @@ pub(crate) fn choose(choice: &BackendChoice) -> Result<(BackendKind, String)> {
 fn by_name(backend: &'static str, why: &str) -> Result<(BackendKind, String)> {
     match probed() {
         Ok(()) => Ok((BackendKind::Uring, format!("io_uring works on this kernel, and {why}"))),
-        Err(reason) => Err(Error::Unavailable { backend, reason: reason.clone() }),
+        Err(why) => Err(Error::Unavailable { backend, reason: why.reason }),
     }
 }
 
-/// Whether `io_uring` works: asked once a process, because a refusal by sysctl or seccomp stays one.
-fn probed() -> &'static Result<(), String> {
-    static PROBED: OnceLock<Result<(), String>> = OnceLock::new();
-    PROBED.get_or_init(probe)
+/// Whether `io_uring` works. Asked once a process, because a refusal by sysctl or seccomp stays one; for want of
+/// descriptors or memory it does not, so then it is asked again.
+fn probed() -> Result<(), Refusal> {
+    static PROBED: OnceLock<Result<(), Refusal>> = OnceLock::new();
+    if let Some(known) = PROBED.get() {
+        return known.clone();
+    }
+    let found = probe();
+    if found.as_ref().err().is_none_or(|refusal| !refusal.passing) {
+        return PROBED.get_or_init(|| found).clone();
+    }
+    found
+}
+
+/// Why `io_uring` is not to be had.
+#[derive(Clone, Debug)]
+struct Refusal {
+    reason: String,
+    /// It may be had later.
+    passing: bool,
 }
 
 /// A set-up alone proves little: a seccomp filter may allow it and refuse the submission.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "the trait's method is unsafe; a nop has no address")]
-fn probe() -> Result<(), String> {
+fn probe() -> Result<(), Refusal> {
+    use crate::sys::errno;
+
     let refused = |step: &str, error: &io::Error| {
-        let name = crate::sys::errno_name(error.raw_os_error().unwrap_or(0));
-        format!("threads, because {step} failed with {name} ({error})")
+        let errno = error.raw_os_error().unwrap_or(0);
+        let name = crate::sys::errno_name(errno);
+        let passing = matches!(errno, errno::EMFILE | errno::ENFILE | errno::ENOMEM | errno::EAGAIN);
+        Refusal { reason: format!("threads, because {step} failed with {name} ({error})"), passing }
     };
+    let lasting = |reason: &str| Refusal { reason: reason.into(), passing: false };
     let spec = uring::UringSpec { in_flight_max: 64, single_issuer: true, kernel_poll_ms: None };
     let mut ring = uring::UringBackend::new(spec).map_err(|error| match error.raw_os_error() {
-        Some(crate::sys::errno::EINVAL) => "threads, because the kernel is older than 5.19".into(),
+        Some(errno::EINVAL) => lasting("threads, because the kernel is older than 5.19"),
         _ => refused("io_uring_setup", &error),
     })?;
     // SAFETY: a nop has no address.
@@ -163,13 +189,13 @@ fn probe() -> Result<(), String> {
     ring.reap(&mut cqes);
     match cqes.as_slice() {
         [Cqe { user_data: 1, result: 0 }] => Ok(()),
-        _ => Err("threads, because io_uring did not complete a nop".into()),
+        _ => Err(lasting("threads, because io_uring did not complete a nop")),
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn probe() -> Result<(), String> {
-    Err("threads, because io_uring is Linux's alone".into())
+fn probe() -> Result<(), Refusal> {
+    Err(Refusal { reason: "threads, because io_uring is Linux's alone".into(), passing: false })
 }
 
 /// The simulator for one ring; `nth` sets the rings of one engine apart.

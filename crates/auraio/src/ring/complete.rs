@@ -124,6 +124,7 @@ impl State {
             slot.result = if slot.moved > 0 { slot.moved as i64 } else { i64::from(result) };
         }
         slot.more = None;
+        slot.move_position();
         self.completed += 1;
         self.deliver(index, port, out, effects);
     }

@@ -11,7 +11,7 @@ use crate::{
     buf::Payload,
     file::FileInner,
     op::{Done, Later, Prepared},
-    sys::Call,
+    sys::{self, Call},
 };
 
 /// Names one operation of one ring: the slot's index in the low half, its generation above. The top bit stays clear, for
@@ -67,6 +67,8 @@ pub(super) struct Slot {
     pub(super) inline: bool,
     pub(super) call: Call,
     pub(super) expect: u64,
+    /// Where the file's own position was when the operation's turn came, if it is the engine that moves it.
+    pub(super) position: Option<u64>,
     /// Bytes moved by the parts before this one.
     pub(super) moved: u64,
     pub(super) more: Option<Later>,
@@ -77,6 +79,31 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    /// Gives a transfer at the file's own position the place where that is now. The kernel could do so itself, but `io_uring`
+    /// leaves the position where it was when a transfer fails after it has moved a part, and tells of that part all the
+    /// same (6.18), so the next transfer would go to the same place. Where a file is appended to, the kernel knows best.
+    pub(super) fn find_position(&mut self) {
+        let Some(file) = &self.file else { return };
+        if self.position.is_some() || file.facts().append && self.call.is_write() {
+            return;
+        }
+        let Some(position) = sys::position(file.descriptor()) else { return };
+        self.position = Some(position);
+        self.call = self.call.at_offset(position);
+        let mut next = position + self.expect;
+        for (call, expect) in self.more.iter_mut().flat_map(|more| more.iter_mut()) {
+            *call = call.at_offset(next);
+            next += *expect;
+        }
+    }
+
+    /// Moves the file's own position behind what was transferred.
+    pub(super) fn move_position(&self) {
+        if let (Some(position), Some(file), Ok(bytes)) = (self.position, &self.file, u64::try_from(self.result)) {
+            sys::set_position(file.descriptor(), position + bytes);
+        }
+    }
+
     /// Whether a worker of the kernel that does this copies for as long as it runs.
     pub(super) fn is_heavy(&self) -> bool {
         matches!(self.call, Call::Read { .. } | Call::ReadVectored { .. })
@@ -125,6 +152,7 @@ impl Slots {
                 inline: false,
                 call,
                 expect,
+                position: None,
                 moved: 0,
                 more,
                 payload,
@@ -146,6 +174,7 @@ impl Slots {
         slot.inline = false;
         slot.call = call;
         slot.expect = expect;
+        slot.position = None;
         slot.moved = 0;
         slot.more = more;
         slot.payload = payload;

@@ -52,6 +52,9 @@ impl State {
             self.complete(index, -errno::ECANCELED, None, &mut Vec::new(), effects);
             return;
         }
+        if slot.cursor {
+            slot.find_position();
+        }
         let way = if slot.inline {
             Route::Inline
         } else {
@@ -83,6 +86,9 @@ impl State {
             return;
         }
         self.submitted += 1;
+        if slot.cursor {
+            slot.find_position();
+        }
         slot.force_async = way == Route::RingAsync;
         slot.heavy = slot.force_async && slot.is_heavy();
         slot.place = Place::Waiting;

@@ -183,6 +183,22 @@ impl Call {
         )
     }
 
+    /// The same transfer at another place in the file; what is no transfer stays as it is.
+    pub(crate) const fn at_offset(self, at: u64) -> Self {
+        match self {
+            Self::Read { fd, buf, len, .. } => Self::Read { fd, buf, len, offset: at },
+            Self::Write { fd, buf, len, .. } => Self::Write { fd, buf, len, offset: at },
+            Self::ReadVectored { fd, iov, count, .. } => Self::ReadVectored { fd, iov, count, offset: at },
+            Self::WriteVectored { fd, iov, count, .. } => Self::WriteVectored { fd, iov, count, offset: at },
+            other => other,
+        }
+    }
+
+    /// Whether the call writes to a file.
+    pub(crate) const fn is_write(&self) -> bool {
+        matches!(self, Self::Write { .. } | Self::WriteVectored { .. })
+    }
+
     /// What kind of call it is, for what outlives the call itself.
     #[inline]
     pub(crate) const fn kind(&self) -> CallKind {

@@ -26,6 +26,36 @@ pub(crate) const fn descriptor_number(fd: Descriptor) -> i64 {
     }
 }
 
+/// Where the file's own position is; `None` where it cannot be told.
+pub(crate) fn position(fd: Descriptor) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        // SAFETY: the caller holds the descriptor open.
+        let fd = unsafe { rustix::fd::BorrowedFd::borrow_raw(fd) };
+        rustix::fs::tell(fd).ok()
+    }
+    #[cfg(windows)]
+    {
+        let _ = fd;
+        None
+    }
+}
+
+/// Moves the file's own position.
+pub(crate) fn set_position(fd: Descriptor, to: u64) {
+    #[cfg(unix)]
+    {
+        // SAFETY: the caller holds the descriptor open.
+        let fd = unsafe { rustix::fd::BorrowedFd::borrow_raw(fd) };
+        // It could be told, so it can be set: only an offset past what a file can have would be refused.
+        let _ = rustix::fs::seek(fd, rustix::fs::SeekFrom::Start(to));
+    }
+    #[cfg(windows)]
+    {
+        let _ = (fd, to);
+    }
+}
+
 /// Closes a descriptor that nobody else uses. There is nobody to tell of an error.
 pub(crate) fn perform_close(fd: Descriptor) {
     // SAFETY: the call holds no address.
