@@ -41,9 +41,11 @@ for (const routing of ROUTINGS) {
     t.deepEqual(await run(t, script, { args: [directory, routing, ...copies] }), [0, 4, all, all, all, EXPECTED])
   })
 
-  ready(`two copies, with engines left open and a FIFO read in flight, end with the process (routing ${routing})`, async (t) => {
-    const directory = tempDirectory(t)
-    const script = `
+  ready(
+    `two copies, with engines left open and a FIFO read in flight, end with the process (routing ${routing})`,
+    async (t) => {
+      const directory = tempDirectory(t)
+      const script = `
       const [directory, routing, ...copies] = args
       require('node:child_process').execFileSync('mkfifo', [directory + '/fifo'])
       for (const copy of copies) {
@@ -55,8 +57,9 @@ for (const routing of ROUTINGS) {
       tell('done')
       await turn()
       process.exit()`
-    t.deepEqual(await run(t, script, { args: [directory, routing, packageCopy(t), packageCopy(t)] }), ['done'])
-  })
+      t.deepEqual(await run(t, script, { args: [directory, routing, packageCopy(t), packageCopy(t)] }), ['done'])
+    },
+  )
 
   ready(`a vm context, a second one, and Workers of both copies work at once (routing ${routing})`, async (t) => {
     const directory = path.join(tempDirectory(t), 'files')

@@ -57,7 +57,12 @@ const SMALL = {
 
 for (const [system, { tools, mount }] of Object.entries(SMALL)) {
   for (const backend of BACKENDS) {
-    where(test, needs.root, needs.mounts, ...tools)(`${backend}: a full ${system} is ENOSPC, and what was written before is there`, async (t) => {
+    where(
+      test,
+      needs.root,
+      needs.mounts,
+      ...tools,
+    )(`${backend}: a full ${system} is ENOSPC, and what was written before is there`, async (t) => {
       const directory = tempDirectory(t)
       const wrap = withMounts(mount(directory, tempFile(t, 'image')))
       const [found] = await run(t, FILL, { wrap, args: [directory, backend] })
@@ -115,16 +120,26 @@ const FILL_IN_ORDER = `
 function inOrder(t, messages, code, room) {
   if (messages[0].unavailable !== undefined) return t.pass(messages[0].unavailable)
   const good = { code, stored: room, told: room, same: true, vector: code, whole: code }
-  t.deepEqual(messages, ['w+', 'a+'].map((flags) => ({ flags, ...good })))
+  t.deepEqual(
+    messages,
+    ['w+', 'a+'].map((flags) => ({ flags, ...good })),
+  )
 }
 
 for (const backend of BACKENDS) {
-  where(test, needs.command('prlimit'))(`${backend}: at the own position, what is told as written before EFBIG is stored`, async (t) => {
-    const wrap = withLimits('--fsize=6000:6000')
-    inOrder(t, await run(t, FILL_IN_ORDER, { wrap, args: [tempFile(t), backend] }), 'EFBIG', 6000)
-  })
+  where(test, needs.command('prlimit'))(
+    `${backend}: at the own position, what is told as written before EFBIG is stored`,
+    async (t) => {
+      const wrap = withLimits('--fsize=6000:6000')
+      inOrder(t, await run(t, FILL_IN_ORDER, { wrap, args: [tempFile(t), backend] }), 'EFBIG', 6000)
+    },
+  )
 
-  where(test, needs.root, needs.mounts)(`${backend}: at the own position, what is told as written before ENOSPC is stored`, async (t) => {
+  where(
+    test,
+    needs.root,
+    needs.mounts,
+  )(`${backend}: at the own position, what is told as written before ENOSPC is stored`, async (t) => {
     const directory = tempDirectory(t)
     const wrap = withMounts(`mount -t tmpfs -o size=64k none '${directory}'`)
     inOrder(t, await run(t, FILL_IN_ORDER, { wrap, args: [`${directory}/file`, backend] }), 'ENOSPC', 65536)
@@ -152,6 +167,10 @@ if (process.platform === 'linux') {
   })
 }
 
-where(test, needs.root, needs.mounts)('loop devices and mounts of these tests are gone', (t) => {
+where(
+  test,
+  needs.root,
+  needs.mounts,
+)('loop devices and mounts of these tests are gone', (t) => {
   t.notRegex(execFileSync('mount').toString(), /auraio-test-/)
 })

@@ -20,8 +20,10 @@ for (const [name, bytes] of [
   ['64 KiB', 64 << 10],
   ['nothing', 0],
 ]) {
-  nobody(`an ordinary user with ${name} of locked memory: many engines and Workers work, on rings or without`, async (t) => {
-    const script = `
+  nobody(
+    `an ordinary user with ${name} of locked memory: many engines and Workers work, on rings or without`,
+    async (t) => {
+      const script = `
       const { Worker } = require('node:worker_threads')
       const { once } = require('node:events')
       const path = (name) => args[0] + '/' + name
@@ -37,13 +39,14 @@ for (const [name, bytes] of [
       await exits
       await Promise.all(engines.map((engine) => engine.close()))
       tell(await daily(new Engine(), path('last')))`
-    const args = [sharedDirectory(t)]
-    const wrap = asNobody(`--memlock=${bytes}:${bytes}`)
-    const [engines, workers, last] = await run(t, script, { wrap, args })
-    t.deepEqual(engines, Array(14).fill(EXPECTED))
-    t.deepEqual(workers, Array(40).fill(EXPECTED))
-    t.deepEqual(last, EXPECTED)
-  })
+      const args = [sharedDirectory(t)]
+      const wrap = asNobody(`--memlock=${bytes}:${bytes}`)
+      const [engines, workers, last] = await run(t, script, { wrap, args })
+      t.deepEqual(engines, Array(14).fill(EXPECTED))
+      t.deepEqual(workers, Array(40).fill(EXPECTED))
+      t.deepEqual(last, EXPECTED)
+    },
+  )
 }
 
 for (const backend of ['uring', 'threads']) {
@@ -108,7 +111,10 @@ for (const backend of ['uring', 'threads']) {
         const args = [tempFile(t), backend, routing]
         const [outcomes, now, result] = await run(t, script, { wrap: withLimits('--nofile=64:64'), args })
         const allowed = ['ERR_AURAIO_BACKEND', 'EMFILE', 'done']
-        t.deepEqual(outcomes.filter((code) => !allowed.includes(code)), [])
+        t.deepEqual(
+          outcomes.filter((code) => !allowed.includes(code)),
+          [],
+        )
         t.true(outcomes.includes('ERR_AURAIO_BACKEND') || outcomes.includes('EMFILE'))
         t.is(now, backend)
         t.deepEqual(result, EXPECTED)
@@ -160,8 +166,10 @@ const THREAD_LIMITS = {
 for (const [limit, { conditions, wrap, prepare }] of Object.entries(THREAD_LIMITS)) {
   for (const backend of ['uring', 'threads']) {
     for (const routing of ['thread', 'core']) {
-      on(backend, ...conditions)(`${backend}, ${routing}: with no thread to be had (${limit}), everything completes`, async (t) => {
-        const script = `
+      on(backend, ...conditions)(
+        `${backend}, ${routing}: with no thread to be had (${limit}), everything completes`,
+        async (t) => {
+          const script = `
           const engine = new Engine({ backend: args[1], routing: args[2] })
           const file = await engine.open(args[0] + '/first', 'w+')
           tell('ready')
@@ -178,17 +186,18 @@ for (const [limit, { conditions, wrap, prepare }] of Object.entries(THREAD_LIMIT
           await file.close()
           await engine.close()
           tell('closed')`
-        const directory = sharedDirectory(t)
-        const child = start(t, script, { wrap, args: [directory, backend, routing] })
-        const take = prepare(t, child.pid)
-        t.is(await child.next(), 'ready')
-        take()
-        child.send('go')
-        const { code, signal, messages, output } = await child.ended
-        t.is(signal, null, `${output} after ${JSON.stringify(messages)}`)
-        t.is(code, 0, output)
-        t.deepEqual(messages.slice(1), ['ERR_WORKER_INIT_FAILED', 10, Array(8).fill(EXPECTED), 'closed'])
-      })
+          const directory = sharedDirectory(t)
+          const child = start(t, script, { wrap, args: [directory, backend, routing] })
+          const take = prepare(t, child.pid)
+          t.is(await child.next(), 'ready')
+          take()
+          child.send('go')
+          const { code, signal, messages, output } = await child.ended
+          t.is(signal, null, `${output} after ${JSON.stringify(messages)}`)
+          t.is(code, 0, output)
+          t.deepEqual(messages.slice(1), ['ERR_WORKER_INIT_FAILED', 10, Array(8).fill(EXPECTED), 'closed'])
+        },
+      )
     }
   }
 }

@@ -17,63 +17,76 @@ function fifo(t) {
   return path
 }
 
-contract(test.serial, 'a file that shrinks and grows while it is read gives what was there, and zeros, and ends', async (t, { open }) => {
-  const path = tempFile(t)
-  const SIZE = 1 << 20
-  const bytes = pattern(SIZE)
-  writeFileSync(path, bytes)
-  const file = await open(path)
-  const seed = 7
-  t.log(`seed ${seed}`)
-  const { between } = random(seed)
-  for (let round = 0; round < 30; round++) {
-    const reads = Array.from({ length: 32 }, (_, at) => file.read(Buffer.alloc(32768, 255), 0, 32768, at * 32768))
-    const whole = round % 3 === 0 ? open(path).then(async (other) => {
-      const read = await other.readFile()
-      await other.close()
-      return read
-    }) : Buffer.alloc(0)
-    const size = between(0, SIZE)
-    truncateSync(path, size)
-    truncateSync(path, SIZE)
-    const results = await Promise.all(reads)
-    for (const [at, { bytesRead, buffer }] of results.entries()) {
-      for (let byte = 0; byte < bytesRead; byte += 61) {
-        const value = buffer[byte]
-        if (value !== 0 && value !== bytes[at * 32768 + byte]) return t.fail(`round ${round}, ${at}: byte ${byte} is ${value}`)
-      }
-      if (!buffer.subarray(bytesRead).every((value) => value === 255)) return t.fail('bytes past bytesRead were written')
-    }
-    t.true((await whole).length <= SIZE)
+contract(
+  test.serial,
+  'a file that shrinks and grows while it is read gives what was there, and zeros, and ends',
+  async (t, { open }) => {
+    const path = tempFile(t)
+    const SIZE = 1 << 20
+    const bytes = pattern(SIZE)
     writeFileSync(path, bytes)
-  }
-  truncateSync(path, 0)
-  t.is((await file.read(Buffer.alloc(10), 0, 10, 0)).bytesRead, 0)
-  t.is((await file.readFile()).length, 0)
-  await file.close()
-})
+    const file = await open(path)
+    const seed = 7
+    t.log(`seed ${seed}`)
+    const { between } = random(seed)
+    for (let round = 0; round < 30; round++) {
+      const reads = Array.from({ length: 32 }, (_, at) => file.read(Buffer.alloc(32768, 255), 0, 32768, at * 32768))
+      const whole =
+        round % 3 === 0
+          ? open(path).then(async (other) => {
+              const read = await other.readFile()
+              await other.close()
+              return read
+            })
+          : Buffer.alloc(0)
+      const size = between(0, SIZE)
+      truncateSync(path, size)
+      truncateSync(path, SIZE)
+      const results = await Promise.all(reads)
+      for (const [at, { bytesRead, buffer }] of results.entries()) {
+        for (let byte = 0; byte < bytesRead; byte += 61) {
+          const value = buffer[byte]
+          if (value !== 0 && value !== bytes[at * 32768 + byte])
+            return t.fail(`round ${round}, ${at}: byte ${byte} is ${value}`)
+        }
+        if (!buffer.subarray(bytesRead).every((value) => value === 255))
+          return t.fail('bytes past bytesRead were written')
+      }
+      t.true((await whole).length <= SIZE)
+      writeFileSync(path, bytes)
+    }
+    truncateSync(path, 0)
+    t.is((await file.read(Buffer.alloc(10), 0, 10, 0)).bytesRead, 0)
+    t.is((await file.readFile()).length, 0)
+    await file.close()
+  },
+)
 
 if (onLinux) {
-  contract(test.serial, 'opening a FIFO for writing waits for its reader, and other work goes on meanwhile', async (t, { open }) => {
-    const path = fifo(t)
-    let isOpen = false
-    const opening = open(path, 'w').then((file) => {
-      isOpen = true
-      return file
-    })
-    const other = await open(tempFile(t), 'w+')
-    for (let round = 0; round < 20; round++) await other.write('x', round)
-    await other.sync()
-    t.false(isOpen)
-    const reader = await open(path, 'r')
-    const writer = await opening
-    const reading = reader.read(Buffer.alloc(10))
-    await writer.write('hello')
-    t.is((await reading).bytesRead, 5)
-    await writer.close()
-    t.is((await reader.read(Buffer.alloc(10))).bytesRead, 0)
-    await Promise.all([reader.close(), other.close()])
-  })
+  contract(
+    test.serial,
+    'opening a FIFO for writing waits for its reader, and other work goes on meanwhile',
+    async (t, { open }) => {
+      const path = fifo(t)
+      let isOpen = false
+      const opening = open(path, 'w').then((file) => {
+        isOpen = true
+        return file
+      })
+      const other = await open(tempFile(t), 'w+')
+      for (let round = 0; round < 20; round++) await other.write('x', round)
+      await other.sync()
+      t.false(isOpen)
+      const reader = await open(path, 'r')
+      const writer = await opening
+      const reading = reader.read(Buffer.alloc(10))
+      await writer.write('hello')
+      t.is((await reading).bytesRead, 5)
+      await writer.close()
+      t.is((await reader.read(Buffer.alloc(10))).bytesRead, 0)
+      await Promise.all([reader.close(), other.close()])
+    },
+  )
 
   contract(
     test.serial,
@@ -99,20 +112,18 @@ if (onLinux) {
     },
   )
 
-  contract(
-    test.serial,
-    'a read of a FIFO ends with its writer, which another process is',
-    async (t, { open }) => {
-      const path = fifo(t)
-      const writer = spawn('sh', ['-c', 'exec 3>"$1"; read line; printf done >&3', 'sh', path], { stdio: ['pipe', 'ignore', 'inherit'] })
-      const file = await open(path, 'r')
-      const reading = file.readFile('utf8')
-      writer.stdin.end('go\n')
-      t.is(await reading, 'done')
-      await file.close()
-      if (writer.exitCode === null) await once(writer, 'exit')
-    },
-  )
+  contract(test.serial, 'a read of a FIFO ends with its writer, which another process is', async (t, { open }) => {
+    const path = fifo(t)
+    const writer = spawn('sh', ['-c', 'exec 3>"$1"; read line; printf done >&3', 'sh', path], {
+      stdio: ['pipe', 'ignore', 'inherit'],
+    })
+    const file = await open(path, 'r')
+    const reading = file.readFile('utf8')
+    writer.stdin.end('go\n')
+    t.is(await reading, 'done')
+    await file.close()
+    if (writer.exitCode === null) await once(writer, 'exit')
+  })
 
   contract(
     test.serial,
@@ -174,7 +185,10 @@ if (onLinux) {
     async (t, { open }) => {
       const path = fifo(t)
       const file = await open(path, fs.constants.O_RDWR | fs.constants.O_NONBLOCK)
-      const reading = file.read(Buffer.alloc(10)).then(({ bytesRead }) => bytesRead, ({ code }) => code)
+      const reading = file.read(Buffer.alloc(10)).then(
+        ({ bytesRead }) => bytesRead,
+        ({ code }) => code,
+      )
       await new Promise(setImmediate)
       await file.write('hello')
       t.true([5, 'EAGAIN'].includes(await reading))
@@ -182,34 +196,34 @@ if (onLinux) {
     },
   )
 
-  contract(test.serial, 'a FIFO without a reader is ENXIO with O_NONBLOCK, and EPIPE once its reader has gone', async (t, { open }) => {
-    const path = fifo(t)
-    const flags = fs.constants.O_WRONLY | fs.constants.O_NONBLOCK
-    await t.throwsAsync(open(path, flags), { code: 'ENXIO' })
-    const reader = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK)
-    const file = await open(path, flags)
-    fs.closeSync(reader)
-    await t.throwsAsync(file.write('x'), { code: 'EPIPE' })
-    await file.close()
-  })
-
   contract(
     test.serial,
-    'a pipe through /proc/self/fd: reads wait for the writer',
+    'a FIFO without a reader is ENXIO with O_NONBLOCK, and EPIPE once its reader has gone',
     async (t, { open }) => {
-      const child = spawn('cat', [], { stdio: ['pipe', 'pipe', 'inherit'] })
       const path = fifo(t)
-      const keep = fs.openSync(path, fs.constants.O_RDWR)
-      const file = await open(`/proc/self/fd/${keep}`, 'r')
-      const reading = file.read(Buffer.alloc(100))
-      fs.writeSync(keep, 'through proc')
-      t.is((await reading).bytesRead, 12)
+      const flags = fs.constants.O_WRONLY | fs.constants.O_NONBLOCK
+      await t.throwsAsync(open(path, flags), { code: 'ENXIO' })
+      const reader = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK)
+      const file = await open(path, flags)
+      fs.closeSync(reader)
+      await t.throwsAsync(file.write('x'), { code: 'EPIPE' })
       await file.close()
-      fs.closeSync(keep)
-      child.stdin.end()
-      await once(child, 'close')
     },
   )
+
+  contract(test.serial, 'a pipe through /proc/self/fd: reads wait for the writer', async (t, { open }) => {
+    const child = spawn('cat', [], { stdio: ['pipe', 'pipe', 'inherit'] })
+    const path = fifo(t)
+    const keep = fs.openSync(path, fs.constants.O_RDWR)
+    const file = await open(`/proc/self/fd/${keep}`, 'r')
+    const reading = file.read(Buffer.alloc(100))
+    fs.writeSync(keep, 'through proc')
+    t.is((await reading).bytesRead, 12)
+    await file.close()
+    fs.closeSync(keep)
+    child.stdin.end()
+    await once(child, 'close')
+  })
 
   contract(test.serial, 'a directory opens, stats and syncs, but is EISDIR to read', async (t, { open }) => {
     const directory = await open(tempDirectory(t))

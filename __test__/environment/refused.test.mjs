@@ -68,9 +68,13 @@ where(
   needs.writable(SYSCTL),
   needs.variable('AURAIO_TEST_MACHINE', 'takes io_uring away from all other processes'),
 )('io_uring_disabled=2: everybody gets threads; rings that there are go on', async (t) => {
-  const before = start(t, `const engine = new Engine(); tell(engine.backend); await asked(); tell(await daily(engine, args[0]))`, {
-    args: [tempFile(t)],
-  })
+  const before = start(
+    t,
+    `const engine = new Engine(); tell(engine.backend); await asked(); tell(await daily(engine, args[0]))`,
+    {
+      args: [tempFile(t)],
+    },
+  )
   await before.next()
   await withSysctl('2', async () => {
     worksOnThreads(t, await run(t, LOOK, { args: [tempFile(t)] }), /io_uring_setup failed with EPERM/)
@@ -107,11 +111,13 @@ for (const routing of ['thread', 'core']) {
     t.deepEqual(await run(t, script, { args }), [EXPECTED, EXPECTED, EXPECTED, 'closed'])
   })
 
-  filters(`seccomp refuses enter with operations queued and in flight (routing ${routing}): all complete`, async (t) => {
-    const fifo = tempFile(t, 'fifo')
-    execFileSync('mkfifo', [fifo])
-    const args = [tempFile(t), compile(t, 'refuse.c'), 'enter:EPERM', routing, fifo]
-    const script = `
+  filters(
+    `seccomp refuses enter with operations queued and in flight (routing ${routing}): all complete`,
+    async (t) => {
+      const fifo = tempFile(t, 'fifo')
+      execFileSync('mkfifo', [fifo])
+      const args = [tempFile(t), compile(t, 'refuse.c'), 'enter:EPERM', routing, fifo]
+      const script = `
       const engine = new Engine({ backend: 'uring', routing: args[3] })
       const pipe = await engine.open(args[4], 'r+')
       const file = await engine.open(args[0], 'w+')
@@ -126,8 +132,9 @@ for (const routing of ['thread', 'core']) {
       tell((await waiting).bytesRead)
       await engine.close()
       tell(fs.readFileSync(args[0], 'utf8').length)`
-    t.deepEqual(await run(t, script, { args }), [100, 'done', 5, 100])
-  })
+      t.deepEqual(await run(t, script, { args }), [100, 'done', 5, 100])
+    },
+  )
 }
 
 filters('io_uring is refused inside a Worker as outside', async (t) => {
@@ -171,7 +178,9 @@ test("without its binary the package works on 'node', and says so", async (t) =>
 
 test("with a binary that is no library the package works on 'node', and says so", async (t) => {
   const copy = packageWithoutBinary(t)
-  const binary = execFileSync('ls', [ROOT]).toString().match(/^auraio\..+\.node$/m)[0]
+  const binary = execFileSync('ls', [ROOT])
+    .toString()
+    .match(/^auraio\..+\.node$/m)[0]
   writeFileSync(path.join(copy, binary), 'not a library')
   const [found] = await run(t, LOOK_AT_COPY, { args: [tempFile(t), copy] })
   t.deepEqual(found.result, EXPECTED)

@@ -24,7 +24,11 @@ const CONFIGURATIONS = [
 const CORE_FDS = { thread: 0, core: 2 * cpus().length }
 
 function ready(backend) {
-  return where(test.serial, () => targets({ withOracle: false }).find(({ name }) => name === backend).skipped, needs.command('mkfifo'))
+  return where(
+    test.serial,
+    () => targets({ withOracle: false }).find(({ name }) => name === backend).skipped,
+    needs.command('mkfifo'),
+  )
 }
 
 /** A directory with something to read and a FIFO to wait for. */
@@ -102,8 +106,10 @@ for (const options of CONFIGURATIONS) {
     t.true(after.threads <= before.threads, `${before.threads} threads before, ${after.threads} after`)
   })
 
-  ready(backend)(`${where}: Workers that exit or throw with operations in flight end so, and leave nothing behind`, async (t) => {
-    const script = `${PREPARE}
+  ready(backend)(
+    `${where}: Workers that exit or throw with operations in flight end so, and leave nothing behind`,
+    async (t) => {
+      const script = `${PREPARE}
       const end = async (ending) => {
         const worker = storm(ending)
         const errors = []
@@ -117,12 +123,13 @@ for (const options of CONFIGURATIONS) {
       const after = await settled(before)
       tell([...new Set(outcomes.map(String))].sort())
       tell({ fds: after.fds - before.fds, threads: after.threads - before.threads })`
-    const args = [stage(t), JSON.stringify(options)]
-    const messages = await run(t, script, { args })
-    t.deepEqual(messages[0], ['1,on purpose', '7'])
-    t.true(messages[1].fds <= CORE_FDS[routing], `${messages[1].fds} descriptors more`)
-    t.true(messages[1].threads <= 0, `${messages[1].threads} threads more`)
-  })
+      const args = [stage(t), JSON.stringify(options)]
+      const messages = await run(t, script, { args })
+      t.deepEqual(messages[0], ['1,on purpose', '7'])
+      t.true(messages[1].fds <= CORE_FDS[routing], `${messages[1].fds} descriptors more`)
+      t.true(messages[1].threads <= 0, `${messages[1].threads} threads more`)
+    },
+  )
 
   for (const [ending, statement, code] of [
     ['process.exit()', 'process.exit(7)', 7],
@@ -149,8 +156,10 @@ for (const options of CONFIGURATIONS) {
     })
   }
 
-  ready(backend)(`${where}: terminate() ends a Worker that waits for a FIFO, or reads past the page cache`, async (t) => {
-    const script = `${PREPARE}
+  ready(backend)(
+    `${where}: terminate() ends a Worker that waits for a FIFO, or reads past the page cache`,
+    async (t) => {
+      const script = `${PREPARE}
       const body = (work) => \`
         const { parentPort } = require('node:worker_threads')
         const { Engine } = require(\${JSON.stringify(require.resolve('auraio'))})
@@ -184,9 +193,10 @@ for (const options of CONFIGURATIONS) {
         }
       }
       tell([...new Set(outcomes)])`
-    const args = [stage(t), JSON.stringify(options)]
-    t.deepEqual(await run(t, script, { args }), [[1]])
-  })
+      const args = [stage(t), JSON.stringify(options)]
+      t.deepEqual(await run(t, script, { args }), [[1]])
+    },
+  )
 
   ready(backend)(`${where}: a process stays while a read is pending, and ends once it is not`, async (t) => {
     const script = `

@@ -3,12 +3,7 @@
 //! A port belongs to one thread. It is what the JavaScript binding is built on, and what serves any loop that would
 //! rather look at completions in bulk than poll futures.
 
-use std::{
-    fmt,
-    marker::PhantomData,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use crate::{
     BackendKind, Engine, Error, Result, RingStats, Routing,

@@ -3,7 +3,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{Done, Operation, Prepared, read::{advanced, place}};
+use super::{
+    Done, Operation, Prepared,
+    read::{advanced, place},
+};
 use crate::{
     File, IoBuf, IoBufMut, Result,
     buf::Payload,

@@ -171,8 +171,7 @@ impl State {
             self.reap(None, &mut letters, &mut effects);
             self.flush();
             // With the ring's last owner gone nobody is left to release what is held.
-            let moving =
-                self.in_flight + self.in_flight_helper + self.waiting_anywhere() as u32;
+            let moving = self.in_flight + self.in_flight_helper + self.waiting_anywhere() as u32;
             if moving == 0 {
                 return true;
             }
