@@ -318,29 +318,49 @@ impl Watcher {
         }
     }
 
-    /// One wake of the event loop: everything that has completed goes to JavaScript, a few times if more completes
-    /// meanwhile. No borrow is held while JavaScript runs: it may call any method.
+    /// One wake by the event loop's own watch: everything that has completed goes to JavaScript, a few times if more
+    /// completes meanwhile.
     fn turn(&self) {
         if self.stopped.get() || self.turning.replace(true) {
             return;
         }
-        let env = Env::from_raw(self.env);
         for _ in 0..ROUNDS_MAX {
             let mut scope = ptr::null_mut();
             // SAFETY: called from the event loop on the environment's thread; the scope is closed below.
             if unsafe { sys::napi_open_handle_scope(self.env, &raw mut scope) } != sys::Status::napi_ok {
                 break;
             }
-            let count = self.core.borrow_mut().reap(&env);
-            if count > 0 {
-                self.call(count);
-            }
+            let goes_on = self.deliver(true);
             // SAFETY: opened above.
             unsafe { sys::napi_close_handle_scope(self.env, scope) };
-            if count == 0 || self.stopped.get() {
+            if !goes_on {
                 break;
             }
         }
+        self.rest();
+    }
+
+    /// One wake by a thread-safe function, which runs inside scopes of its own: once, because the thread calls again as
+    /// long as there is something.
+    fn turn_once(&self) {
+        if self.stopped.get() || self.turning.replace(true) {
+            return;
+        }
+        self.deliver(false);
+        self.rest();
+    }
+
+    /// Takes what has completed to JavaScript; answers whether it is worth looking again. No borrow is held while
+    /// JavaScript runs: it may call any method.
+    fn deliver(&self, from_loop: bool) -> bool {
+        let count = self.core.borrow_mut().reap(&Env::from_raw(self.env));
+        if count > 0 {
+            self.call(count, from_loop);
+        }
+        count > 0 && !self.stopped.get()
+    }
+
+    fn rest(&self) {
         if !self.stopped.get() && self.core.borrow().outstanding() == 0 {
             self.idle();
         }
@@ -348,7 +368,8 @@ impl Watcher {
     }
 
     /// Calls the dispatcher. An exception, which it does not throw by itself, is the process's, as one from a timer is.
-    fn call(&self, count: u32) {
+    /// From the loop itself, the call also runs what its promises have to run.
+    fn call(&self, count: u32, from_loop: bool) {
         let (mut receiver, mut function, mut argument) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
         // SAFETY: each out parameter is a local; the reference was made by `start`.
         let ready = unsafe { sys::napi_get_global(self.env, &raw mut receiver) } == sys::Status::napi_ok
@@ -359,10 +380,13 @@ impl Watcher {
         if !ready || function.is_null() {
             return;
         }
-        let context = self.context.get();
-        // SAFETY: all values are alive in the handle scope of `turn`, and the context lives until `stop`.
-        let status = unsafe {
-            sys::napi_make_callback(self.env, context, receiver, function, 1, &raw const argument, ptr::null_mut())
+        let (context, arguments) = (self.context.get(), &raw const argument);
+        let status = if from_loop {
+            // SAFETY: all values are alive in the handle scope of `turn`, and the context lives until `stop`.
+            unsafe { sys::napi_make_callback(self.env, context, receiver, function, 1, arguments, ptr::null_mut()) }
+        } else {
+            // SAFETY: all values are alive in the scope of the thread-safe function's call.
+            unsafe { sys::napi_call_function(self.env, receiver, function, 1, arguments, ptr::null_mut()) }
         };
         if status == sys::Status::napi_pending_exception {
             let mut exception = ptr::null_mut();

@@ -497,11 +497,14 @@ impl Drop for NativePort {
 
 fn refuse(error: Error) -> napi::Error {
     let code = match &error {
-        Error::Unavailable { .. } => "ERR_AURAIO_BACKEND",
         Error::InvalidInput(_) => "ERR_INVALID_ARG_VALUE",
         _ => "ERR_AURAIO_RESOURCES",
     };
-    napi::Error::from_reason(format!("{code}: {error}"))
+    match error {
+        // TypeScript says that the backend cannot be had; here is why.
+        Error::Unavailable { reason, .. } => napi::Error::from_reason(reason),
+        error => napi::Error::from_reason(format!("{code}: {error}")),
+    }
 }
 
 /// The offset that a number means: none for the file's own position.

@@ -281,7 +281,11 @@ impl Shared {
         }
         let _making = lock(&self.making);
         if place.get().is_none() {
-            let ring = Arc::new(self.make_ring(cpu, None)?);
+            let ring = match self.make_ring(cpu, None) {
+                Ok(ring) => Arc::new(ring),
+                // No descriptor or memory is left for another ring: that of another core serves this one too, for now.
+                Err(error) => return self.cores.iter().find_map(OnceLock::get).map(Arc::clone).ok_or(error),
+            };
             let _ = place.set(ring);
             self.tell_driver();
         }

@@ -176,7 +176,7 @@ unsafe extern "C" fn on_called(
     // SAFETY: the count was raised for this.
     let watcher = unsafe { std::rc::Rc::from_raw(context.watcher) };
     // JavaScript's exceptions are dealt with inside; a panic of ours must not cross into C.
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| watcher.turn()));
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| watcher.turn_once()));
     shared.change(|state| state.called = false);
 }
 

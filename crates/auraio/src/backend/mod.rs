@@ -128,7 +128,7 @@ pub(crate) fn choose(choice: &BackendChoice) -> Result<(BackendKind, String)> {
             Ok("threads") => Ok((BackendKind::Threads, "AURAIO_BACKEND asks for threads".into())),
             Ok("" | "auto") | Err(_) => Ok(match probed() {
                 Ok(()) => (BackendKind::Uring, "io_uring works on this kernel".into()),
-                Err(why) => (BackendKind::Threads, why.reason),
+                Err(why) => (BackendKind::Threads, format!("threads, because {}", why.reason)),
             }),
             Ok(_) => Err(Error::InvalidInput("AURAIO_BACKEND must be auto, uring or threads")),
         },
@@ -174,12 +174,12 @@ fn probe() -> Result<(), Refusal> {
         let errno = error.raw_os_error().unwrap_or(0);
         let name = crate::sys::errno_name(errno);
         let passing = matches!(errno, errno::EMFILE | errno::ENFILE | errno::ENOMEM | errno::EAGAIN);
-        Refusal { reason: format!("threads, because {step} failed with {name} ({error})"), passing }
+        Refusal { reason: format!("{step} failed with {name} ({error})"), passing }
     };
     let lasting = |reason: &str| Refusal { reason: reason.into(), passing: false };
     let spec = uring::UringSpec { in_flight_max: 64, single_issuer: true, kernel_poll_ms: None };
     let mut ring = uring::UringBackend::new(spec).map_err(|error| match error.raw_os_error() {
-        Some(errno::EINVAL) => lasting("threads, because the kernel is older than 5.19"),
+        Some(errno::EINVAL) => lasting("the kernel is older than 5.19"),
         _ => refused("io_uring_setup", &error),
     })?;
     // SAFETY: a nop has no address.
@@ -189,13 +189,13 @@ fn probe() -> Result<(), Refusal> {
     ring.reap(&mut cqes);
     match cqes.as_slice() {
         [Cqe { user_data: 1, result: 0 }] => Ok(()),
-        _ => Err(lasting("threads, because io_uring did not complete a nop")),
+        _ => Err(lasting("io_uring did not complete a nop")),
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 fn probe() -> Result<(), Refusal> {
-    Err(Refusal { reason: "threads, because io_uring is Linux's alone".into(), passing: false })
+    Err(Refusal { reason: "io_uring is Linux's alone".into(), passing: false })
 }
 
 /// The simulator for one ring; `nth` sets the rings of one engine apart.

@@ -157,6 +157,13 @@ unsafe fn move_ready(fd: Descriptor, kind: Kind, writes: bool, pieces: &[IoVec])
             return result;
         }
     }
+    // What cannot be told not to wait (a named pipe, among others) is looked at and moved under one lock, so that no other
+    // thread of ours takes in between what made it ready. It is held for an instant: what is ready does not wait.
+    static MOVING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _moving = crate::lock(&MOVING);
+    if !is_ready(if writes { Watch::writable(fd) } else { Watch::readable(fd) }) {
+        return -errno::EAGAIN;
+    }
     if !writes {
         // SAFETY: the pieces can be written. A read of a ready stream takes what is there.
         return outcome(unsafe { libc::readv(fd, pieces.as_ptr(), pieces.len() as i32) });

@@ -172,7 +172,7 @@ fn one_thread_completes_in_the_order_of_submission() {
         push(&mut backend, user_data, false, Call::Nop);
     }
     assert_eq!(backend.unsubmitted(), 200);
-    assert_eq!(backend.room(), 56);
+    assert_eq!(backend.room(), PUSHED_MAX - 200);
     assert_eq!(backend.submit(Wait::AtLeast(200, Some(LONG))).unwrap(), 200);
     let mut done = Vec::new();
     backend.reap(&mut done);
