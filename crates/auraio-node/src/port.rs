@@ -292,8 +292,8 @@ impl NativePort {
         self.reason.clone()
     }
 
-    /// Reads into a part of a view. A function of its own, to be taken once: it needs no receiver, and calling it costs
-    /// half of what a method of a class does.
+    /// Reads into a part of a view. A function of its own, to be taken once: it needs no receiver, and none of
+    /// what napi-rs does around a method of a class (native/hot.rs).
     #[napi(
         getter,
         ts_return_type = "(slot: number, handle: number, view: ArrayBufferView, ...rest: [offset: number, length: number, position: number] | [position: number]) => number"

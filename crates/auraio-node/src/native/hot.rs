@@ -1,7 +1,7 @@
 //! The two functions that a program calls a million times a second, without the wrapper that napi-rs puts around a
 //! method: it looks the object up and notes the borrow in a table of the whole process, under a lock, which costs as much
 //! as the rest of the call (perf on benches/cached-reads.mjs: 7 % of a cached read). With four arguments instead of six,
-//! the whole view is meant: every number that crosses costs 10 ns.
+//! the whole view is meant: two numbers fewer cross.
 
 use std::{ffi::c_void, ptr};
 

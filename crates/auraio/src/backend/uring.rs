@@ -245,7 +245,7 @@ impl Backend for UringBackend {
         }
         let user_data = entry.user_data;
         // The commonest calls are built and pushed in one piece each: gathered from all arms of a match, an entry is copied
-        // through the stack (40 ns of the 150 that a NOP took; benches/rings.rs).
+        // through the stack in parts that the processor cannot forward (perf annotate on benches/rings.rs).
         match entry.call {
             Call::Nop => {
                 let sqe = opcode::Nop::new().build().flags(flags).user_data(user_data);
