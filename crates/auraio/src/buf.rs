@@ -10,6 +10,8 @@ use std::{
     sync::Arc,
 };
 
+use crate::Block;
+
 /// Memory that can be written from.
 ///
 /// # Safety
@@ -123,12 +125,13 @@ pub unsafe trait IoBufMut: IoBuf {
 #[derive(Debug)]
 pub struct Payload(pub(crate) Kept);
 
-/// The two commonest buffers lie in the slot itself, so that an operation on them allocates nothing.
+/// The commonest buffers lie in the slot itself, so that an operation on them allocates nothing.
 #[derive(Debug)]
 pub(crate) enum Kept {
     Nothing,
     Vec(Vec<u8>),
     Borrowed(BorrowedMemory),
+    Block(Block),
     Any(Box<dyn Any + Send>),
 }
 
@@ -169,6 +172,31 @@ unsafe impl IoBuf for Vec<u8> {
 
 // SAFETY: as above.
 unsafe impl IoBufMut for Vec<u8> {
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+// SAFETY: a block's bytes lie in the pool's slabs, and moving the block does not move them.
+unsafe impl IoBuf for Block {
+    fn as_slice(&self) -> &[u8] {
+        self
+    }
+
+    fn into_payload(self) -> Payload {
+        Payload(Kept::Block(self))
+    }
+
+    fn from_payload(payload: Payload) -> Self {
+        match payload.0 {
+            Kept::Block(block) => block,
+            _ => unreachable!("the operation that made a payload takes it back"),
+        }
+    }
+}
+
+// SAFETY: as above.
+unsafe impl IoBufMut for Block {
     fn as_mut_slice(&mut self) -> &mut [u8] {
         self
     }

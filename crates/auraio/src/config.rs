@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use crate::{Engine, Error, Result, SimOptions, Topology};
+use crate::{Engine, Error, Pool, Result, SimOptions, Topology};
 
 /// Which ring an operation goes to.
 ///
@@ -105,6 +105,7 @@ pub struct Builder {
     pub(crate) threads_max: u32,
     pub(crate) kernel_poll: Option<Duration>,
     pub(crate) topology: Option<Topology>,
+    pub(crate) pool: Pool,
 }
 
 impl Default for Builder {
@@ -118,6 +119,7 @@ impl Default for Builder {
             threads_max: 16,
             kernel_poll: None,
             topology: None,
+            pool: Pool::global(),
         }
     }
 }
@@ -237,6 +239,21 @@ impl Builder {
     #[must_use]
     pub fn topology(mut self, topology: Topology) -> Self {
         self.topology = Some(topology);
+        self
+    }
+
+    /// Where the engine takes memory from (default: the pool of the process).
+    ///
+    /// ```
+    /// use auraio::{Engine, Pool};
+    ///
+    /// let engine = Engine::builder().pool(Pool::global()).build()?;
+    /// assert_eq!(engine.acquire(100)?.len(), 100);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn pool(mut self, pool: Pool) -> Self {
+        self.pool = pool;
         self
     }
 

@@ -14,10 +14,10 @@ use std::{
 };
 
 use crate::{
-    BackendChoice, BackendKind, Builder, Error, OpFuture, Result, Routing, Topology,
+    BackendChoice, BackendKind, Block, Builder, Error, OpFuture, Pool, Result, Routing, Topology,
     backend::{
         self, Backend,
-        threads::{Pool, ThreadsBackend},
+        threads::{Crew, ThreadsBackend},
     },
     driver::Driver,
     lock,
@@ -52,7 +52,7 @@ pub(crate) struct Shared {
     topology: Topology,
     backend: BackendKind,
     reason: String,
-    pool: Arc<Pool>,
+    crew: Arc<Crew>,
     /// By core, made when first used.
     cores: Box<[OnceLock<Arc<Ring>>]>,
     /// Rings that belong to one thread or port, for statistics and the driver.
@@ -88,14 +88,14 @@ impl Engine {
         let (backend, reason) = backend::choose(&options.backend)?;
         let topology = options.topology.clone().unwrap_or_else(Topology::detect);
         let cores = (0..=topology.cpu_max()).map(|_| OnceLock::new()).collect();
-        let pool = Arc::new(Pool::new(options.threads_max as usize));
+        let crew = Arc::new(Crew::new(options.threads_max as usize));
         let shared = Shared {
             id: ENGINES.fetch_add(1, Ordering::Relaxed),
             options,
             topology,
             backend,
             reason,
-            pool,
+            crew,
             cores,
             others: Mutex::default(),
             making: Mutex::default(),
@@ -243,7 +243,42 @@ impl Engine {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let rings = self.shared.rings().iter().map(|ring| RingStats::of(ring)).collect();
-        Stats { backend: self.shared.backend, rings }
+        Stats { backend: self.shared.backend, rings, pool: self.pool().stats() }
+    }
+
+    /// A block of aligned memory of at least one and at most `size` bytes' capacity, from the pool of the process, at a
+    /// multiple of 4,096. Operations on it take the short way through the kernel (registered buffers).
+    ///
+    /// # Errors
+    /// As [`Pool::acquire`].
+    ///
+    /// ```
+    /// use auraio::{Engine, OpenOptions};
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// let block = engine.acquire(4096)?;
+    /// let (read, block) = engine.block_on(async {
+    ///     let file = engine.open("Cargo.toml", OpenOptions::new().read(true)).await?;
+    ///     Ok::<_, auraio::Error>(file.read_at(block, 0).await)
+    /// })?;
+    /// assert!(block[..read?].starts_with(b"[package]"));
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn acquire(&self, size: usize) -> Result<Block> {
+        self.pool().acquire(size)
+    }
+
+    /// The pool that [`Engine::acquire`] takes from.
+    ///
+    /// ```
+    /// let engine = auraio::Engine::builder().build()?;
+    /// let block = engine.pool().acquire_aligned(100, 65_536)?;
+    /// assert_eq!((block.len(), block.as_ptr() as usize % 65_536), (100, 0));
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn pool(&self) -> Pool {
+        self.shared.options.pool
     }
 
     /// What the engine knows of the machine.
@@ -261,7 +296,7 @@ impl Engine {
 
 impl Shared {
     pub(crate) fn routing(&self) -> Routing {
-        // A ring shared by core is a thing of io_uring's: elsewhere a ring is a queue before a pool, and costs nothing.
+        // A ring shared by core is a thing of io_uring's: elsewhere a ring is a queue before a crew, and costs nothing.
         if cfg!(target_os = "linux") { self.options.routing } else { Routing::Thread }
     }
 
@@ -319,7 +354,7 @@ impl Shared {
     fn make_ring(&self, cpu: u32, single_issuer: Option<ThreadMark>) -> Result<Ring> {
         let depth = self.options.queue_depth;
         let threads = || {
-            ThreadsBackend::new(Arc::clone(&self.pool), depth)
+            ThreadsBackend::new(Arc::clone(&self.crew), depth)
                 .map_err(|error| Error::os(error.raw_os_error().unwrap_or(sys::errno::EMFILE), "eventfd"))
         };
         let main: Box<dyn Backend> = match (&self.options.backend, self.backend) {

@@ -41,6 +41,11 @@ pub enum Error {
     },
     /// The engine has been closed.
     EngineClosed,
+    /// The pool has no block left of this many bytes, and its ceiling allows no more to be mapped (or the system has none).
+    PoolExhausted {
+        /// Bytes asked for.
+        wanted: usize,
+    },
 }
 
 /// A result of this crate.
@@ -64,6 +69,7 @@ impl Error {
             Self::NulInPath(_) | Self::InvalidInput(_) => errno::EINVAL,
             Self::Unavailable { .. } => errno::ENOSYS,
             Self::EngineClosed => errno::EBADF,
+            Self::PoolExhausted { .. } => errno::ENOMEM,
         }
     }
 
@@ -87,6 +93,9 @@ impl fmt::Display for Error {
             Self::InvalidInput(what) => f.write_str(what),
             Self::Unavailable { backend, reason } => write!(f, "the backend {backend} cannot be had: {reason}"),
             Self::EngineClosed => f.write_str("the engine is closed"),
+            Self::PoolExhausted { wanted } => {
+                write!(f, "the pool is at its ceiling and has no free block of {wanted} bytes")
+            }
         }
     }
 }

@@ -17,7 +17,7 @@
 //! ```
 //!
 //! or taken in bulk through a [`Port`]. The map of the crate: `engine` chooses a ring, `ring` keeps the slots and what
-//! waits, `backend` is what stands behind a ring (the kernel, a pool of threads, a simulator), `sys` is the platform.
+//! waits, `backend` is what stands behind a ring (the kernel, a crew of threads, a simulator), `sys` is the platform.
 //! docs/ARCHITECTURE.md follows one read through all of them.
 
 mod backend;
@@ -31,6 +31,7 @@ mod file;
 mod future;
 mod metadata;
 pub mod op;
+mod pool;
 mod port;
 mod ring;
 mod stats;
@@ -49,6 +50,7 @@ pub use file::File;
 pub use future::OpFuture;
 pub use metadata::{Metadata, Timestamp};
 pub use op::{OpenOptions, Operation};
+pub use pool::{Acquire, Block, Pool, PoolStats};
 pub use port::{Completion, Port, PortTicket, PortWaiter};
 pub use stats::{RingStats, Stats};
 pub use topology::Topology;

@@ -1,6 +1,6 @@
 //! What stands behind a ring, and how it is chosen.
 //!
-//! A [`Backend`] takes calls and gives completions: the kernel through `io_uring` ([`uring`]), a pool of threads
+//! A [`Backend`] takes calls and gives completions: the kernel through `io_uring` ([`uring`]), a crew of threads
 //! ([`threads`]), or a seeded stand-in for tests ([`sim`]). It knows nothing of slots, owners, retries or limits: those
 //! are the ring's (`ring/`), written once, so the three differ in nothing that a caller can see but speed.
 

@@ -1,14 +1,14 @@
-//! The portable backend: each entry, or linked chain, is performed by a thread of the engine's own pool.
+//! The portable backend: each entry, or linked chain, is performed by a thread of the engine's own crew.
 //!
 //! What it gives is what a ring gives: a chain runs in order and breaks at the first failure, a cancel in time completes
 //! an entry with `ECANCELED`, each entry completes exactly once, and nothing touches its memory after that. No thread is
 //! spent on what may never end (an empty pipe, a FIFO without a reader): such entries lie in `park.rs` until they can go
 //! on. It has no queue of its own: what is in flight is what the threads hold, so the in-flight limit is the number of
-//! busy threads, as far as the pool has them.
+//! busy threads, as far as the crew has them.
 
+mod crew;
 #[cfg(unix)]
 mod park;
-mod pool;
 mod work;
 
 use std::{
@@ -24,17 +24,17 @@ use self::work::{Cancelled, Sink, Step, Task, Work};
 use super::{Backend, Cqe, Entry, Wait};
 use crate::sys::{Bell, Call, Descriptor};
 
-pub(crate) use self::pool::Pool;
+pub(crate) use self::crew::Crew;
 
 /// Entries between two submissions.
 const PUSHED_MAX: u32 = 1 << 20;
 
-/// Performs entries on the threads of a [`Pool`], which any number of backends may share.
+/// Performs entries on the threads of a [`Crew`], which any number of backends may share.
 ///
 /// Dropping it cancels what can be cancelled and waits for the rest, so that no thread writes to memory that the owner
 /// frees next. Whoever must not wait for a stuck disk leaks it instead.
 pub(crate) struct ThreadsBackend {
-    pool: Arc<Pool>,
+    crew: Arc<Crew>,
     sink: Arc<Sink>,
     /// Pushed, not yet submitted.
     pushed: Vec<Step>,
@@ -46,15 +46,15 @@ pub(crate) struct ThreadsBackend {
 impl ThreadsBackend {
     /// # Errors
     /// When the descriptor for the wake-up cannot be had (`EMFILE`, `ENFILE`).
-    pub(crate) fn new(pool: Arc<Pool>, in_flight_max: u32) -> io::Result<Self> {
+    pub(crate) fn new(crew: Arc<Crew>, in_flight_max: u32) -> io::Result<Self> {
         let sink = Arc::new(Sink { completions: SegQueue::new(), bell: Bell::new()? });
-        Ok(Self { pool, sink, pushed: Vec::new(), owed: HashMap::new(), in_flight_max })
+        Ok(Self { crew, sink, pushed: Vec::new(), owed: HashMap::new(), in_flight_max })
     }
 
     fn cancel_task(&self, task: &Task) {
         match task.cancel(&self.sink) {
             #[cfg(unix)]
-            Cancelled::Parked => self.pool.shared().park.sweep(),
+            Cancelled::Parked => self.crew.shared().park.sweep(),
             Cancelled::Waiting | Cancelled::TooLate => {}
             #[cfg(windows)]
             Cancelled::Parked => {}
@@ -162,7 +162,7 @@ impl Backend for ThreadsBackend {
 impl ThreadsBackend {
     fn hand_over(&self, chain: VecDeque<Step>) {
         if !chain.is_empty() {
-            Work::new(chain, Arc::clone(&self.sink), Arc::clone(self.pool.shared())).hand_over();
+            Work::new(chain, Arc::clone(&self.sink), Arc::clone(self.crew.shared())).hand_over();
         }
     }
 }

@@ -4,7 +4,7 @@
 //! in order), asks again where the kernel says so, goes on where one call could not do all, and tells whoever submitted.
 //! All of it happens under one lock that is held for a submission or a reap, never while waiting on a shared ring.
 //!
-//! Behind a ring stands its backend, and beside that the engine's pool of threads as a helper, for calls that the kernel
+//! Behind a ring stands its backend, and beside that the engine's crew of threads as a helper, for calls that the kernel
 //! has no opcode for and for those that it could not find a worker for.
 
 use std::{

@@ -303,7 +303,7 @@ impl State {
         if let Some(helper) = &mut self.helper
             && helper.unsubmitted() > 0
         {
-            // The pool refuses nothing: without a thread it performs on this one.
+            // The crew refuses nothing: without a thread it performs on this one.
             let _ = helper.submit(Wait::No);
         }
     }

@@ -1,7 +1,7 @@
 //! The entries that wait for another process: a pipe's next bytes, a FIFO's reader. One thread watches them all.
 //!
-//! They lie here rather than on a thread each, since such a wait may never end and the pool's threads are few. What is
-//! ready goes back to the pool; what is cancelled is let go of at the next turn.
+//! They lie here rather than on a thread each, since such a wait may never end and the crew's threads are few. What is
+//! ready goes back to the crew; what is cancelled is let go of at the next turn.
 
 use std::{
     mem,
@@ -16,7 +16,7 @@ use crate::sys::{Bell, Watch, errno, poll_watches};
 /// How often an opening is tried again that nothing announces.
 const RETRY: Duration = Duration::from_millis(5);
 
-/// The waiting entries of one pool, and the thread that watches them. Costs nothing until the first one.
+/// The waiting entries of one crew, and the thread that watches them. Costs nothing until the first one.
 #[derive(Default)]
 pub(super) struct Park {
     state: Mutex<State>,
@@ -50,7 +50,7 @@ enum Until {
 }
 
 impl Park {
-    /// Takes the work in, until its descriptor is ready or, without one, for a few milliseconds. If the watcher cannot be had, the work fails with what stood against it; if the pool closes, it
+    /// Takes the work in, until its descriptor is ready or, without one, for a few milliseconds. If the watcher cannot be had, the work fails with what stood against it; if the crew closes, it
     /// is dropped, which cancels it.
     pub(super) fn add(&self, work: Work, watch: Option<Watch>) {
         let mut state = self.state();

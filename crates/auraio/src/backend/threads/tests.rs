@@ -20,7 +20,7 @@ use crate::{
 const LONG: Duration = Duration::from_secs(20);
 
 fn backend(threads_max: usize) -> ThreadsBackend {
-    ThreadsBackend::new(Arc::new(Pool::new(threads_max)), 256).unwrap()
+    ThreadsBackend::new(Arc::new(Crew::new(threads_max)), 256).unwrap()
 }
 
 fn push(backend: &mut ThreadsBackend, user_data: u64, link: bool, call: Call) {
@@ -428,9 +428,9 @@ fn a_fifo_is_read_by_its_path_to_its_end() {
 
 #[test]
 fn without_threads_the_work_is_done_by_the_submitter() {
-    let pool = Arc::new(Pool::new(4));
-    pool.refuse_threads();
-    let mut backend = ThreadsBackend::new(pool, 16).unwrap();
+    let crew = Arc::new(Crew::new(4));
+    crew.refuse_threads();
+    let mut backend = ThreadsBackend::new(crew, 16).unwrap();
     let file = tempfile::tempfile().unwrap();
     push(&mut backend, 1, true, write_call(&file, b"abc", 0));
     push(&mut backend, 2, false, Call::Nop);

@@ -14,7 +14,7 @@ use std::{
 
 use crossbeam_queue::SegQueue;
 
-use super::{super::Cqe, super::Entry, pool::Shared};
+use super::{super::Cqe, super::Entry, crew::Shared};
 use crate::sys::{Bell, Call, Progress, Tried, errno, transfer_len, try_perform};
 
 /// Where completions go.
@@ -113,18 +113,18 @@ impl Task {
     }
 }
 
-/// A chain of tasks, or what is left of it. Dropped with tasks left (one failed, one panicked, the pool closes), it
+/// A chain of tasks, or what is left of it. Dropped with tasks left (one failed, one panicked, the crew closes), it
 /// completes them with `ECANCELED`.
 pub(super) struct Work {
     chain: VecDeque<Step>,
     progress: Progress,
     sink: Arc<Sink>,
-    pool: Arc<Shared>,
+    crew: Arc<Shared>,
 }
 
 impl Work {
-    pub(super) fn new(chain: VecDeque<Step>, sink: Arc<Sink>, pool: Arc<Shared>) -> Self {
-        Self { chain, progress: Progress::default(), sink, pool }
+    pub(super) fn new(chain: VecDeque<Step>, sink: Arc<Sink>, crew: Arc<Shared>) -> Self {
+        Self { chain, progress: Progress::default(), sink, crew }
     }
 
     /// Whether the task in turn was cancelled while parked.
@@ -135,8 +135,8 @@ impl Work {
 
     /// Hands the work to a thread, or does it here if there is none.
     pub(super) fn hand_over(self) {
-        let pool = Arc::clone(&self.pool);
-        if let Err(job) = pool.run(Box::new(move || self.run())) {
+        let crew = Arc::clone(&self.crew);
+        if let Err(job) = crew.run(Box::new(move || self.run())) {
             job();
         }
     }
@@ -175,8 +175,8 @@ impl Work {
         let Some(step) = self.chain.front() else { return };
         // Not if a cancel came while it ran: then the drop completes it.
         if step.task.moves(RUNNING, PARKED) {
-            let pool = Arc::clone(&self.pool);
-            pool.park.add(self, watch);
+            let crew = Arc::clone(&self.crew);
+            crew.park.add(self, watch);
         }
     }
 

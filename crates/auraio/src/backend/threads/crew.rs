@@ -27,14 +27,14 @@ const STACK_BYTES: usize = 512 * 1024;
 /// Threads for blocking work. Costs a few hundred bytes until the first job.
 ///
 /// Dropping it lets the queued jobs finish and joins the threads; on one of its own threads it only lets them go.
-pub(crate) struct Pool {
+pub(crate) struct Crew {
     shared: Arc<Shared>,
 }
 
-/// What the threads hold too, so that a [`Pool`] can be dropped while they run.
+/// What the threads hold too, so that a [`Crew`] can be dropped while they run.
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// Signalled for each job, and once when the pool closes.
+    /// Signalled for each job, and once when the crew closes.
     work: Condvar,
     threads_max: usize,
     idle: Duration,
@@ -57,7 +57,7 @@ struct State {
     refuses: bool,
 }
 
-impl Pool {
+impl Crew {
     /// `threads_max` is at least 1; 0 counts as that.
     pub(crate) fn new(threads_max: usize) -> Self {
         Self::with_idle(threads_max, IDLE)
@@ -80,7 +80,7 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
+impl Drop for Crew {
     fn drop(&mut self) {
         #[cfg(unix)]
         self.shared.park.close();
@@ -173,7 +173,7 @@ impl Shared {
 }
 
 #[cfg(test)]
-impl Pool {
+impl Crew {
     fn run(&self, job: Job) -> Result<(), Job> {
         self.shared.run(job)
     }
@@ -195,103 +195,103 @@ mod tests {
 
     use super::*;
 
-    fn run(pool: &Pool, job: impl FnOnce() + Send + 'static) {
-        assert!(pool.run(Box::new(job)).is_ok());
+    fn run(crew: &Crew, job: impl FnOnce() + Send + 'static) {
+        assert!(crew.run(Box::new(job)).is_ok());
     }
 
     #[test]
     fn no_thread_runs_before_the_first_job() {
-        assert_eq!(Pool::new(4).threads(), 0);
+        assert_eq!(Crew::new(4).threads(), 0);
     }
 
     #[test]
     fn jobs_of_one_thread_start_in_order() {
-        let pool = Pool::new(1);
+        let crew = Crew::new(1);
         let (sender, receiver) = mpsc::channel();
         for number in 0..1000 {
             let sender = sender.clone();
-            run(&pool, move || sender.send(number).unwrap());
+            run(&crew, move || sender.send(number).unwrap());
         }
         drop(sender);
         assert!(receiver.iter().eq(0..1000));
-        assert_eq!(pool.threads(), 1);
+        assert_eq!(crew.threads(), 1);
     }
 
     #[test]
-    fn the_pool_grows_while_its_threads_are_busy_and_not_past_its_maximum() {
-        let pool = Pool::new(3);
+    fn the_crew_grows_while_its_threads_are_busy_and_not_past_its_maximum() {
+        let crew = Crew::new(3);
         let meeting = Arc::new(Barrier::new(4));
         for _ in 0..3 {
             let meeting = Arc::clone(&meeting);
-            run(&pool, move || {
+            run(&crew, move || {
                 meeting.wait();
             });
         }
-        run(&pool, || {});
-        assert_eq!(pool.threads(), 3);
+        run(&crew, || {});
+        assert_eq!(crew.threads(), 3);
         // Ends only if the three run at the same time.
         meeting.wait();
     }
 
     #[test]
     fn an_idle_thread_takes_the_next_job_and_ends_when_none_comes() {
-        let pool = Pool::with_idle(8, Duration::from_millis(1));
+        let crew = Crew::with_idle(8, Duration::from_millis(1));
         for round in 1..=2 {
             let (sender, receiver) = mpsc::channel();
-            run(&pool, move || sender.send(thread::current().name().map(str::to_owned)).unwrap());
+            run(&crew, move || sender.send(thread::current().name().map(str::to_owned)).unwrap());
             assert!(receiver.recv().unwrap().unwrap().starts_with("auraio-"));
-            let handles = std::mem::take(&mut pool.shared.state().handles);
+            let handles = std::mem::take(&mut crew.shared.state().handles);
             for handle in handles {
                 handle.join().unwrap();
             }
-            assert_eq!(pool.threads(), 0, "round {round}");
+            assert_eq!(crew.threads(), 0, "round {round}");
         }
     }
 
     #[test]
     fn a_job_that_panics_costs_nothing_else() {
-        let pool = Pool::new(1);
+        let crew = Crew::new(1);
         let (sender, receiver) = mpsc::channel();
-        run(&pool, || std::panic::resume_unwind(Box::new("on purpose")));
-        run(&pool, move || sender.send(1).unwrap());
+        run(&crew, || std::panic::resume_unwind(Box::new("on purpose")));
+        run(&crew, move || sender.send(1).unwrap());
         assert_eq!(receiver.recv(), Ok(1));
-        assert_eq!(pool.threads(), 1);
+        assert_eq!(crew.threads(), 1);
     }
 
     #[test]
     fn a_job_comes_back_where_no_thread_can_be_had() {
-        let pool = Pool::new(2);
-        pool.refuse_threads();
+        let crew = Crew::new(2);
+        crew.refuse_threads();
         let (sender, receiver) = mpsc::channel();
-        let job = pool.run(Box::new(move || sender.send(1).unwrap())).unwrap_err();
+        let job = crew.run(Box::new(move || sender.send(1).unwrap())).unwrap_err();
         job();
         assert_eq!(receiver.recv(), Ok(1));
     }
 
     #[test]
-    fn a_dropped_pool_finishes_what_was_queued() {
-        let pool = Pool::new(1);
+    fn a_dropped_crew_finishes_what_was_queued() {
+        let crew = Crew::new(1);
         let (sender, receiver) = mpsc::channel();
         for number in 0..100 {
             let sender = sender.clone();
-            run(&pool, move || sender.send(number).unwrap());
+            run(&crew, move || sender.send(number).unwrap());
         }
-        drop(pool);
+        drop(crew);
         assert_eq!(receiver.try_iter().count(), 100);
     }
 
     #[test]
     fn the_last_owner_may_be_a_job() {
-        let pool = Arc::new(Pool::new(1));
+        let crew = Arc::new(Crew::new(1));
         let (sender, receiver) = mpsc::channel();
         let (go, wait) = mpsc::channel::<()>();
-        let owner = Arc::clone(&pool);
-        run(&pool, move || {
+        let owner = Arc::clone(&crew);
+        run(&crew, move || {
             wait.recv().unwrap();
             drop(owner);
             sender.send(()).unwrap();
         });
-        drop(pool);
+        drop(crew);
         go.send(()).unwrap();
         receiver.recv().unwrap();
     }
