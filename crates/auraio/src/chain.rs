@@ -87,7 +87,9 @@ impl Chain {
     /// # Errors
     /// [`Error::InvalidInput`] when the chain has no step or more than 32, or one that cannot be linked: at a file's own
     /// position, a close (it waits for the file's other users), more than one call can move, or [`op::ReadPath`](crate::op::ReadPath),
-    /// which is a chain already. What makes a step refuse by itself (a path with a NUL) is that step's result.
+    /// which is a chain already. What makes a step refuse by itself (a path with a NUL) is that step's result, and so is
+    /// `EINVAL` for a transfer that is not aligned on a file opened with [`OpenOptions::direct`](crate::OpenOptions::direct):
+    /// it takes several calls. Then no step is performed.
     ///
     /// ```
     /// use auraio::{Error, op};
@@ -108,6 +110,11 @@ impl Chain {
         };
         if !steps.iter().all(linkable) {
             return Err(Error::InvalidInput("a step of the chain cannot be linked"));
+        }
+        for step in &mut steps {
+            if step.early.is_none() && step.must_bounce() {
+                step.early = Some(Err(Box::new(Error::os(errno::EINVAL, step.call.name()))));
+            }
         }
         if steps.iter().any(|step| matches!(step.early, Some(Err(_)))) {
             return Ok(ChainFuture { state: State::Early(refuse(steps)), engine });

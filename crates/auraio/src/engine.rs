@@ -295,6 +295,10 @@ impl Engine {
 }
 
 impl Shared {
+    pub(crate) fn pool(&self) -> Pool {
+        self.options.pool
+    }
+
     pub(crate) fn routing(&self) -> Routing {
         // A ring shared by core is a thing of io_uring's: elsewhere a ring is a queue before a crew, and costs nothing.
         if cfg!(target_os = "linux") { self.options.routing } else { Routing::Thread }

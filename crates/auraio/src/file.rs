@@ -12,12 +12,12 @@ use std::{
 };
 
 use crate::{
-    Engine, IoBuf, IoBufMut, Metadata, OpFuture, OpenOptions, Timestamp,
+    Engine, IoBuf, IoBufMut, Metadata, OpFuture, OpenOptions, Pool, Timestamp,
     engine::Shared,
     lock,
     op::{self, Advice, AllocateMode},
     ring::{Ring, Ticket},
-    sys::{self, Descriptor, FileFacts},
+    sys::{self, BufferedTwin, Descriptor, FileFacts},
 };
 
 /// An open file of an [`Engine`].
@@ -47,6 +47,8 @@ pub(crate) struct FileInner {
     engine: Arc<Shared>,
     descriptor: Descriptor,
     facts: FileFacts,
+    /// Closed before the descriptor is.
+    twin: BufferedTwin,
     wrote: AtomicBool,
     cursor: Mutex<Cursor>,
     /// The close that waits for the last user; once it is there the descriptor is its, not ours.
@@ -61,13 +63,15 @@ struct Cursor {
 }
 
 impl FileInner {
-    /// Takes over a descriptor that was just opened with `flags`. On an error it is closed.
-    pub(crate) fn adopt(engine: Arc<Shared>, descriptor: Descriptor, flags: i32) -> Result<Self, i32> {
+    /// Takes over a descriptor that was just opened with `flags`. On an error it is closed. `bounces` says whether direct
+    /// transfers that are not aligned are to go by way of other memory, or to be refused by the kernel.
+    pub(crate) fn adopt(engine: Arc<Shared>, descriptor: Descriptor, flags: i32, bounces: bool) -> Result<Self, i32> {
         match sys::file_facts(descriptor, flags) {
             Ok(facts) => Ok(Self {
                 engine,
                 descriptor,
-                facts,
+                facts: facts.for_transfers(bounces),
+                twin: BufferedTwin::new(descriptor, facts.local),
                 wrote: AtomicBool::new(false),
                 cursor: Mutex::default(),
                 closer: Mutex::default(),
@@ -90,6 +94,16 @@ impl FileInner {
 
     pub(crate) const fn facts(&self) -> &FileFacts {
         &self.facts
+    }
+
+    /// The way into a direct file through the page cache.
+    pub(crate) const fn twin(&self) -> &BufferedTwin {
+        &self.twin
+    }
+
+    /// Where memory for the file's transfers comes from.
+    pub(crate) fn pool(&self) -> Pool {
+        self.engine.pool()
     }
 
     /// Remembers that the file was written through, so that its close may have something to wait for.
@@ -165,6 +179,10 @@ impl File {
 
     pub(crate) fn into_inner(self) -> Arc<FileInner> {
         self.inner
+    }
+
+    pub(crate) fn facts(&self) -> &FileFacts {
+        self.inner.facts()
     }
 
     fn submit<O: op::Operation>(&self, operation: O) -> OpFuture<O> {

@@ -48,6 +48,9 @@ pub struct RingStats {
     pub completed: u64,
     /// Calls of `io_uring_enter`.
     pub enters: u64,
+    /// Transfers on files opened with [`OpenOptions::direct`](crate::OpenOptions::direct) that were not aligned, and so were
+    /// not made straight between the device and the caller's memory.
+    pub bounced: u64,
     /// Operations that the kernel, or a thread, holds now.
     pub in_flight: u64,
     /// Operations that wait to be handed over.
@@ -63,6 +66,7 @@ impl RingStats {
             submitted: counters.submitted.load(Ordering::Relaxed),
             completed: counters.completed.load(Ordering::Relaxed),
             enters: counters.enters.load(Ordering::Relaxed),
+            bounced: counters.bounced.load(Ordering::Relaxed),
             in_flight: counters.in_flight.load(Ordering::Relaxed),
             queued: counters.queued.load(Ordering::Relaxed),
         }

@@ -16,6 +16,10 @@ mod support;
 mod attributes;
 #[path = "contract/chains.rs"]
 mod chains;
+#[path = "contract/direct.rs"]
+mod direct;
+#[path = "contract/direct_random.rs"]
+mod direct_random;
 #[path = "contract/executors.rs"]
 mod executors;
 #[path = "contract/files.rs"]

@@ -24,7 +24,7 @@ use std::{
 pub use options::{SimCounts, SimOptions};
 
 use self::{
-    fault::{bytes_asked, is_complete, shortened},
+    fault::{bytes_asked, is_complete, is_misaligned, shortened},
     memory::Watch,
     rng::Rng,
 };
@@ -192,6 +192,10 @@ impl SimBackend {
         }
         if let Some(fault) = self.fault(&call) {
             return -fault;
+        }
+        // SAFETY: as above, for the list of vectors.
+        if unsafe { is_misaligned(&call) } {
+            return -errno::EINVAL;
         }
         self.options.count(|counts| counts.performed += 1);
         if self.rng.chance(self.options.short_io) {

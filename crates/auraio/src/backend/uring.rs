@@ -220,7 +220,7 @@ impl Backend for UringBackend {
             Call::ReadPath { .. } => {
                 self.features.direct_slots && self.paths.entries.len() - self.paths.free.len() < DIRECT_SLOTS as usize
             }
-            Call::SetMode { .. } | Call::SetOwner { .. } | Call::SetTimes { .. } => false,
+            Call::SetMode { .. } | Call::SetOwner { .. } | Call::SetTimes { .. } | Call::WriteBuffered { .. } => false,
             // An SQE carries 32 bits of length here.
             Call::SyncRange { len, .. } | Call::Advise { len, .. } => u32::try_from(len).is_ok(),
             _ => true,
@@ -368,9 +368,12 @@ impl Backend for UringBackend {
 fn sqe(call: &Call) -> squeue::Entry {
     let here = types::Fd(libc::AT_FDCWD);
     match *call {
-        Call::Nop | Call::ReadPath { .. } | Call::SetMode { .. } | Call::SetOwner { .. } | Call::SetTimes { .. } => {
-            opcode::Nop::new().build()
-        }
+        Call::Nop
+        | Call::ReadPath { .. }
+        | Call::SetMode { .. }
+        | Call::SetOwner { .. }
+        | Call::SetTimes { .. }
+        | Call::WriteBuffered { .. } => opcode::Nop::new().build(),
         Call::Read { fd, buf, len, offset } => opcode::Read::new(types::Fd(fd), buf, len).offset(offset).build(),
         Call::Write { fd, buf, len, offset } => opcode::Write::new(types::Fd(fd), buf, len).offset(offset).build(),
         Call::ReadVectored { fd, iov, count, offset } => {

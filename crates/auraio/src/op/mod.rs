@@ -10,6 +10,7 @@ use crate::{
     Error, Result,
     buf::Payload,
     file::FileInner,
+    ring::Bounce,
     sys::{Call, CallKind, Descriptor, SysPath, perform_close},
 };
 
@@ -71,9 +72,17 @@ pub trait Operation: Send + Sized + 'static {
     fn finish(done: Done) -> Self::Output;
 }
 
-/// The calls that follow the first, each with the bytes that it moves. Boxed, because hardly any operation has them and
-/// every slot has the place.
-pub(crate) type Later = Box<VecDeque<(Call, u64)>>;
+/// What follows the first call. Boxed, because hardly any operation has it and every slot has the place.
+pub(crate) type Later = Box<More>;
+
+/// How an operation goes on.
+#[derive(Debug)]
+pub(crate) enum More {
+    /// With these calls, each with the bytes that it moves.
+    Calls(VecDeque<(Call, u64)>),
+    /// As its bounce says, whose block the kernel may write to.
+    Bounced(Bounce),
+}
 
 /// An operation ready for a slot.
 #[doc(hidden)]

@@ -57,6 +57,7 @@ pub struct OpenOptions {
     create: bool,
     create_new: bool,
     direct: bool,
+    direct_strict: bool,
     flags: i32,
     mode: u32,
     resolve: Resolve,
@@ -100,6 +101,7 @@ impl OpenOptions {
             create: false,
             create_new: false,
             direct: false,
+            direct_strict: false,
             flags: 0,
             mode: 0o666,
             resolve: Resolve::empty(),
@@ -187,8 +189,18 @@ impl OpenOptions {
         /// # Ok::<(), auraio::Error>(())
         /// ```
         create_new,
-        /// Past the page cache (`O_DIRECT`): buffers, offsets and lengths are multiples of what the device needs, mostly
-        /// 512 or 4,096. Refused with `EINVAL` by file systems that cannot.
+        /// Past the page cache (`O_DIRECT`), whatever the alignment. Refused with `EINVAL` by file systems that cannot.
+        ///
+        /// A transfer whose buffer, position and length are multiples of what [`File::direct_alignment`] says goes straight
+        /// between the device and the buffer. Any other gives what it would give without this option, at more cost: a read
+        /// takes in what is around it, by way of a block of the engine's [`Pool`](crate::Pool) of 1 MiB at most; a write that is
+        /// only at the wrong address is copied to such a block; and one that begins or ends within a block of the file
+        /// system goes through the page cache with what lies in blocks of which it writes only a part, with all of itself if
+        /// it has less than 64 KiB of whole blocks or is appended. [`RingStats::bounced`](crate::RingStats::bounced) counts
+        /// them. A [`Chain`](crate::Chain) refuses them.
+        ///
+        /// On Windows (`FILE_FLAG_NO_BUFFERING`) there is no such way through the page cache: a write that begins or ends
+        /// within a block fails with `EINVAL`, as does what is not aligned at the file's own position.
         ///
         /// ```
         /// use auraio::OpenOptions;
@@ -196,14 +208,35 @@ impl OpenOptions {
         /// # let dir = tempfile::tempdir().unwrap();
         /// # let engine = auraio::Engine::builder().build()?;
         /// # let path = dir.path().join("file");
-        /// std::fs::write(&path, "bytes").unwrap();
+        /// std::fs::write(&path, "some bytes").unwrap();
         /// match engine.block_on(engine.open(&path, OpenOptions::new().read(true).direct(true))) {
-        ///     Ok(file) => assert!(file.is_seekable()),
+        ///     Ok(file) => assert_eq!(engine.block_on(file.read_at(vec![0; 5], 5)).1, b"bytes"),
         ///     Err(error) => assert_eq!(error.errno(), 22), // EINVAL: not on this file system
         /// }
         /// # Ok::<(), auraio::Error>(())
         /// ```
         direct,
+        /// Past the page cache (`O_DIRECT`), and never otherwise: what is not aligned is left to the kernel, which refuses it
+        /// with `EINVAL` (some file systems take anything). Beats [`OpenOptions::direct`]. `O_DIRECT` among
+        /// [`OpenOptions::flags`] means the same.
+        ///
+        /// ```
+        /// use auraio::OpenOptions;
+        ///
+        /// # let dir = tempfile::tempdir().unwrap();
+        /// # let engine = auraio::Engine::builder().build()?;
+        /// # let path = dir.path().join("file");
+        /// std::fs::write(&path, "some bytes").unwrap();
+        /// let options = OpenOptions::new().read(true).direct_strict(true);
+        /// if let Ok(file) = engine.block_on(engine.open(&path, options)) {
+        ///     match engine.block_on(file.read_at(vec![0; 5], 5)).0 {
+        ///         Ok(read) => assert_eq!(read, 5), // this file system asks for no alignment
+        ///         Err(error) => assert_eq!(error.errno(), 22), // EINVAL
+        ///     }
+        /// }
+        /// # Ok::<(), auraio::Error>(())
+        /// ```
+        direct_strict,
     }
 
     /// Further `O_*` flags of the platform, added to what the rest makes.
@@ -277,7 +310,7 @@ impl OpenOptions {
         ] {
             flags |= if on { flag } else { 0 };
         }
-        if self.direct {
+        if self.direct || self.direct_strict {
             flags |= sys::O_DIRECT.ok_or(Error::os(sys::errno::EINVAL, "open"))?;
         }
         Ok(flags)
@@ -327,6 +360,7 @@ struct Kept {
     engine: Arc<Shared>,
     path: SysPath,
     flags: i32,
+    bounces: bool,
 }
 
 impl Operation for Open {
@@ -336,13 +370,14 @@ impl Operation for Open {
         let made = sys_path(&self.path).and_then(|path| Ok((path, self.options.platform_flags()?)));
         match made {
             Ok((path, flags)) => {
+                let bounces = self.options.direct && !self.options.direct_strict;
                 let call = Call::Open {
                     path: path.as_ptr(),
                     flags,
                     mode: self.options.mode,
                     resolve: self.options.resolve.bits(),
                 };
-                Prepared::new(call, Payload::any(Kept { engine: self.engine, path, flags }))
+                Prepared::new(call, Payload::any(Kept { engine: self.engine, path, flags, bounces }))
             }
             Err(error) => Prepared::refused(error, Payload::NOTHING),
         }
@@ -353,11 +388,11 @@ impl Operation for Open {
         if done.refused_early() {
             return Err(opened.err().unwrap_or(Error::EngineClosed));
         }
-        let Kept { engine, path, flags } = done.take_payload().take_any();
+        let Kept { engine, path, flags, bounces } = done.take_payload().take_any();
         let descriptor = opened.map_err(|error| error.with_path(path.to_path_buf()))? as Descriptor;
         // From here on it is the file's.
         done.kind = CallKind::Nop;
-        FileInner::adopt(engine, descriptor, flags)
+        FileInner::adopt(engine, descriptor, flags, bounces)
             .map(File::new)
             .map_err(|errno| Error::os(errno, "fstat").with_path(path.to_path_buf()))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Done, Later, Operation, Prepared};
+use super::{Done, Later, More, Operation, Prepared};
 use crate::{
     Error, File, IoBufMut, Result,
     file::FileInner,
@@ -138,5 +138,5 @@ pub(super) const fn advanced(offset: u64, by: u64) -> u64 {
 /// The calls after the first for a transfer of `len` bytes.
 pub(super) fn later_parts(len: u64, call_at: impl Fn(u64) -> (Call, u64)) -> Option<Later> {
     let step = u64::from(BYTES_MAX);
-    (len > step).then(|| Box::new((1..len.div_ceil(step)).map(|part| call_at(part * step)).collect()))
+    (len > step).then(|| Box::new(More::Calls((1..len.div_ceil(step)).map(|part| call_at(part * step)).collect())))
 }

@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    Done, Operation, Prepared,
+    Done, More, Operation, Prepared,
     read::{advanced, place},
 };
 use crate::{
@@ -254,7 +254,7 @@ impl Vectors {
         let (call, expect) = calls.pop_front().unwrap_or((Call::Nop, 0));
         Prepared {
             expect,
-            more: (!calls.is_empty()).then(|| Box::new(calls)),
+            more: (!calls.is_empty()).then(|| Box::new(More::Calls(calls))),
             cursor: place.cursor,
             early: place.refused.or((expect == 0).then_some(Ok(0))),
             ..Prepared::on(file, call, Payload::any(Kept { buffers, _vectors: self }))

@@ -10,6 +10,10 @@ use crate::{
     Completion,
     backend::{Backend, Wait},
     file::FileInner,
+    op::{
+        More,
+        route::{Route, route},
+    },
     sys::{self, errno},
 };
 
@@ -100,22 +104,19 @@ impl State {
         out: &mut Vec<Completion>,
         effects: &mut Effects,
     ) {
+        if result == -errno::EINVAL && self.append_buffered(index) {
+            return;
+        }
         let slot = self.slots.get_mut(index);
+        let (result, next) = slot.next_part(result);
         if let Ok(bytes) = u64::try_from(result) {
             slot.moved += bytes;
-            if bytes == slot.expect
-                && !slot.cancelled
-                && let Some((call, expect)) = slot.more.as_mut().and_then(|more| more.pop_front())
+            if !slot.cancelled
+                && let Some((call, expect)) = next
             {
                 slot.call = call;
                 slot.expect = expect;
-                let helper = slot.place == Place::Helper;
-                slot.place = Place::Waiting;
-                if helper {
-                    self.push_helper(index);
-                } else {
-                    self.waiting.push_front(super::Waiting::One(index));
-                }
+                self.go_on(index);
                 return;
             }
             slot.result = slot.moved as i64;
@@ -127,6 +128,26 @@ impl State {
         slot.move_position();
         self.completed += 1;
         self.deliver(index, port, out, effects);
+    }
+
+    /// Starts the next part of an operation, before everything else that waits.
+    fn go_on(&mut self, index: u32) {
+        let slot = self.slots.get_mut(index);
+        let helper = if matches!(slot.more.as_deref(), Some(More::Bounced(_))) {
+            // The parts of a bounced transfer go different ways.
+            slot.weight = 1;
+            let facts = slot.file.as_ref().map(|file| file.facts());
+            slot.force_async = route(&slot.call, slot.expect, facts) == Route::RingAsync;
+            self.goes_to_helper(index)
+        } else {
+            slot.place == Place::Helper
+        };
+        self.slots.get_mut(index).place = Place::Waiting;
+        if helper {
+            self.push_helper(index);
+        } else {
+            self.waiting.push_front(super::Waiting::One(index));
+        }
     }
 
     /// Tells whoever waits for the slot's operation.

@@ -30,11 +30,13 @@ use crate::{
     sys::{self, Bell, Call, Descriptor},
 };
 
+mod bounce;
 mod chain;
 mod complete;
 mod slots;
 mod submit;
 
+pub(crate) use bounce::Bounce;
 pub(crate) use chain::ChainKey;
 pub(crate) use slots::Key;
 use slots::{Place, Sink, Slot, Slots};
@@ -58,6 +60,7 @@ pub(crate) struct Counters {
     pub(crate) submitted: AtomicU64,
     pub(crate) completed: AtomicU64,
     pub(crate) enters: AtomicU64,
+    pub(crate) bounced: AtomicU64,
     pub(crate) in_flight: AtomicU64,
     pub(crate) queued: AtomicU64,
 }
@@ -130,6 +133,8 @@ struct State {
     budget: submit::Budget,
     submitted: u64,
     completed: u64,
+    /// Transfers that were not aligned as their file needs.
+    bounced: u64,
     /// The kernel refuses submissions for good: everything goes to the helper.
     broken: bool,
     /// Calls that need a worker of the kernel and go to the helper instead, until it is tried again.
@@ -191,6 +196,7 @@ impl Ring {
                 budget,
                 submitted: 0,
                 completed: 0,
+                bounced: 0,
                 broken: false,
                 without_workers: 0,
                 held: 0,
@@ -574,6 +580,7 @@ impl State {
         counters.submitted.store(self.submitted, Ordering::Relaxed);
         counters.completed.store(self.completed, Ordering::Relaxed);
         counters.enters.store(self.main.enters(), Ordering::Relaxed);
+        counters.bounced.store(self.bounced, Ordering::Relaxed);
         counters.in_flight.store(in_flight.saturating_sub(unsubmitted), Ordering::Relaxed);
         counters.queued.store(self.waiting_anywhere() as u64 + unsubmitted, Ordering::Relaxed);
     }

@@ -10,7 +10,7 @@ use std::{sync::Arc, task::Waker};
 use crate::{
     buf::Payload,
     file::FileInner,
-    op::{Done, Later, Prepared},
+    op::{Done, Later, More, Prepared},
     sys::{self, Call},
 };
 
@@ -91,9 +91,22 @@ impl Slot {
         self.position = Some(position);
         self.call = self.call.at_offset(position);
         let mut next = position + self.expect;
-        for (call, expect) in self.more.iter_mut().flat_map(|more| more.iter_mut()) {
-            *call = call.at_offset(next);
-            next += *expect;
+        if let Some(More::Calls(calls)) = self.more.as_deref_mut() {
+            for (call, expect) in calls {
+                *call = call.at_offset(next);
+                next += *expect;
+            }
+        }
+    }
+
+    /// What a call's result is to its operation, and the part that follows it, if one does.
+    #[inline]
+    pub(super) fn next_part(&mut self, result: i32) -> (i32, Option<(Call, u64)>) {
+        match self.more.as_deref_mut() {
+            None => (result, None),
+            Some(More::Calls(calls)) if u64::try_from(result) == Ok(self.expect) => (result, calls.pop_front()),
+            Some(More::Calls(_)) => (result, None),
+            Some(More::Bounced(bounce)) => bounce.settle(result),
         }
     }
 

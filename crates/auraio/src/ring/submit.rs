@@ -60,6 +60,10 @@ impl State {
         if slot.cursor {
             slot.find_position();
         }
+        if slot.must_bounce() && !self.bounce(index, effects) {
+            return;
+        }
+        let slot = self.slots.get_mut(index);
         let way = if slot.inline {
             Route::Inline
         } else {
@@ -85,15 +89,19 @@ impl State {
     /// As [`State::start`], on a thread that may not submit to the ring: what has to go there waits for one that may.
     pub(super) fn start_later(&mut self, index: u32, effects: &mut Effects) {
         let slot = self.slots.get_mut(index);
+        if slot.cursor && !slot.cancelled {
+            slot.find_position();
+        }
         let way = route(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()));
         if slot.cancelled || slot.inline || !matches!(way, Route::Ring | Route::RingAsync) {
             self.start(index, effects);
             return;
         }
         self.submitted += 1;
-        if slot.cursor {
-            slot.find_position();
+        if slot.must_bounce() && !self.bounce(index, effects) {
+            return;
         }
+        let slot = self.slots.get_mut(index);
         slot.force_async = way == Route::RingAsync;
         slot.heavy = slot.force_async && slot.is_heavy();
         slot.place = Place::Waiting;

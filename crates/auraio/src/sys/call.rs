@@ -4,7 +4,7 @@
 //! (`ring/slots.rs`). Every backend performs the same calls, so this enum is the whole contract between a ring and what
 //! stands behind it. A call carries no retry, no continuation and no owner.
 
-use super::{Descriptor, IoVec, PathPtr, RawStat};
+use super::{BufferedTwin, Descriptor, IoVec, PathPtr, RawStat};
 
 /// Offset that means "the file's own position", as `io_uring` spells it.
 pub(crate) const CURRENT_POSITION: u64 = u64::MAX;
@@ -50,6 +50,14 @@ pub(crate) enum Call {
     },
     WriteVectored {
         fd: Descriptor,
+        iov: *const IoVec,
+        count: u32,
+        offset: u64,
+    },
+    /// A gathered write through the page cache to a file that was opened for direct I/O. `count` is at most
+    /// [`VECTORS_MAX`], and `twin` that of the file.
+    WriteBuffered {
+        twin: *const BufferedTwin,
         iov: *const IoVec,
         count: u32,
         offset: u64,
@@ -205,7 +213,7 @@ impl Call {
         match self {
             Self::Nop => CallKind::Nop,
             Self::Read { .. } | Self::ReadVectored { .. } => CallKind::Read,
-            Self::Write { .. } | Self::WriteVectored { .. } => CallKind::Write,
+            Self::Write { .. } | Self::WriteVectored { .. } | Self::WriteBuffered { .. } => CallKind::Write,
             Self::Sync { data_only: false, .. } => CallKind::Sync,
             Self::Sync { data_only: true, .. } => CallKind::SyncData,
             Self::SyncRange { .. } => CallKind::SyncRange,

@@ -4,6 +4,7 @@
 //! type is looked up in the list of mounts, never with statfs, which asks the server too.
 
 use super::Descriptor;
+use crate::{DirectAlignment, Metadata};
 
 /// What is true of an open file for as long as it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,10 @@ pub(crate) struct FileFacts {
     pub(crate) local: bool,
     /// Opened for direct I/O.
     pub(crate) direct: bool,
+    /// Opened for direct I/O of any alignment: what is not aligned is bounced (`ring/bounce.rs`).
+    pub(crate) bounces: bool,
+    /// What direct transfers have to be multiples of.
+    pub(crate) alignment: DirectAlignment,
     /// Every write goes to the end.
     pub(crate) append: bool,
     /// As `st_dev` of `stat`.
@@ -24,15 +29,37 @@ pub(crate) struct FileFacts {
     pub(crate) block_size: u32,
 }
 
+impl FileFacts {
+    /// The facts of a file whose misaligned transfers are bounced (`bounces`), if it is direct and has positions at all, or
+    /// are left to the kernel to refuse.
+    pub(crate) fn for_transfers(self, bounces: bool) -> Self {
+        let bounces = bounces && self.direct && self.seekable;
+        let alignment = if bounces { self.alignment } else { self.alignment.strict() };
+        Self { bounces, alignment, ..self }
+    }
+}
+
+/// What the direct transfers of a file have to be multiples of.
+fn alignment_of(metadata: &Metadata, direct: bool) -> DirectAlignment {
+    if !direct {
+        return DirectAlignment::ANY;
+    }
+    let told = (metadata.direct_memory_alignment(), metadata.direct_offset_alignment());
+    DirectAlignment::of_file(told, metadata.block_size())
+}
+
 /// Learns the facts; the error is a positive errno. `open_flags` are those that the file was opened with.
 #[cfg(target_os = "linux")]
 pub(crate) fn file_facts(fd: Descriptor, open_flags: i32) -> Result<FileFacts, i32> {
     let raw = super::linux::stat_without_sync(fd)?;
-    let metadata = crate::metadata::Metadata::from_raw(&raw);
+    let metadata = Metadata::from_raw(&raw);
+    let direct = open_flags & libc::O_DIRECT != 0;
     Ok(FileFacts {
         seekable: metadata.is_seekable(),
         local: mounts::is_local(metadata.mount_id(), metadata.dev()),
-        direct: open_flags & libc::O_DIRECT != 0,
+        direct,
+        bounces: false,
+        alignment: alignment_of(&metadata, direct),
         append: open_flags & libc::O_APPEND != 0,
         dev: metadata.dev(),
         regular: metadata.is_file(),
@@ -48,10 +75,7 @@ pub(crate) fn file_facts(fd: Descriptor, open_flags: i32) -> Result<FileFacts, i
     use libc::O_APPEND;
 
     #[cfg(windows)]
-    use super::windows::flags::{O_APPEND, O_DIRECT};
-    /// No flag of an opening asks for it on this platform.
-    #[cfg(unix)]
-    const O_DIRECT: i32 = 0;
+    use super::windows::flags::O_APPEND;
 
     let mut raw = super::raw_stat_zeroed();
     let call = super::Call::Stat { fd, path: std::ptr::null(), follow: true, out: &raw mut raw };
@@ -60,11 +84,14 @@ pub(crate) fn file_facts(fd: Descriptor, open_flags: i32) -> Result<FileFacts, i
     if result < 0 {
         return Err(-result);
     }
-    let metadata = crate::metadata::Metadata::from_raw(&raw);
+    let metadata = Metadata::from_raw(&raw);
+    let direct = super::O_DIRECT.is_some_and(|flag| open_flags & flag != 0);
     Ok(FileFacts {
         seekable: metadata.is_seekable(),
         local: true,
-        direct: open_flags & O_DIRECT != 0,
+        direct,
+        bounces: false,
+        alignment: alignment_of(&metadata, direct),
         append: open_flags & O_APPEND != 0,
         dev: metadata.dev(),
         regular: metadata.is_file(),

@@ -41,7 +41,9 @@ pub(crate) const fn io_vec_len(vec: &IoVec) -> usize {
 pub(crate) unsafe fn transfer_len(call: &Call) -> Option<u64> {
     match *call {
         Call::Read { len, .. } | Call::Write { len, .. } => Some(u64::from(len)),
-        Call::ReadVectored { iov, count, .. } | Call::WriteVectored { iov, count, .. } => {
+        Call::ReadVectored { iov, count, .. }
+        | Call::WriteVectored { iov, count, .. }
+        | Call::WriteBuffered { iov, count, .. } => {
             // SAFETY: the caller keeps the vectors of this call readable.
             let vectors = unsafe { vectors(iov, count) };
             Some(vectors.iter().map(|vec| io_vec_len(vec) as u64).fold(0, u64::saturating_add))

@@ -18,6 +18,7 @@ mod path;
 mod shortcuts;
 #[cfg(unix)]
 mod stream;
+mod twin;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -39,6 +40,7 @@ pub(crate) use path::*;
 pub(crate) use shortcuts::*;
 #[cfg(unix)]
 pub(crate) use stream::{Progress, Tried, try_perform};
+pub(crate) use twin::BufferedTwin;
 #[cfg(unix)]
 pub(crate) use unix::perform;
 #[cfg(windows)]

@@ -5,17 +5,12 @@ use super::{Call, Descriptor, perform, raw_stat_zeroed};
 use crate::Metadata;
 
 /// The flag that asks for I/O past the page cache, where the platform has one.
-pub(crate) const O_DIRECT: Option<i32> = if cfg!(target_os = "linux") { Some(direct_flag()) } else { None };
-
 #[cfg(target_os = "linux")]
-const fn direct_flag() -> i32 {
-    libc::O_DIRECT
-}
-
-#[cfg(not(target_os = "linux"))]
-const fn direct_flag() -> i32 {
-    0
-}
+pub(crate) const O_DIRECT: Option<i32> = Some(libc::O_DIRECT);
+#[cfg(windows)]
+pub(crate) const O_DIRECT: Option<i32> = Some(super::windows::flags::O_DIRECT);
+#[cfg(not(any(target_os = "linux", windows)))]
+pub(crate) const O_DIRECT: Option<i32> = None;
 
 /// A descriptor as a number of one type on every platform.
 pub(crate) const fn descriptor_number(fd: Descriptor) -> i64 {

@@ -51,6 +51,12 @@ pub(super) unsafe fn perform_as_asked(call: &Call) -> i32 {
             // SAFETY: the caller's promise, passed on.
             unsafe { transfer(call) }
         }
+        Call::WriteBuffered { twin, iov, count, offset } => {
+            // SAFETY: the caller keeps the file that the twin belongs to.
+            let twin = unsafe { &*twin };
+            // SAFETY: the caller keeps the vectors and the memory that they name.
+            unsafe { twin.write(iov, count, offset) }
+        }
         Call::Open { .. }
         | Call::Rename { .. }
         | Call::Unlink { .. }

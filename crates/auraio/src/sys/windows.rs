@@ -103,6 +103,15 @@ unsafe fn try_call(call: &Call) -> Result<i32, i32> {
             // SAFETY: the caller keeps the memory that they name readable.
             unsafe { transfer(fd, true, pieces, offset) }
         }
+        Call::WriteBuffered { twin, iov, count, offset } => {
+            // SAFETY: the caller keeps the file that the twin belongs to.
+            let twin = unsafe { &*twin };
+            // SAFETY: the caller keeps the vectors and the memory that they name.
+            match unsafe { twin.write(iov, count, offset) } {
+                error if error < 0 => Err(-error),
+                written => Ok(written),
+            }
+        }
         Call::Sync { fd, .. } | Call::SyncRange { fd, .. } => {
             // SAFETY: takes a handle only.
             checked(unsafe { FlushFileBuffers(handle(fd)) })

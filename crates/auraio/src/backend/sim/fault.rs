@@ -3,6 +3,8 @@
 
 use super::rng::Rng;
 use crate::sys::{Call, Descriptor, IoVec, io_vec, io_vec_base, io_vec_len, transfer_len, vectors};
+#[cfg(target_os = "linux")]
+use crate::{direct, sys::file_facts};
 
 /// A short read or write with `O_DIRECT` still ends at a multiple of the device's block; no device asks for more than this.
 const DIRECT_BYTES: u64 = 4096;
@@ -63,7 +65,9 @@ pub(super) unsafe fn shortened(call: &Call, rng: &mut Rng) -> Option<Shortened> 
         Call::Read { len, .. } | Call::Write { len, .. } | Call::ReadPath { len, .. } => {
             *len = u32::try_from(bytes).unwrap_or(*len);
         }
-        Call::ReadVectored { iov, count, .. } | Call::WriteVectored { iov, count, .. } => {
+        Call::ReadVectored { iov, count, .. }
+        | Call::WriteVectored { iov, count, .. }
+        | Call::WriteBuffered { iov, count, .. } => {
             // SAFETY: passed on from the caller.
             kept = first_bytes(unsafe { vectors(*iov, *count) }, bytes);
             *iov = kept.as_ptr();
@@ -90,14 +94,51 @@ fn first_bytes(vectors: &[IoVec], mut bytes: u64) -> Vec<IoVec> {
 /// What the length of a read or write of this file must be a multiple of.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 fn unit_of(fd: Descriptor) -> u64 {
+    if direct_flags(fd).is_some() { DIRECT_BYTES } else { 1 }
+}
+
+/// The flags of a file that is open for direct I/O; of any other, nothing.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn direct_flags(fd: Descriptor) -> Option<rustix::fs::OFlags> {
     if fd < 0 {
-        return 1;
+        return None;
     }
     // SAFETY: the caller of `Backend::push` keeps the descriptor open; if it did not, the flags of another file, or
     // `EBADF`, are all that can come of it. It is borrowed for this one call.
     let file = unsafe { rustix::fd::BorrowedFd::borrow_raw(fd) };
-    let direct = rustix::fs::fcntl_getfl(file).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::DIRECT));
-    if direct { DIRECT_BYTES } else { 1 }
+    rustix::fs::fcntl_getfl(file).ok().filter(|flags| flags.contains(rustix::fs::OFlags::DIRECT))
+}
+
+/// Whether a kernel would refuse a direct transfer because it is not aligned. Some file systems take anything, and go through
+/// the page cache for it; this one does not, so that what asks for alignment is found out on any of them.
+///
+/// # Safety
+/// As for [`bytes_asked`].
+#[cfg(target_os = "linux")]
+pub(super) unsafe fn is_misaligned(call: &Call) -> bool {
+    let (Call::Read { fd, .. }
+    | Call::Write { fd, .. }
+    | Call::ReadVectored { fd, .. }
+    | Call::WriteVectored { fd, .. }) = *call
+    else {
+        return false;
+    };
+    let Some(flags) = direct_flags(fd) else { return false };
+    // The rules are those of a handle that leaves them to the kernel.
+    file_facts(fd, flags.bits().cast_signed()).is_ok_and(|facts| {
+        let facts = facts.for_transfers(false);
+        // SAFETY: passed on from the caller.
+        facts.seekable && unsafe { direct::is_misaligned(call, &facts) }
+    })
+}
+
+/// Elsewhere there is either no such I/O, or a kernel that refuses by itself.
+///
+/// # Safety
+/// None is asked for.
+#[cfg(not(target_os = "linux"))]
+pub(super) const unsafe fn is_misaligned(_: &Call) -> bool {
+    false
 }
 
 /// The other Unixes bypass the cache, if at all, without rules for lengths; Windows has rules but does not tell whether a

@@ -137,8 +137,10 @@ unsafe fn memory_of(call: &Call) -> (Vec<Span>, Role) {
         Call::Write { buf, len, .. } => (one(buf.cast_mut(), len), Role::Source),
         // SAFETY: passed on from the caller.
         Call::ReadVectored { iov, count, .. } => (unsafe { spans(iov, count) }, Role::Target),
-        // SAFETY: passed on from the caller.
-        Call::WriteVectored { iov, count, .. } => (unsafe { spans(iov, count) }, Role::Source),
+        Call::WriteVectored { iov, count, .. } | Call::WriteBuffered { iov, count, .. } => {
+            // SAFETY: passed on from the caller.
+            (unsafe { spans(iov, count) }, Role::Source)
+        }
         Call::Stat { out, .. } => (vec![Span { start: out.cast(), len: size_of::<RawStat>() }], Role::Target),
         _ => (Vec::new(), Role::Source),
     }

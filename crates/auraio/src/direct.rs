@@ -1,0 +1,137 @@
+//! Direct transfers (`O_DIRECT`): what they have to be aligned to, and whether one is.
+//!
+//! A handle that was opened with [`OpenOptions::direct`](crate::OpenOptions::direct) takes any transfer: what is not aligned
+//! goes by way of a block of the pool or the page cache (`ring/bounce.rs`). What is aligned must not pay for that, so the
+//! test is one branch for a file that is not direct, and one of a few masks for one that is.
+#![expect(unsafe_code, reason = "the vectors of a call are behind an address")]
+
+use crate::{
+    File,
+    op::Prepared,
+    sys::{CURRENT_POSITION, Call, FileFacts, io_vec_base, io_vec_len, vectors},
+};
+
+/// What the direct transfers of an open file have to be multiples of, in bytes: powers of two up to 64 KiB.
+///
+/// ```
+/// use auraio::{Engine, OpenOptions};
+///
+/// let engine = Engine::builder().build()?;
+/// let file = engine.block_on(engine.open("Cargo.toml", OpenOptions::new().read(true)))?;
+/// assert_eq!(file.direct_alignment(), None); // it was not opened for direct I/O
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DirectAlignment {
+    /// The address of a buffer.
+    pub memory: u32,
+    /// The position and the length of a read; of a write too, as far as the device cares.
+    pub offset: u32,
+    /// The position and the length of a write that is to go past the page cache. The same as `offset` on a handle that was
+    /// opened with [`OpenOptions::direct_strict`](crate::OpenOptions::direct_strict), else at least a block of the file
+    /// system and 4,096: the page cache holds and writes back whole blocks, so where some writes of a block go through it,
+    /// one that went past it could be undone by what the cache held of the block before.
+    pub write_offset: u32,
+}
+
+/// What always is a multiple, where nobody tells what has to be: devices ask for 512 or 4,096.
+const FALLBACK: u32 = 4096;
+
+/// Larger answers are no rules of the device's: a transfer size that a network file system prefers, say.
+const SANE_MAX: u32 = 64 << 10;
+
+impl DirectAlignment {
+    /// No rules: the file was not opened for direct I/O.
+    pub(crate) const ANY: Self = Self { memory: 1, offset: 1, write_offset: 1 };
+
+    /// The rules of a file: what its file system tells (`told`, of memory and of offsets; zero or nothing where it does
+    /// not), else the size of its blocks, else 4,096.
+    pub(crate) fn of_file(told: (Option<u32>, Option<u32>), block_size: u32) -> Self {
+        let sane = |bytes: &u32| bytes.is_power_of_two() && *bytes <= SANE_MAX;
+        let block = Some(block_size).filter(sane);
+        let guess = block.map_or(FALLBACK, |block| block.clamp(512, FALLBACK));
+        let offset = told.1.filter(sane).unwrap_or(guess);
+        Self {
+            memory: told.0.filter(sane).unwrap_or(guess),
+            offset,
+            write_offset: offset.max(FALLBACK).max(block.unwrap_or(FALLBACK)),
+        }
+    }
+
+    /// The same for a handle whose writes never go through the page cache.
+    pub(crate) const fn strict(self) -> Self {
+        Self { write_offset: self.offset, ..self }
+    }
+}
+
+impl File {
+    /// What the transfers of this handle have to be multiples of to go straight between the device and the caller's
+    /// buffers; `None` when it was not opened for direct I/O.
+    ///
+    /// ```
+    /// use auraio::{Engine, OpenOptions};
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// // Refused with EINVAL where the file system has no direct I/O.
+    /// if let Ok(file) = engine.block_on(engine.open("Cargo.toml", OpenOptions::new().read(true).direct(true))) {
+    ///     let alignment = file.direct_alignment().unwrap();
+    ///     let block = engine.pool().acquire_aligned(alignment.offset as usize, alignment.memory as usize)?;
+    ///     let (read, block) = engine.block_on(file.read_at(block, 0)); // aligned: no copy on the way
+    ///     assert!(block[..read?].starts_with(b"[package]"));
+    /// }
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn direct_alignment(&self) -> Option<DirectAlignment> {
+        let facts = self.facts();
+        facts.direct.then_some(facts.alignment)
+    }
+}
+
+impl Prepared {
+    /// Whether it is a transfer that its file takes in parts only, because it is not aligned.
+    pub(crate) fn must_bounce(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| {
+            // SAFETY: the payload keeps the vectors of the call.
+            file.facts().bounces && unsafe { is_misaligned(&self.call, file.facts()) }
+        })
+    }
+}
+
+/// Whether a read or write is one that the kernel may refuse, or that has to be kept from going past the page cache. What is
+/// written to a file that is appended to goes to its end, wherever that is; so there only the length and the memory count,
+/// and the kernel says whether the end is aligned. A transfer at a position that nobody knows beforehand is the kernel's to
+/// judge too.
+///
+/// # Safety
+/// The vectors of a vectored call can be read.
+#[inline]
+pub(crate) unsafe fn is_misaligned(call: &Call, facts: &FileFacts) -> bool {
+    let alignment = &facts.alignment;
+    let writes = call.is_write();
+    let unit = u64::from(if writes { alignment.write_offset } else { alignment.offset });
+    let memory = alignment.memory as usize;
+    let place = |offset: u64| if writes && facts.append { 0 } else { offset };
+    match *call {
+        Call::Read { buf, len, offset, .. } => is_off(buf.addr(), memory, len.into(), place(offset), unit),
+        Call::Write { buf, len, offset, .. } => is_off(buf.addr(), memory, len.into(), place(offset), unit),
+        Call::ReadVectored { iov, count, offset, .. } | Call::WriteVectored { iov, count, offset, .. } => {
+            // SAFETY: the caller's promise.
+            let vectors = unsafe { vectors(iov, count) };
+            let part = u64::from(alignment.offset) - 1;
+            let mut total = 0;
+            let parts_off = vectors.iter().any(|vector| {
+                total += io_vec_len(vector) as u64;
+                io_vec_base(vector).addr() & (memory - 1) != 0 || io_vec_len(vector) as u64 & part != 0
+            });
+            place(offset) != CURRENT_POSITION && (parts_off || is_off(0, memory, total, place(offset), unit))
+        }
+        _ => false,
+    }
+}
+
+#[inline(always)]
+const fn is_off(address: usize, memory: usize, len: u64, offset: u64, unit: u64) -> bool {
+    offset != CURRENT_POSITION && (address & (memory - 1) != 0 || (offset | len) & (unit - 1) != 0)
+}
