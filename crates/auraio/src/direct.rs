@@ -135,3 +135,81 @@ pub(crate) unsafe fn is_misaligned(call: &Call, facts: &FileFacts) -> bool {
 const fn is_off(address: usize, memory: usize, len: u64, offset: u64, unit: u64) -> bool {
     offset != CURRENT_POSITION && (address & (memory - 1) != 0 || (offset | len) & (unit - 1) != 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::io_vec;
+
+    #[test]
+    fn the_rules_are_told_or_guessed_and_never_absurd() {
+        let rules = |told, block| {
+            let alignment = DirectAlignment::of_file(told, block);
+            (alignment.memory, alignment.offset, alignment.write_offset)
+        };
+        assert_eq!(rules((Some(4), Some(512)), 4096), (4, 512, 4096));
+        assert_eq!(rules((Some(512), Some(4096)), 16_384), (512, 4096, 16_384));
+        // Nothing is told, or that there is no direct I/O, by a file system that let itself be opened for it all the same.
+        assert_eq!(rules((None, None), 1024), (1024, 1024, 4096));
+        assert_eq!(rules((Some(0), Some(0)), 4096), (4096, 4096, 4096));
+        // What a network prefers is no rule of a device's.
+        assert_eq!(rules((None, None), 1 << 20), (4096, 4096, 4096));
+        assert_eq!(rules((None, None), 0), (4096, 4096, 4096));
+        assert_eq!(rules((Some(3), Some(12_288)), 100), (4096, 4096, 4096));
+        assert_eq!(DirectAlignment::of_file((Some(4), Some(512)), 4096).strict().write_offset, 512);
+    }
+
+    fn facts(append: bool) -> FileFacts {
+        let alignment = DirectAlignment { memory: 16, offset: 512, write_offset: 4096 };
+        FileFacts {
+            seekable: true,
+            local: true,
+            direct: true,
+            bounces: true,
+            alignment,
+            append,
+            dev: 0,
+            regular: true,
+            block_size: 4096,
+        }
+    }
+
+    #[test]
+    fn addresses_positions_and_lengths_count_each_by_its_own_rule() {
+        let buf = |at: usize| std::ptr::without_provenance_mut(at);
+        // SAFETY: none of the calls is vectored.
+        let off = |call: &Call, append| unsafe { is_misaligned(call, &facts(append)) };
+        let read = |at, len, offset| off(&Call::Read { fd: 0, buf: buf(at), len, offset }, false);
+        assert!(!read(16, 512, 0) && !read(0, 4096, 1024));
+        assert!(read(8, 512, 0) && read(16, 511, 0) && read(16, 512, 1));
+        assert!(!read(8, 1, CURRENT_POSITION));
+        let write = |at, len, offset, append| off(&Call::Write { fd: 0, buf: buf(at), len, offset }, append);
+        assert!(!write(16, 4096, 8192, false));
+        assert!(write(16, 512, 0, false) && write(16, 4096, 512, false) && write(1, 4096, 0, false));
+        // Where an append goes, the kernel knows.
+        assert!(!write(16, 4096, 3, true) && !write(16, 4096, CURRENT_POSITION, true));
+        assert!(write(16, 100, CURRENT_POSITION, true) && write(1, 4096, 0, true));
+        assert!(!off(&Call::Nop, false));
+    }
+
+    #[test]
+    fn every_part_of_a_vector_counts() {
+        let buf = |at: usize| std::ptr::without_provenance_mut(at);
+        let off = |parts: &[(usize, usize)], offset, writes| {
+            let iov: Vec<_> = parts.iter().map(|&(at, len)| io_vec(buf(at), len)).collect();
+            let (iov, count) = (iov.as_ptr(), iov.len() as u32);
+            let call = if writes {
+                Call::WriteVectored { fd: 0, iov, count, offset }
+            } else {
+                Call::ReadVectored { fd: 0, iov, count, offset }
+            };
+            // SAFETY: the vectors live to the end of this closure.
+            unsafe { is_misaligned(&call, &facts(false)) }
+        };
+        assert!(!off(&[(16, 512), (32, 1024)], 512, false));
+        assert!(off(&[(16, 512), (33, 1024)], 512, false) && off(&[(16, 500), (32, 12)], 0, false));
+        assert!(off(&[(16, 512), (32, 1024)], 5, false));
+        assert!(!off(&[(16, 512), (32, 3584)], 4096, true) && off(&[(16, 512), (32, 1024)], 0, true));
+        assert!(!off(&[(1, 1)], CURRENT_POSITION, false));
+    }
+}

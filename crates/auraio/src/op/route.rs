@@ -57,10 +57,8 @@ pub(crate) fn route(call: &Call, bytes: u64, file: Option<&FileFacts>) -> Route 
             let limit = if direct { DIRECT_ASYNC_BYTES } else { BUFFERED_READ_ASYNC_BYTES };
             if bytes >= limit { Route::RingAsync } else { Route::Ring }
         }
-        // No opcode for these: a ring knows one way into a file.
-        Call::SetMode { .. } | Call::SetOwner { .. } | Call::SetTimes { .. } | Call::WriteBuffered { .. } => {
-            Route::Threads
-        }
+        // No opcode for these.
+        Call::SetMode { .. } | Call::SetOwner { .. } | Call::SetTimes { .. } => Route::Threads,
         _ => Route::Ring,
     }
 }

@@ -375,3 +375,6 @@ impl State {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,3 +146,120 @@ mod other {
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::{
+        fs::{self, File, OpenOptions},
+        io::{Seek, SeekFrom},
+        os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+        path::Path,
+    };
+
+    use super::super::{CURRENT_POSITION, errno, io_vec};
+    use super::*;
+
+    fn open(path: &Path, options: &mut OpenOptions) -> Option<File> {
+        let file = options.custom_flags(libc::O_DIRECT).open(path);
+        if let Err(error) = &file {
+            println!("skipped: no O_DIRECT in the temporary directory: {error}");
+        }
+        file.ok()
+    }
+
+    fn write(twin: &BufferedTwin, bytes: &[u8], offset: u64) -> i32 {
+        let iov = [io_vec(bytes.as_ptr().cast_mut(), bytes.len())];
+        // SAFETY: the vector and the bytes outlive the call.
+        unsafe { twin.write(iov.as_ptr(), 1, offset) }
+    }
+
+    fn is_direct(file: &File) -> bool {
+        // SAFETY: asks for numbers only.
+        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) & libc::O_DIRECT != 0 }
+    }
+
+    fn descriptors(path: &Path) -> usize {
+        let all = fs::read_dir("/proc/self/fd").unwrap();
+        all.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).filter(|target| target == path).count()
+    }
+
+    #[test]
+    fn it_writes_what_is_not_aligned_by_either_way_and_leaves_the_file_direct() {
+        for local in [true, false] {
+            let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+            let Some(file) = open(&path, OpenOptions::new().read(true).write(true)) else { return };
+            let twin = BufferedTwin::new(file.as_raw_fd(), local);
+            assert_eq!(descriptors(&path), 1);
+            assert_eq!(write(&twin, b"five!", 3), 5);
+            assert_eq!(write(&twin, b"more", 10_000), 4);
+            assert!(is_direct(&file));
+            assert_eq!(descriptors(&path), 1 + usize::from(local));
+            drop(twin);
+            assert_eq!(descriptors(&path), 1);
+            let there = fs::read(&path).unwrap();
+            assert_eq!((&there[..8], &there[9_999..]), (b"\0\0\0five!".as_slice(), b"\0more".as_slice()));
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_name_is_still_the_same_file() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let Some(file) = open(&path, OpenOptions::new().read(true).write(true)) else { return };
+        let twin = BufferedTwin::new(file.as_raw_fd(), true);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, b"another").unwrap();
+        assert_eq!(write(&twin, b"hello", 0), 5);
+        assert_eq!(file.metadata().unwrap().len(), 5);
+        assert_eq!(fs::read(&path).unwrap(), b"another");
+    }
+
+    #[test]
+    fn an_append_takes_the_position_of_the_file_itself_along() {
+        for local in [true, false] {
+            let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+            fs::write(&path, b"begin ").unwrap();
+            let Some(mut file) = open(&path, OpenOptions::new().read(true).append(true)) else { return };
+            let twin = BufferedTwin::new(file.as_raw_fd(), local);
+            assert_eq!(write(&twin, b"one ", CURRENT_POSITION), 4);
+            assert_eq!(file.stream_position().unwrap(), 10);
+            // A position that is given is not the file's own, and goes to the end all the same.
+            assert_eq!(file.seek(SeekFrom::Start(2)).unwrap(), 2);
+            assert_eq!(write(&twin, b"two", 0), 3);
+            assert_eq!(file.stream_position().unwrap(), 2);
+            assert_eq!(fs::read(&path).unwrap(), b"begin one two");
+        }
+    }
+
+    #[test]
+    fn a_handle_that_may_not_write_gets_no_other_that_may() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let Some(file) = open(&path, OpenOptions::new().read(true)) else { return };
+        for local in [true, false] {
+            assert_eq!(write(&BufferedTwin::new(file.as_raw_fd(), local), b"no", 0), -errno::EBADF);
+        }
+        assert_eq!(write(&BufferedTwin::new(-1, true), b"no", 0), -errno::EBADF);
+        assert_eq!(file.metadata().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn many_at_once_without_a_second_descriptor_leave_the_file_direct_and_lose_nothing() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let Some(file) = open(&path, OpenOptions::new().read(true).write(true)) else { return };
+        let twin = BufferedTwin::new(file.as_raw_fd(), false);
+        std::thread::scope(|scope| {
+            for mine in 0..4u8 {
+                let twin = &twin;
+                scope.spawn(move || {
+                    for round in 0..100 {
+                        let at = u64::from(mine) * 13 + round * 52;
+                        assert_eq!(write(twin, &[mine + 1; 13], at), 13);
+                    }
+                });
+            }
+        });
+        assert!(is_direct(&file));
+        let there = fs::read(&path).unwrap();
+        assert_eq!(there.len(), 5200);
+        assert!(there.iter().enumerate().all(|(at, byte)| usize::from(*byte) == at / 13 % 4 + 1));
+    }
+}
