@@ -147,7 +147,8 @@ mod other {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::{
         fs::{self, File, OpenOptions},

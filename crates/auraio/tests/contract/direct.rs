@@ -109,7 +109,7 @@ properties! {
         for offset in [0, 1, 511, 512, 4095, 4096, 5000, 12_288, 12_800, 13_000, 13_064, 13_065, 13_312, 20_000, 1 << 40] {
             for len in [1, 100, 511, 512, 513, 4096, 4097, 9000, 50_000] {
                 for skew in [0, 1, 512] {
-                    let units = (offset | len as u64) % u64::from(alignment.offset) == 0;
+                    let units = (offset | len as u64).is_multiple_of(alignment.offset.into());
                     if units && skew % alignment.memory as usize == 0 {
                         continue; // the kernel's own: it may write to the buffer behind the end of the file
                     }
