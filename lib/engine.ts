@@ -7,14 +7,13 @@ import { makeFileHandle, type FileHandle } from './file-handle.js'
 import { createPort, validateBackend, type Backend } from './native.js'
 import { OpenFile } from './open-file.js'
 import {
-  isDirect,
+  validateDirect,
   validateFlags,
   validateInteger,
   validateMode,
   validateObject,
   validateOneOf,
   validatePath,
-  withOptions,
   type OpenOptions,
 } from './options.js'
 import { checkPermission } from './permission.js'
@@ -92,7 +91,7 @@ export class Engine {
     }
     this.#slots = new Slots(
       (dispatch, completions) => createPort(checked, dispatch, completions),
-      (fd, handle, flags) => makeFileHandle(new OpenFile(this.#slots, this.#files, fd, handle, isDirect(flags))),
+      (fd, handle, direct) => makeFileHandle(new OpenFile(this.#slots, this.#files, fd, handle, direct)),
     )
   }
 
@@ -137,10 +136,11 @@ export class Engine {
       if (this.#closing !== undefined) throw engineClosed()
       const name = validatePath(path)
       const options = isOptions(modeOrOptions) ? modeOrOptions : { mode: modeOrOptions ?? undefined }
-      const allFlags = withOptions(validateFlags(flags), options)
+      const plainFlags = validateFlags(flags)
+      const direct = validateDirect(options.direct, plainFlags)
       const mode = validateMode(options.mode, MODE_DEFAULT)
-      checkPermission(name, allFlags)
-      return this.#slots.open(name, allFlags, mode) as Promise<FileHandle>
+      checkPermission(name, plainFlags)
+      return this.#slots.open(name, plainFlags, mode, direct) as Promise<FileHandle>
     } catch (error) {
       return rejection(error)
     }

@@ -20,13 +20,13 @@ export interface CodedError extends Error {
   code: string
 }
 
-/** `errno` is negative. `hint` is put behind the message that Node would give. */
+/** `errno` is negative. `hint` is put behind the message that Node would give, and a colon. */
 export function systemError(errno: number, syscall: string, path?: string, hint?: string): SystemError {
   const known = getSystemErrorMap().get(errno)
   const code = known === undefined ? `Unknown system error ${errno}` : known[0]
   const text = known === undefined ? code : `${code}: ${known[1]}`
   const where = path === undefined ? '' : ` '${path}'`
-  const error = new Error(`${text}, ${syscall}${where}${hint === undefined ? '' : ` (${hint})`}`) as SystemError
+  const error = new Error(`${text}, ${syscall}${where}${hint === undefined ? '' : `: ${hint}`}`) as SystemError
   error.errno = errno
   error.code = code
   error.syscall = syscall

@@ -2,10 +2,11 @@
  * `FileHandle`: Node's, method for method, over an engine. Arguments are checked here, in Node's order; what the checks
  * pass goes to the slot table as numbers and a view.
  */
-import { Buffer } from 'node:buffer'
+import { Buffer, constants } from 'node:buffer'
 import { EventEmitter } from 'node:events'
 import type { BigIntStats, Stats } from 'node:fs'
 import { fileClosed, invalidArgValue, rejection } from './errors.js'
+import { readFresh, zeroedBuffer } from './fresh.js'
 import type { OpenFile } from './open-file.js'
 import {
   encoded,
@@ -137,8 +138,14 @@ export class FileHandle extends EventEmitter {
       let offset = offsetOrOptions
       if (!ArrayBuffer.isView(buffer)) {
         const options = optionsOf(buffer)
-        buffer = options.buffer === undefined ? Buffer.alloc(DEFAULT_READ_BYTES) : validateView(options.buffer)
         ;({ offset, length, position } = options)
+        if (options.buffer === undefined && typeof length === 'number' && !offset) {
+          const bytes = validateInteger(length, 'length', 0, constants.MAX_LENGTH)
+          if (bytes === 0) return Promise.resolve({ bytesRead: 0, buffer: Buffer.alloc(0) })
+          return readFresh(file, bytes, readPosition(position, bytes))
+        }
+        buffer =
+          options.buffer === undefined ? zeroedBuffer(file, DEFAULT_READ_BYTES) : validateView(options.buffer)
       } else if (typeof offset === 'object' && offset !== null) {
         ;({ offset, length, position } = offset as ReadOptions)
       }

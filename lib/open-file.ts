@@ -4,6 +4,7 @@
  * reference, so that a handle which the user forgot can be collected, and then closes its descriptor.
  */
 import process from 'node:process'
+import type { Direct } from './options.js'
 import type { Slot } from './slot.js'
 import type { Slots } from './slots.js'
 
@@ -19,6 +20,14 @@ const forgotten = new FinalizationRegistry<OpenFile>((file) => {
   file.close().catch(() => undefined) // nobody is left to be told
 })
 
+function alignmentHint([memory, offset]: number[]): string {
+  const needs =
+    memory === undefined
+      ? "buffer addresses, positions and lengths at multiples of the device's block size; 4096 always is one"
+      : `buffer addresses at multiples of ${memory} and positions and lengths at multiples of ${offset}`
+  return `direct I/O on this file needs ${needs}`
+}
+
 /** What the engine does to a handle whose engine is closed. */
 export interface Closable extends WeakKey {
   close(): Promise<void>
@@ -27,8 +36,9 @@ export interface Closable extends WeakKey {
 export class OpenFile {
   readonly slots: Slots
   readonly handle: number
-  /** Opened with O_DIRECT. */
-  readonly direct: boolean
+  readonly direct: Direct
+  /** What a message adds to an `EINVAL` of a file whose transfers the kernel refuses when they are not aligned. */
+  readonly alignmentHint: string | undefined
   /** -1 from the call of close on. */
   fd: number
   /** Set from the call of close on. */
@@ -44,12 +54,14 @@ export class OpenFile {
   #stream: boolean | undefined
 
   /** `files` is the engine's set of open files; this one is in it until it is closed. */
-  constructor(slots: Slots, files: Set<OpenFile>, fd: number, handle: number, direct: boolean) {
+  constructor(slots: Slots, files: Set<OpenFile>, fd: number, handle: number, direct: Direct) {
     this.slots = slots
     this.#files = files
     this.fd = fd
     this.handle = handle
     this.direct = direct
+    // asked now: once the handle is closed, nobody could tell
+    this.alignmentHint = direct === 'strict' ? alignmentHint(slots.port.directAlignment(handle)) : undefined
     files.add(this)
   }
 

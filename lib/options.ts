@@ -15,12 +15,14 @@ export interface OpenOptions {
    */
   mode?: number | string | undefined
   /**
-   * Adds O_DIRECT: transfers go between the device and the buffer, without the page cache. Costs: every buffer address,
-   * position and length must be a multiple of the device's block size (4096 always is), else EINVAL; and nothing is
-   * cached for the next reader.
+   * Adds O_DIRECT: transfers go between the device and the buffer, without the page cache. Costs: nothing is cached for the
+   * next reader; and a transfer whose buffer, position or length is not a multiple of what the device and the file system
+   * ask for (4096 always is one) takes a copy or, where it writes a part of a block, the way through the page cache after all;
+   * `engine.stats()` counts these as `bounced`. With `'strict'` such a transfer is rejected with `EINVAL`, with a message that
+   * names the alignment. On the backend `node`, `true` opens the file without O_DIRECT.
    * @defaultValue false
    */
-  direct?: boolean | undefined
+  direct?: boolean | 'strict' | undefined
 }
 
 /** What a position may be: a whole number of bytes, or null for the file's own position. */
@@ -221,15 +223,25 @@ export function validateFlags(flags: unknown): number {
   return known
 }
 
-/** Flags with what the options add to them. */
-export function withOptions(flags: number, options: OpenOptions): number {
-  if (options.direct === undefined || !validateBoolean(options.direct, 'options.direct')) return flags
+/** How a file is opened for direct I/O: not at all, for transfers of any alignment, or for what the kernel takes. */
+export type Direct = false | 'any' | 'strict'
+
+/** O_DIRECT among the flags alone means what it means in Node: the kernel refuses what is not aligned. */
+export function validateDirect(direct: unknown, flags: number): Direct {
+  if (direct === undefined || direct === false) {
+    return O_DIRECT !== undefined && (flags & O_DIRECT) !== 0 ? 'strict' : false
+  }
+  if (typeof direct === 'string' && direct !== 'strict') {
+    throw invalidArgValue('options.direct', direct, "must be a boolean or 'strict'")
+  }
+  if (direct !== 'strict') validateBoolean(direct, 'options.direct')
   if (O_DIRECT === undefined) throw directMissing()
-  return flags | O_DIRECT
+  return direct === 'strict' ? 'strict' : 'any'
 }
 
-export function isDirect(flags: number): boolean {
-  return O_DIRECT !== undefined && (flags & O_DIRECT) !== 0
+/** The flags that open a file so. */
+export function directFlags(flags: number, direct: Direct): number {
+  return direct === false ? flags : flags | (O_DIRECT ?? 0)
 }
 
 export function validateMode(mode: unknown, missing?: number): number {

@@ -30,8 +30,11 @@ export interface Port {
   utimes(slot: number, handle: number, accessed: number, modified: number): number
   /** Waits for the handle's operations, then closes. From the call on, the handle is unknown to every other method. */
   close(slot: number, handle: number): number
-  /** `path` has no NUL in it. Completes with the descriptor and the new handle. */
-  open(slot: number, path: string | Uint8Array, flags: number, mode: number): number
+  /**
+   * `path` has no NUL in it. Completes with the descriptor and the new handle. With `bounce`, the file is opened for direct
+   * I/O, and takes any alignment; `flags` has O_DIRECT too then.
+   */
+  open(slot: number, path: string | Uint8Array, flags: number, mode: number, bounce: boolean): number
   /**
    * `fstat` right now where that cannot block: 0 and `out` is filled, a negated errno, or 1: use `statLater`.
    * `out` is a Float64Array or a BigInt64Array of {@link STAT_FIELDS} numbers.
@@ -39,6 +42,13 @@ export interface Port {
   stat(handle: number, out: Float64Array | BigInt64Array): number
   /** Whether the file has positions: false for pipes, sockets and terminals. Never waits. */
   seekable(handle: number): boolean
+  /**
+   * What the addresses, and the positions and lengths, of a direct file's transfers have to be multiples of: two numbers.
+   * None for any other file, and where it cannot be told.
+   */
+  directAlignment(handle: number): number[]
+  /** How many bytes behind the beginning of a page of 4096 a view begins; 0 where it cannot be told. */
+  addressInPage(view: ArrayBufferView): number
   /** The same as an operation; `takeStat` hands the result over once, after the completion. */
   statLater(slot: number, handle: number): number
   takeStat(slot: number, out: Float64Array | BigInt64Array): void
@@ -67,6 +77,7 @@ export interface PortStats {
     submitted: number
     completed: number
     enters: number
+    bounced: number
     inFlight: number
     queued: number
   }[]

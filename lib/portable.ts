@@ -1,7 +1,9 @@
 /**
  * The engine where no native binary can be loaded: the same port over `node:fs`, and so over libuv's four threads.
  * It is here for the same behaviour everywhere, not for speed. What it cannot do: cancel an operation, keep operations
- * off the threads that DNS and crypto share, and end a read of an empty pipe when its handle is closed.
+ * off the threads that DNS and crypto share, end a read of an empty pipe when its handle is closed, and read or write past
+ * the page cache what is not aligned, since it cannot know addresses: where any alignment is to be taken, it opens the file
+ * without O_DIRECT.
  */
 import { Buffer } from 'node:buffer'
 import fs from 'node:fs'
@@ -115,9 +117,10 @@ export class PortablePort implements Port {
     return 0
   }
 
-  open(slot: number, path: string | Uint8Array, flags: number, mode: number): number {
+  open(slot: number, path: string | Uint8Array, allFlags: number, mode: number, bounce: boolean): number {
     if (this.#isShutDown) return EBADF
     this.#submitted++
+    const flags = bounce ? allFlags & ~(fs.constants.O_DIRECT ?? 0) : allFlags
     const name = typeof path === 'string' ? path : Buffer.from(path.buffer, path.byteOffset, path.byteLength)
     fs.open(name, flags, mode, (error, fd) => {
       if (error !== null) return this.#complete(slot, errnoOf(error), -1)
@@ -146,6 +149,14 @@ export class PortablePort implements Port {
     return stats.isFile() || stats.isBlockDevice() || stats.isDirectory()
   }
 
+  directAlignment(): number[] {
+    return []
+  }
+
+  addressInPage(): number {
+    return 0
+  }
+
   statLater(slot: number, handle: number): number {
     return this.#begin(handle, (entry) => {
       fs.fstat(entry.fd, { bigint: true }, (error, stats) => {
@@ -172,7 +183,7 @@ export class PortablePort implements Port {
 
   stats(): PortStats {
     const inFlight = this.#submitted - this.#completed
-    const counts = { submitted: this.#submitted, completed: this.#completed, enters: 0, inFlight, queued: 0 }
+    const counts = { submitted: this.#submitted, completed: this.#completed, enters: 0, bounced: 0, inFlight, queued: 0 }
     return { rings: [{ cpu: -1, numaNode: -1, ...counts }] }
   }
 

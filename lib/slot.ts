@@ -3,6 +3,7 @@
  * lib/slots.ts has the table of them.
  */
 import type { OpenFile } from './open-file.js'
+import type { Direct } from './options.js'
 
 /** The kind of a slot that is in no use; the others are in lib/slots.ts. */
 export const IDLE = 0
@@ -30,9 +31,9 @@ export class Slot {
   /** What a write has transferred before it came up short. */
   transferred = 0
   vector: Vector | undefined = undefined
-  /** For an open: its path and flags. */
+  /** For an open: its path, and how the file is to be opened. */
   path: string | Uint8Array = ''
-  flags = 0
+  direct: Direct = false
   /** The next in line for the file's own position. */
   next: Slot | undefined = undefined
 

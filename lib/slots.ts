@@ -9,6 +9,7 @@
 import process from 'node:process'
 import { detached, systemError, tooManyOperations } from './errors.js'
 import type { OpenFile } from './open-file.js'
+import { directFlags, type Direct } from './options.js'
 import { COMPLETION_STRIDE, SLOTS_MAX, STAT_FIELDS, type Dispatch, type Port } from './port.js'
 import { IDLE, Slot, advance, isIntact, isSlotIntact, unresolved, type Resolve } from './slot.js'
 
@@ -78,11 +79,8 @@ const SYSCALLS: readonly string[] = [
   'open',
 ]
 
-const DIRECT_HINT =
-  "O_DIRECT: the buffer's address, the position and the length must be multiples of the device's block size; 4096 always is"
-
 /** Makes what an `open` resolves with. */
-export type Opened = (fd: number, handle: number, flags: number) => unknown
+export type Opened = (fd: number, handle: number, direct: Direct) => unknown
 
 export class Slots {
   readonly port: Port
@@ -220,12 +218,12 @@ export class Slots {
   }
 
   /** Resolves with what the constructor's `opened` makes of the descriptor. */
-  open(path: string | Uint8Array, flags: number, mode: number): Promise<unknown> {
+  open(path: string | Uint8Array, flags: number, mode: number, direct: Direct): Promise<unknown> {
     const slot = this.#acquire(OPEN, undefined)
     slot.path = path
-    slot.flags = flags
+    slot.direct = direct
     const promise = new Promise(slot.capture)
-    this.#accepted(slot, this.port.open(slot.index, path, flags, mode))
+    this.#accepted(slot, this.port.open(slot.index, path, directFlags(flags, direct), mode, direct === 'any'))
     return promise
   }
 
@@ -392,7 +390,7 @@ export class Slots {
 
   #completeOpen(slot: Slot, low: number, high: number): void {
     if (low < 0) this.#fail(slot, this.#errorOf(slot, low))
-    else this.#succeed(slot, this.#opened(low, high, slot.flags))
+    else this.#succeed(slot, this.#opened(low, high, slot.direct))
   }
 
   /** What an operation without a size resolves with. */
@@ -432,8 +430,8 @@ export class Slots {
   #errorOf(slot: Slot, errno: number): () => Error {
     const syscall = SYSCALLS[slot.kind]!
     const path = slot.kind === OPEN ? slot.path : undefined
-    const misaligned = slot.kind <= WRITEV && slot.file!.direct && errno === EINVAL
-    return () => systemError(errno, syscall, textOf(path), misaligned ? DIRECT_HINT : undefined)
+    const hint = slot.kind <= WRITEV && errno === EINVAL ? slot.file!.alignmentHint : undefined
+    return () => systemError(errno, syscall, textOf(path), hint)
   }
 
   #finish(slot: Slot): void {

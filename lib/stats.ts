@@ -12,6 +12,11 @@ export interface RingStats {
   completed: number
   /** Calls of `io_uring_enter`; 0 for the other backends. */
   enters: number
+  /**
+   * Reads and writes on handles opened with `direct: true` that were not aligned, and so were not made straight between the
+   * device and the buffer.
+   */
+  bounced: number
   /** Operations that the kernel holds now. */
   inFlight: number
   /** Operations that wait for their turn. */

@@ -5,6 +5,7 @@
  */
 import { Buffer, constants } from 'node:buffer'
 import { aborted, fileTooLarge, invalidArgType, invalidArgValue, systemError } from './errors.js'
+import { freshBuffer } from './fresh.js'
 import type { OpenFile } from './open-file.js'
 import { TRANSFER_MAX, notWritable, viewLength, viewMemory } from './options.js'
 import { STAT_SIZE } from './stat.js'
@@ -75,7 +76,7 @@ export async function readWholeFile(file: OpenFile, options: ReadFileOptions): P
 /** `size` is 0 where the file does not tell. */
 function readBytes(file: OpenFile, size: number, { buffer, signal }: ReadFileOptions): Promise<Buffer> {
   if (buffer !== undefined) return readInto(file, givenBuffer(buffer, size), size, signal)
-  if (size > 0) return readUpTo(file, Buffer.allocUnsafeSlow(size), size, signal)
+  if (size > 0) return readUpTo(file, freshBuffer(file, size), size, signal)
   return readUnsized(file, signal)
 }
 

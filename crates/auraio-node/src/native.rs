@@ -53,6 +53,11 @@ impl View {
         Some(unsafe { BorrowedMemory::new(self.address.wrapping_add(offset), length) })
     }
 
+    /// How far behind the beginning of a page it begins.
+    pub(crate) fn address_in_page(&self) -> u32 {
+        (self.address.addr() % 4096) as u32
+    }
+
     /// All of it.
     pub(crate) fn all(&self) -> BorrowedMemory {
         // SAFETY: as above.

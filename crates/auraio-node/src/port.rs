@@ -54,6 +54,8 @@ pub struct NativeRingStats {
     pub completed: f64,
     /// Calls of io_uring_enter.
     pub enters: f64,
+    /// Direct transfers that were not aligned.
+    pub bounced: f64,
     /// Operations that the kernel or a thread holds now.
     pub in_flight: f64,
     /// Operations that wait to be handed over.
@@ -392,7 +394,7 @@ impl NativePort {
         self.submitter.queue(core, slot, NUMBER, op::Close::new(file))
     }
 
-    /// Opens; completes with the descriptor and a handle.
+    /// Opens; completes with the descriptor and a handle. With `bounce`, a direct file takes any alignment.
     #[napi(catch_unwind)]
     pub fn open(
         &self,
@@ -400,6 +402,7 @@ impl NativePort {
         #[napi(ts_arg_type = "string | Uint8Array")] path: Either<String, Uint8Array>,
         flags: i32,
         mode: u32,
+        bounce: bool,
     ) -> i32 {
         let path = match path {
             Either::A(path) => PathBuf::from(path),
@@ -409,7 +412,8 @@ impl NativePort {
             },
         };
         let core = &mut *self.submitter.core.borrow_mut();
-        let operation = op::Open::new(&core.engine, path, OpenOptions::new().flags(flags).mode(mode));
+        let options = OpenOptions::new().flags(flags).mode(mode).direct(bounce);
+        let operation = op::Open::new(&core.engine, path, options);
         self.submitter.queue(core, slot, OPENED, operation)
     }
 
@@ -429,6 +433,21 @@ impl NativePort {
     #[napi(catch_unwind)]
     pub fn seekable(&self, handle: u32) -> bool {
         self.submitter.core.borrow().files.get(handle).is_none_or(File::is_seekable)
+    }
+
+    /// What the addresses, and the positions and lengths, of a direct file's transfers have to be multiples of; nothing for
+    /// any other file.
+    #[napi(catch_unwind)]
+    pub fn direct_alignment(&self, handle: u32) -> Vec<u32> {
+        let core = &*self.submitter.core.borrow();
+        let alignment = core.files.get(handle).and_then(File::direct_alignment);
+        alignment.map_or_else(Vec::new, |alignment| vec![alignment.memory, alignment.offset])
+    }
+
+    /// How far behind the beginning of a page (4,096 bytes) a view begins.
+    #[napi(catch_unwind)]
+    pub fn address_in_page(&self, #[napi(ts_arg_type = "ArrayBufferView")] view: View) -> u32 {
+        view.address_in_page()
     }
 
     /// The same as an operation.
@@ -542,6 +561,7 @@ fn ring_stats(ring: &RingStats) -> NativeRingStats {
         submitted: ring.submitted as f64,
         completed: ring.completed as f64,
         enters: ring.enters as f64,
+        bounced: ring.bounced as f64,
         in_flight: ring.in_flight as f64,
         queued: ring.queued as f64,
     }

@@ -1,0 +1,47 @@
+/**
+ * Reads that bring their own memory: a Buffer made for one read, which is the caller's from then on and which nobody uses
+ * again. It shows no byte that was there before.
+ */
+import { Buffer } from 'node:buffer'
+import type { OpenFile } from './open-file.js'
+import type { ReadResult } from './transfers.js'
+
+const PAGE = 4096
+
+/** Less is no whole unit of a device, so alignment would not spare the copy. */
+const UNIT_MIN = 512
+
+/**
+ * Memory for one read. On a direct file it begins at a page, so that the device can write to it without a copy on the way:
+ * zeroed, and a part of an ArrayBuffer that is a page larger. Elsewhere what is in it is undefined.
+ */
+export function freshBuffer(file: OpenFile, bytes: number): Buffer<ArrayBuffer> {
+  return file.direct === false || bytes < UNIT_MIN ? Buffer.allocUnsafeSlow(bytes) : pageAligned(file, bytes)
+}
+
+/** The same, zeroed everywhere. */
+export function zeroedBuffer(file: OpenFile, bytes: number): Buffer<ArrayBuffer> {
+  return file.direct === false || bytes < UNIT_MIN ? Buffer.alloc(bytes) : pageAligned(file, bytes)
+}
+
+function pageAligned(file: OpenFile, bytes: number): Buffer<ArrayBuffer> {
+  const memory = Buffer.alloc(bytes + PAGE)
+  const past = file.slots.port.addressInPage(memory)
+  const start = past === 0 ? 0 : PAGE - past
+  return memory.subarray(start, start + bytes)
+}
+
+/** Reads up to so many bytes into a Buffer of exactly as many as came. */
+export async function readFresh(file: OpenFile, length: number, position: number): Promise<ReadResult<Buffer>> {
+  const buffer = freshBuffer(file, length)
+  const { bytesRead } = await file.slots.read(file, buffer, buffer.buffer, 0, length, position)
+  return { bytesRead, buffer: bytesRead === length ? buffer : cut(buffer, bytesRead) }
+}
+
+/** The first bytes, without the rest showing behind them: in memory of their own where the rest is most of it. */
+function cut(buffer: Buffer, bytes: number): Buffer {
+  if (bytes >= buffer.length / 2) return buffer.fill(0, bytes).subarray(0, bytes)
+  const part = Buffer.allocUnsafeSlow(bytes)
+  buffer.copy(part, 0, 0, bytes)
+  return part
+}
