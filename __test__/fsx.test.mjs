@@ -1,6 +1,8 @@
 // A model checker in the manner of fsx: random operations on a file, and beside it a Buffer that says what the file must
 // hold. Up to 64 operations are in flight at once, on disjoint ranges, so that any order gives the same file.
 //
+// With O_DIRECT nothing is different, whatever the alignment.
+//
 // AURAIO_SEED repeats a run, AURAIO_FSX_OPS makes it longer, AURAIO_TEST_DIR puts the file on another file system.
 import { readFileSync } from 'node:fs'
 import test from 'ava'
@@ -14,25 +16,37 @@ const SIZE_MAX = 1 << 20
 const IN_FLIGHT_MAX = 64
 
 for (const target of targets()) {
-  for (const { flags, operations } of [
-    { flags: 'w+', operations: OPERATIONS },
-    { flags: 'a+', operations: OPERATIONS / 4 },
+  for (const { flags, operations, direct } of [
+    { flags: 'w+', operations: OPERATIONS, direct: false },
+    { flags: 'a+', operations: OPERATIONS / 4, direct: false },
+    { flags: 'w+', operations: OPERATIONS / 4, direct: true },
+    { flags: 'a+', operations: OPERATIONS / 8, direct: true },
   ]) {
-    const name = `${target.name}: ${operations} random operations, opened with '${flags}', seed ${SEED}`
+    if (target.isOracle && direct) continue
+    const how = `opened with '${flags}'${direct ? ', direct' : ''}`
+    const name = `${target.name}: ${operations} random operations, ${how}, seed ${SEED}`
     if (target.skipped !== undefined) {
       test.skip(`${name} (${target.skipped})`, () => undefined)
     } else {
-      test(name, (t) => check(t, target, flags, operations))
+      test(name, (t) => check(t, target, flags, operations, direct))
     }
   }
 }
 
-async function check(t, target, flags, operations) {
+async function check(t, target, flags, operations, direct) {
   t.log(`AURAIO_SEED=${SEED}`)
   const path = tempFile(t)
+  const open = (how) => target.open(path, how, ...(target.isOracle ? [] : [{ direct }]))
+  let file
+  try {
+    file = await open(flags)
+  } catch (error) {
+    if (!direct || !['EINVAL', 'ERR_AURAIO_DIRECT'].includes(error.code)) throw error
+    return t.pass('no O_DIRECT here')
+  }
   const run = {
     random: random(SEED),
-    file: await target.open(path, flags),
+    file,
     appends: flags.startsWith('a'),
     oracle: target.isOracle,
     /** What the file must hold: the first `size` bytes. */
@@ -46,7 +60,7 @@ async function check(t, target, flags, operations) {
     const round = run.random.between(0, 9)
     if (round < 6) await parallelRound(run)
     else if (round < 9) await cursorRound(run)
-    else await wholeFileRound(run, target, path, flags)
+    else await wholeFileRound(run, open, flags)
     const { size } = await run.file.stat()
     assertEqual(run, size, run.size, 'size')
   }
@@ -171,7 +185,7 @@ async function truncate(run, size) {
 }
 
 /** What cannot go beside other operations: truncate, sync, the whole file, close and open. */
-async function wholeFileRound(run, target, path, flags) {
+async function wholeFileRound(run, open, flags) {
   run.done++
   switch (run.random.between(0, 3)) {
     case 0:
@@ -180,7 +194,7 @@ async function wholeFileRound(run, target, path, flags) {
       return await (run.random.between(0, 1) === 0 ? run.file.sync() : run.file.datasync())
     case 2: {
       await run.file.close()
-      run.file = await target.open(path, flags === 'w+' ? 'r+' : flags)
+      run.file = await open(flags === 'w+' ? 'r+' : flags)
       run.cursor = 0
       const contents = await run.file.readFile()
       assertBytes(run, contents, run.model.subarray(0, run.size), 'readFile')
@@ -190,7 +204,7 @@ async function wholeFileRound(run, target, path, flags) {
     default: {
       if (run.appends) return
       await run.file.close()
-      run.file = await target.open(path, 'w+')
+      run.file = await open('w+')
       run.model.fill(0, 0, run.size)
       const bytes = fillRandom(run, Buffer.alloc(run.random.between(0, 100_000)))
       bytes.copy(run.model)

@@ -2,11 +2,11 @@
  * `FileHandle`: Node's, method for method, over an engine. Arguments are checked here, in Node's order; what the checks
  * pass goes to the slot table as numbers and a view.
  */
-import { Buffer, constants } from 'node:buffer'
+import type { Buffer } from 'node:buffer'
 import { EventEmitter } from 'node:events'
 import type { BigIntStats, Stats } from 'node:fs'
 import { fileClosed, invalidArgValue, rejection } from './errors.js'
-import { readFresh, zeroedBuffer } from './fresh.js'
+import { freshLength, readFresh, zeroedBuffer } from './fresh.js'
 import type { OpenFile } from './open-file.js'
 import {
   encoded,
@@ -98,7 +98,9 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * Reads into a buffer: of the caller, or one of 16384 bytes if none is given.
+   * Reads into a buffer of the caller, or into a new one that nobody uses again: with `{ length }` and no buffer, up to so
+   * many bytes into one of exactly as many as came (unlike Node, which takes no length past 16384 there); with neither, into
+   * one of 16384 bytes. On a handle opened with `direct` a new buffer is aligned as direct I/O needs it.
    *
    * `length` 0 reads nothing and resolves at once. A short result is not an error; 0 bytes is the end of the file.
    *
@@ -111,7 +113,8 @@ export class FileHandle extends EventEmitter {
    * await file.read(buffer, 0, 100, 4096) // 100 bytes from position 4096
    * await file.read(buffer, { length: 10 }) // 10 bytes from the file's own position
    * const { bytesRead } = await file.read() // up to 16384 bytes, in a new buffer
-   * console.log(bytesRead)
+   * const { buffer: end } = await file.read({ length: 1000, position: 99_500 }) // a new buffer of what came: 500 bytes
+   * console.log(bytesRead, end.length)
    * await file.close()
    * ```
    */
@@ -138,14 +141,10 @@ export class FileHandle extends EventEmitter {
       let offset = offsetOrOptions
       if (!ArrayBuffer.isView(buffer)) {
         const options = optionsOf(buffer)
+        const bytes = freshLength(options)
+        if (bytes !== undefined) return readFresh(file, bytes, readPosition(options.position, bytes))
+        buffer = options.buffer === undefined ? zeroedBuffer(file, DEFAULT_READ_BYTES) : validateView(options.buffer)
         ;({ offset, length, position } = options)
-        if (options.buffer === undefined && typeof length === 'number' && !offset) {
-          const bytes = validateInteger(length, 'length', 0, constants.MAX_LENGTH)
-          if (bytes === 0) return Promise.resolve({ bytesRead: 0, buffer: Buffer.alloc(0) })
-          return readFresh(file, bytes, readPosition(position, bytes))
-        }
-        buffer =
-          options.buffer === undefined ? zeroedBuffer(file, DEFAULT_READ_BYTES) : validateView(options.buffer)
       } else if (typeof offset === 'object' && offset !== null) {
         ;({ offset, length, position } = offset as ReadOptions)
       }

@@ -2,9 +2,10 @@
  * Reads that bring their own memory: a Buffer made for one read, which is the caller's from then on and which nobody uses
  * again. It shows no byte that was there before.
  */
-import { Buffer } from 'node:buffer'
+import { Buffer, constants } from 'node:buffer'
 import type { OpenFile } from './open-file.js'
-import type { ReadResult } from './transfers.js'
+import { lengthOutOfRange, validateInteger } from './options.js'
+import type { ReadOptions, ReadResult } from './transfers.js'
 
 const PAGE = 4096
 
@@ -31,15 +32,31 @@ function pageAligned(file: OpenFile, bytes: number): Buffer<ArrayBuffer> {
   return memory.subarray(start, start + bytes)
 }
 
+/**
+ * The bytes of a read that is to bring its memory: one that names a length, and neither a buffer nor a place in one. Any
+ * other reads into Node's 16384 bytes.
+ */
+export function freshLength({ buffer, offset, length }: ReadOptions & { buffer?: unknown }): number | undefined {
+  if (buffer !== undefined || typeof length !== 'number' || (offset ?? 0) !== 0) return undefined
+  const bytes = validateInteger(length, 'length')
+  if (bytes < 0 || bytes > constants.MAX_LENGTH) throw lengthOutOfRange(bytes, constants.MAX_LENGTH)
+  return bytes
+}
+
 /** Reads up to so many bytes into a Buffer of exactly as many as came. */
-export async function readFresh(file: OpenFile, length: number, position: number): Promise<ReadResult<Buffer>> {
+export async function readFresh(
+  file: OpenFile,
+  length: number,
+  position: number,
+): Promise<ReadResult<Buffer<ArrayBuffer>>> {
   const buffer = freshBuffer(file, length)
+  if (length === 0) return { bytesRead: 0, buffer }
   const { bytesRead } = await file.slots.read(file, buffer, buffer.buffer, 0, length, position)
   return { bytesRead, buffer: bytesRead === length ? buffer : cut(buffer, bytesRead) }
 }
 
 /** The first bytes, without the rest showing behind them: in memory of their own where the rest is most of it. */
-function cut(buffer: Buffer, bytes: number): Buffer {
+function cut(buffer: Buffer<ArrayBuffer>, bytes: number): Buffer<ArrayBuffer> {
   if (bytes >= buffer.length / 2) return buffer.fill(0, bytes).subarray(0, bytes)
   const part = Buffer.allocUnsafeSlow(bytes)
   buffer.copy(part, 0, 0, bytes)

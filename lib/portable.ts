@@ -13,6 +13,8 @@ import { TRANSFER_MAX } from './options.js'
 /** Vectors longer than this are read in parts: libuv would read this much and say no more (IOV_MAX on Linux). */
 const VECTOR_MAX = 1024
 
+const O_DIRECT = (fs.constants as { O_DIRECT?: number }).O_DIRECT ?? 0 // Linux only
+
 const EBADF = -9
 const EIO = -5
 const NS_PER_S = 1_000_000_000n
@@ -120,7 +122,7 @@ export class PortablePort implements Port {
   open(slot: number, path: string | Uint8Array, allFlags: number, mode: number, bounce: boolean): number {
     if (this.#isShutDown) return EBADF
     this.#submitted++
-    const flags = bounce ? allFlags & ~(fs.constants.O_DIRECT ?? 0) : allFlags
+    const flags = bounce ? allFlags & ~O_DIRECT : allFlags
     const name = typeof path === 'string' ? path : Buffer.from(path.buffer, path.byteOffset, path.byteLength)
     fs.open(name, flags, mode, (error, fd) => {
       if (error !== null) return this.#complete(slot, errnoOf(error), -1)
@@ -183,7 +185,14 @@ export class PortablePort implements Port {
 
   stats(): PortStats {
     const inFlight = this.#submitted - this.#completed
-    const counts = { submitted: this.#submitted, completed: this.#completed, enters: 0, bounced: 0, inFlight, queued: 0 }
+    const counts = {
+      submitted: this.#submitted,
+      completed: this.#completed,
+      enters: 0,
+      bounced: 0,
+      inFlight,
+      queued: 0,
+    }
     return { rings: [{ cpu: -1, numaNode: -1, ...counts }] }
   }
 

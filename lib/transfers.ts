@@ -30,7 +30,7 @@ export interface ReadOptions {
    */
   offset?: number | null | undefined
   /**
-   * How many bytes to read at most.
+   * How many bytes to read at most. Without a buffer, the size of the one that is made, which is cut to what came.
    * @defaultValue `buffer.byteLength - offset`
    */
   length?: number | null | undefined

@@ -106,6 +106,25 @@ const rows = [
     ours: TYPE,
     unlike: 16384,
   },
+  {
+    name: 'read, { length: 7 } without a buffer',
+    run: ({ readable }) => readable.read({ length: 7, position: 0 }).then(({ buffer }) => buffer.byteLength),
+    ours: 7,
+    unlike: 16384,
+  },
+  {
+    name: 'read, { length: 20000 } without a buffer',
+    run: ({ readable }) => readable.read({ length: 20_000, position: 0 }).then(({ bytesRead }) => bytesRead),
+    ours: 100,
+    unlike: RANGE,
+  },
+  { name: 'read, { length: -1 } without a buffer', run: ({ readable }) => readable.read({ length: -1 }), ours: RANGE },
+  {
+    name: 'read, { length: 2^53 } without a buffer',
+    run: ({ readable }) => readable.read({ length: 2 ** 53 }),
+    ours: RANGE,
+    unlike: RANGE,
+  },
   { name: 'read, { buffer: 5 }', run: ({ readable }) => readable.read({ buffer: 5 }), ours: TYPE },
   { name: 'read, empty buffer', run: readInto(() => Buffer.alloc(0)), ours: 0 },
   {

@@ -48,6 +48,57 @@ contract(test, 'read takes all argument forms', async (t, { open }) => {
   await file.close()
 })
 
+contract(
+  test,
+  'read with a length and no buffer gives a Buffer of what came, of its own',
+  async (t, { open }) => {
+    const path = tempFile(t)
+    const bytes = pattern(50_000)
+    writeFileSync(path, bytes)
+    const file = await open(path)
+    const made = []
+    for (const [length, position, expected] of [
+      [1, 0, 1],
+      [4096, 4096, 4096],
+      [40_000, 3, 40_000],
+      [100_000, 0, 50_000],
+      [100_000, 49_990, 10],
+      [10, 50_000, 0],
+      [0, 0, 0],
+    ]) {
+      const { bytesRead, buffer } = await file.read({ length, position })
+      t.is(bytesRead, expected)
+      t.true(Buffer.isBuffer(buffer))
+      sameBytes(t, buffer, bytes.subarray(position, position + expected))
+      // Behind a short read nothing shows of what was in the memory before.
+      const end = buffer.byteOffset + buffer.length
+      t.true(new Uint8Array(buffer.buffer).every((byte, at) => byte === 0 || (at >= buffer.byteOffset && at < end)))
+      made.push(buffer)
+    }
+    t.is(new Set(made.map((buffer) => buffer.buffer)).size, made.length)
+    // At the own position, which moves.
+    t.deepEqual((await file.read({ length: 5 })).buffer, bytes.subarray(0, 5))
+    t.deepEqual((await file.read({ length: 5, position: null, offset: 0 })).buffer, bytes.subarray(5, 10))
+    const several = await Promise.all([1, 2, 3].map((length) => file.read({ length })))
+    t.deepEqual(Buffer.concat(several.map(({ buffer }) => buffer)), bytes.subarray(10, 16))
+    await file.close()
+    await t.throwsAsync(file.read({ length: 5 }), { code: 'EBADF' })
+  },
+  { differs: 'it reads into 16384 bytes, and takes no length past them' },
+)
+
+contract(test, 'read without a buffer and without a length gives 16384 bytes', async (t, { open }) => {
+  const path = tempFile(t)
+  writeFileSync(path, pattern(100))
+  const file = await open(path)
+  for (const options of [undefined, null, {}, { position: 0 }, { length: null, position: 0 }]) {
+    const { buffer } = await file.read(options)
+    t.is(buffer.byteLength, 16384)
+  }
+  t.is((await file.read({ offset: 10, length: 20, position: 0 })).buffer.byteLength, 16384)
+  await file.close()
+})
+
 contract(test, 'views of every kind are read into and written from', async (t, { open }) => {
   const path = tempFile(t)
   const bytes = pattern(4096)
