@@ -114,6 +114,14 @@ pub(crate) unsafe fn is_misaligned(call: &Call, facts: &FileFacts) -> bool {
     let memory = alignment.memory as usize;
     let place = |offset: u64| if writes && facts.append { 0 } else { offset };
     match *call {
+        Call::Read { offset, .. }
+        | Call::Write { offset, .. }
+        | Call::ReadVectored { offset, .. }
+        | Call::WriteVectored { offset, .. }
+            if place(offset) == CURRENT_POSITION =>
+        {
+            false
+        }
         Call::Read { buf, len, offset, .. } => is_off(buf.addr(), memory, len.into(), place(offset), unit),
         Call::Write { buf, len, offset, .. } => is_off(buf.addr(), memory, len.into(), place(offset), unit),
         Call::ReadVectored { iov, count, offset, .. } | Call::WriteVectored { iov, count, offset, .. } => {
@@ -125,7 +133,20 @@ pub(crate) unsafe fn is_misaligned(call: &Call, facts: &FileFacts) -> bool {
                 total += io_vec_len(vector) as u64;
                 io_vec_base(vector).addr() & (memory - 1) != 0 || io_vec_len(vector) as u64 & part != 0
             });
-            place(offset) != CURRENT_POSITION && (parts_off || is_off(0, memory, total, place(offset), unit))
+            parts_off || is_off(0, memory, total, place(offset), unit)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a transfer of one buffer is aligned at a given position: what most are on a direct file, told by a few instructions.
+#[inline(always)]
+pub(crate) fn is_plainly_aligned(call: &Call, facts: &FileFacts) -> bool {
+    let DirectAlignment { memory, offset: unit, write_offset } = facts.alignment;
+    match *call {
+        Call::Read { buf, len, offset, .. } => !is_off(buf.addr(), memory as usize, len.into(), offset, unit.into()),
+        Call::Write { buf, len, offset, .. } => {
+            !is_off(buf.addr(), memory as usize, len.into(), offset, write_offset.into())
         }
         _ => false,
     }
@@ -133,7 +154,8 @@ pub(crate) unsafe fn is_misaligned(call: &Call, facts: &FileFacts) -> bool {
 
 #[inline(always)]
 const fn is_off(address: usize, memory: usize, len: u64, offset: u64, unit: u64) -> bool {
-    offset != CURRENT_POSITION && (address & (memory - 1) != 0 || (offset | len) & (unit - 1) != 0)
+    // The own position is off every grid; who takes it for a position has looked before.
+    address & (memory - 1) != 0 || (offset | len) & (unit - 1) != 0
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use std::ptr;
 use super::{Effects, Place, Slot, State};
 use crate::{
     Block, DirectAlignment, Pool,
-    direct::is_misaligned,
+    direct::{is_misaligned, is_plainly_aligned},
     file::FileInner,
     op::{Later, More},
     sys::{
@@ -304,7 +304,9 @@ impl Slot {
     /// Whether the slot's transfer is on a file that takes any alignment, and needs that.
     #[inline(always)]
     pub(super) fn must_bounce(&self) -> bool {
-        self.file.as_ref().is_some_and(|file| file.facts().bounces) && self.is_misaligned()
+        let Some(file) = &self.file else { return false };
+        let facts = file.facts();
+        facts.bounces && !(self.more.is_none() && is_plainly_aligned(&self.call, facts)) && self.is_misaligned()
     }
 
     fn is_misaligned(&self) -> bool {
