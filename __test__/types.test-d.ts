@@ -36,6 +36,10 @@ export async function uses(): Promise<void> {
     5n,
   )
   const made: Buffer = (await file.read({ position: 0 })).buffer
+  const fresh: Buffer = (await file.read({ length: 100, position: 0 })).buffer
+  await open('x', 'r', { direct: 'strict' })
+  // @ts-expect-error: neither a boolean nor 'strict'
+  await open('x', 'r', { direct: 'lax' })
   const text: string = await file.readFile('utf8')
   const bytes: Buffer = await file.readFile()
   const nanoseconds: bigint = (await file.stat({ bigint: true })).mtimeNs
@@ -48,7 +52,7 @@ export async function uses(): Promise<void> {
   new Engine({ backend: 'bogus' })
   // @ts-expect-error: made by open only
   new FileHandleClass(undefined)
-  console.log(bytesRead, buffer, text, bytes, nanoseconds, buffers, stats)
+  console.log(bytesRead, buffer, fresh, text, bytes, nanoseconds, buffers, stats)
 }
 
 declare const FileHandleClass: typeof FileHandle

@@ -15,8 +15,8 @@ use crate::{
 /// A buffer longer than one call can fill (2 GiB less a page) is filled by several.
 ///
 /// # Errors
-/// What pread(2) gives: `EBADF` where the file was not opened for reading, `EISDIR`, `EIO`, `EINVAL` for what direct
-/// I/O does not allow.
+/// What pread(2) gives: `EBADF` where the file was not opened for reading, `EISDIR`, `EIO`, `EINVAL` for what is not
+/// aligned where direct I/O is strict about that.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};

@@ -17,7 +17,7 @@ use crate::{
 ///
 /// # Errors
 /// What pwrite(2) gives: `EBADF` where the file was not opened for writing, `ENOSPC`, `EDQUOT`, `EFBIG`, `EIO`,
-/// `EINVAL` for what direct I/O does not allow.
+/// `EINVAL` for what is not aligned where direct I/O is strict about that.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
