@@ -232,6 +232,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_through_it_is_as_durable_as_the_file_was_opened_for() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let flags = libc::O_DIRECT | libc::O_DSYNC;
+        let Ok(file) = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path) else {
+            println!("skipped: no O_DIRECT in the temporary directory");
+            return;
+        };
+        let twin = BufferedTwin::new(file.as_raw_fd(), true);
+        assert_eq!(write(&twin, b"kept", 1), 4);
+        let second = fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| {
+            let entry = entry.ok()?;
+            let fd: i32 = entry.file_name().to_str()?.parse().ok()?;
+            (fd != file.as_raw_fd() && fs::read_link(entry.path()).ok()? == *path).then_some(fd)
+        });
+        // SAFETY: asks for numbers only.
+        let flags: Vec<i32> = second.map(|fd| unsafe { libc::fcntl(fd, libc::F_GETFL) }).collect();
+        assert_eq!(flags.len(), 1);
+        assert_eq!(flags[0] & (libc::O_DSYNC | libc::O_DIRECT | libc::O_ACCMODE), libc::O_DSYNC | libc::O_WRONLY);
+    }
+
+    #[test]
     fn a_handle_that_may_not_write_gets_no_other_that_may() {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let Some(file) = open(&path, OpenOptions::new().read(true)) else { return };
