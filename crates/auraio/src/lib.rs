@@ -52,7 +52,7 @@ pub use file::File;
 pub use future::OpFuture;
 pub use metadata::{Metadata, Timestamp};
 pub use op::{OpenOptions, Operation};
-pub use pool::{Acquire, Block, Pool, PoolStats};
+pub use pool::{Acquire, Block, Pool, PoolBuilder, PoolStats};
 pub use port::{Completion, Port, PortTicket, PortWaiter};
 pub use stats::{RingStats, Stats};
 pub use topology::Topology;

@@ -1,175 +1,533 @@
 //! Aligned memory for operations: blocks that are taken and given back in nanoseconds.
+//!
+//! ```text
+//! Block      memory in somebody's hands                                                       block.rs
+//!   L1       a thread's own free blocks, without locks and atomics                            cache.rs, gate.rs
+//!   L2       the free blocks of the slabs of a few cores, behind a lock                       shard.rs, shards.rs
+//!   arena    slabs of 2 MiB at fixed places of one reservation, and who holds them            slab.rs
+//! ```
+//!
+//! A thread that finds nothing in its cache takes half a cache's worth from the shard of its core, and gives back as much
+//! when its cache is full; `find.rs` is the order in which memory is looked for, and `waiters.rs` those for whom there was
+//! none. `trim.rs` gives back to the system what nobody uses. Locks are taken in one order: waiters, growth, caches, one
+//! shard, arena.
+//!
+//! The memory of a pool is not copied by `fork`: in the child it is not there. A child that does not `exec` must not touch
+//! the pools of its parent.
+
+mod block;
+mod cache;
+mod class;
+mod find;
+mod gate;
+mod shard;
+mod shards;
+mod slab;
+mod stats;
+mod sync;
+#[cfg(test)]
+mod tests;
+mod trim;
+mod waiters;
 
 use std::{
     fmt,
     future::Future,
-    ops::{Deref, DerefMut},
     pin::Pin,
-    ptr::NonNull,
+    ptr::{self, NonNull},
+    sync::{
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Poll},
 };
 
-use crate::{Error, Result};
+use crossbeam_utils::CachePadded;
 
-/// Aligned memory for operations.
+pub use block::Block;
+use cache::Cache;
+use class::class_of;
+pub(crate) use class::{BLOCK_BYTES_MIN, SLAB_BYTES};
+use shard::Homes;
+use shards::Shards;
+use slab::Arena;
+pub(crate) use slab::Extent;
+pub use stats::PoolStats;
+use trim::{Pace, Trimmer};
+use waiters::{Waiter, Waiters};
+
+use crate::{
+    Error, Result, Topology, lock,
+    sys::memory::{self, Reservation},
+};
+
+/// Aligned memory for operations: a handle that is free to copy.
+///
+/// [`Pool::global`] is there for everybody; one of one's own has its own ceiling, and is never freed, though
+/// [`Pool::trim`] gives its memory back.
+///
+/// ```
+/// use auraio::Pool;
+///
+/// let pool = Pool::builder().bytes_max(64 << 20).build()?;
+/// let block = pool.acquire_aligned(10_000, 65_536)?;
+/// assert_eq!(block.as_ptr().addr() % 65_536, 0);
+/// assert_eq!(pool.stats().bytes_in_use, block.capacity() as u64);
+/// drop(block);
+/// assert_eq!(pool.stats().bytes_in_use, 0);
+/// # Ok::<(), auraio::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Pool {
     inner: &'static Inner,
 }
 
-struct Inner {
-    bytes_max: u64,
+/// Whoever tells the kernel of slabs, and so [holds](Pool::hold) them.
+pub(crate) trait SlabHolder: Send + Sync {
+    /// Asks that the holder let go of the slabs it holds that [retire](Pool::is_retiring), now or when it next can.
+    ///
+    /// Called without any lock of the pool, on a thread that trims or acquires; never on one that merely releases. That
+    /// thread may have locks of its own: an implementation that needs one which is held while blocks are acquired tries
+    /// it, and looks at [`Pool::retirements`] when it is next there.
+    fn let_go_of_retiring(&self);
 }
 
-/// Memory of a [`Pool`], given back when it is dropped.
-pub struct Block {
-    address: NonNull<u8>,
-    len: usize,
+/// What a pool is, shared by its handles.
+struct Inner {
+    /// Looked at by every release; nobody writes to its cache line unless somebody waits.
+    waiters: CachePadded<Waiters<Wish, Result<Block>>>,
+    /// Fixed when the pool is made. Blocks do not stay in the caches of threads, and are checked for late writes.
+    debug: bool,
+    shards: Shards,
+    ground: OnceLock<Ground>,
+    /// Bytes of addresses to reserve.
+    address_space: usize,
+    bytes_max: AtomicU64,
+    /// Held while slabs are mapped, unmapped or change hands, so that who finds nothing knows that there is nothing.
+    growth: Mutex<()>,
+    /// The caches that are open for this pool.
+    caches: Mutex<Vec<&'static Cache>>,
+    /// Acquisitions by caches that are not open any more.
+    hits_before: AtomicU64,
+    bytes_registered: AtomicU64,
+    damaged: AtomicU64,
+    holders: Mutex<Vec<Weak<dyn SlabHolder>>>,
+    trimmer: Trimmer,
+}
+
+/// What is there once the first block was asked for.
+struct Ground {
+    arena: Arena<Reservation>,
+    homes: Homes,
+}
+
+/// What somebody asks for.
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    size: usize,
     alignment: usize,
 }
 
-/// What a pool holds.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct PoolStats {
-    /// Bytes mapped from the system.
-    pub bytes_mapped: u64,
-    /// Bytes of blocks that somebody holds.
-    pub bytes_in_use: u64,
-    /// Bytes free in the caches of threads.
-    pub bytes_cached_threads: u64,
-    /// Bytes free in the shards and as whole slabs.
-    pub bytes_cached_shards: u64,
-    /// Bytes registered with the kernel.
-    pub bytes_registered: u64,
-    /// What is mapped never exceeds this.
-    pub bytes_max: u64,
-    /// Acquisitions that a thread's own cache served.
-    pub hits_thread: u64,
-    /// Acquisitions that went to a shard, which had the block.
-    pub hits_shard: u64,
-    /// Acquisitions for which a slab had to be found or mapped.
-    pub misses: u64,
-    /// Acquisitions that wait for memory now.
-    pub waiting: u64,
-}
+/// The address space of the pool of the process. It is not memory: what is mapped of it is bounded by the ceiling.
+#[cfg(target_pointer_width = "64")]
+const ADDRESS_SPACE: usize = 64 << 30;
+#[cfg(not(target_pointer_width = "64"))]
+const ADDRESS_SPACE: usize = 512 << 20;
+
+/// With less there is no pool.
+const ADDRESS_SPACE_MIN: usize = 64 << 20;
 
 impl Pool {
-    /// The pool of the process.
+    /// The pool of the process. Its ceiling is a quarter of the machine's memory, at most 64 GiB, until
+    /// [`Pool::set_bytes_max`].
+    ///
+    /// ```
+    /// let block = auraio::Pool::global().acquire(4096)?;
+    /// assert_eq!(block.len(), 4096);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
+    #[inline]
     pub fn global() -> Self {
-        static GLOBAL: Inner = Inner { bytes_max: 1 << 30 };
-        Self { inner: &GLOBAL }
+        static GLOBAL: OnceLock<Inner> = OnceLock::new();
+        let inner = GLOBAL.get_or_init(|| {
+            Inner::new(PoolBuilder::default(), default_bytes_max(), ADDRESS_SPACE, Pace::Period(trim::PERIOD))
+        });
+        Self { inner }
+    }
+
+    /// Makes a pool of one's own.
+    ///
+    /// ```
+    /// let pool = auraio::Pool::builder().bytes_max(8 << 20).build()?;
+    /// assert_eq!(pool.stats().bytes_max, 8 << 20);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder::default()
     }
 
     /// A block of at least `size` bytes, at a multiple of 4,096.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for a size that no block can have, [`Error::PoolExhausted`].
+    /// [`Error::InvalidInput`] for a size of 0 or of more than the pool may map; [`Error::PoolExhausted`] when it may map no
+    /// more and nothing is free, also while others [wait](Pool::acquire_async); [`Error::Os`] when the process has no address
+    /// space left.
+    ///
+    /// ```
+    /// use auraio::{Error, Pool};
+    ///
+    /// assert_eq!(Pool::global().acquire(4097)?.capacity(), 8192);
+    /// assert!(matches!(Pool::global().acquire(0), Err(Error::InvalidInput(_))));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
     pub fn acquire(&self, size: usize) -> Result<Block> {
-        self.acquire_aligned(size, 4096)
+        let class = class_of(size);
+        match cache::pop(self.inner.id(), class) {
+            Some(address) => Ok(Block::new(self.inner, address, size, class)),
+            None => self.inner.acquire_slow(size, BLOCK_BYTES_MIN),
+        }
     }
 
-    /// A block at a multiple of `alignment`, a power of two up to 2 MiB.
+    /// A block at a multiple of `alignment`, a power of two up to 2 MiB; below 4,096 it is 4,096. A block is at least as
+    /// large as its alignment.
     ///
     /// # Errors
-    /// As [`Pool::acquire`].
+    /// As [`Pool::acquire`], and [`Error::InvalidInput`] for an alignment that is no power of two or above 2 MiB.
+    ///
+    /// ```
+    /// use auraio::{Error, Pool};
+    ///
+    /// let block = Pool::global().acquire_aligned(512, 2 << 20)?;
+    /// assert_eq!((block.len(), block.as_ptr().addr() % (2 << 20)), (512, 0));
+    /// assert!(matches!(Pool::global().acquire_aligned(512, 3), Err(Error::InvalidInput(_))));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
     pub fn acquire_aligned(&self, size: usize, alignment: usize) -> Result<Block> {
-        if size == 0 || size as u64 > self.inner.bytes_max {
-            return Err(Error::InvalidInput("the size must be 1 to bytes_max"));
+        let class = class_of(size.max(alignment));
+        let kept = if size != 0 && alignment.is_power_of_two() { cache::pop(self.inner.id(), class) } else { None };
+        match kept {
+            Some(address) => Ok(Block::new(self.inner, address, size, class)),
+            None => self.inner.acquire_slow(size, alignment),
         }
-        if !alignment.is_power_of_two() || alignment > 2 << 20 {
-            return Err(Error::InvalidInput("the alignment must be a power of two up to 2 MiB"));
-        }
-        let vec = std::alloc::Layout::from_size_align(size, alignment.max(4096))
-            .map_err(|_| Error::InvalidInput("the size must be 1 to bytes_max"))?;
-        #[expect(unsafe_code, reason = "placeholder")]
-        // SAFETY: the size is not zero.
-        let address = unsafe { std::alloc::alloc_zeroed(vec) };
-        let address = NonNull::new(address).ok_or(Error::PoolExhausted { wanted: size })?;
-        Ok(Block { address, len: size, alignment: alignment.max(4096) })
     }
 
-    /// As [`Pool::acquire_aligned`], waiting for its turn where the pool is at its ceiling.
+    /// As [`Pool::acquire_aligned`], but where that fails with [`Error::PoolExhausted`] it waits for its turn: those who wait
+    /// are served in the order in which their futures were first polled, whatever the sizes. Dropping the future ends the
+    /// wait.
+    ///
+    /// ```
+    /// use auraio::{Error, Pool};
+    ///
+    /// let pool = Pool::builder().bytes_max(2 << 20).build()?;
+    /// let all = pool.acquire(2 << 20)?;
+    /// assert_eq!(pool.acquire(4096).unwrap_err(), Error::PoolExhausted { wanted: 4096 });
+    /// let later = std::thread::spawn(move || pollster::block_on(pool.acquire_async(4096, 4096)));
+    /// drop(all);
+    /// assert_eq!(later.join().unwrap()?.len(), 4096);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn acquire_async(&self, size: usize, alignment: usize) -> Acquire {
-        Acquire { pool: *self, size, alignment }
+        Acquire { pool: *self, wish: Wish { size, alignment }, waiter: None }
     }
 
-    /// What the pool holds.
+    /// What the pool holds. The numbers are of slightly different moments while other threads use the pool.
+    ///
+    /// ```
+    /// let pool = auraio::Pool::builder().build()?;
+    /// let block = pool.acquire(4096)?;
+    /// let stats = pool.stats();
+    /// assert_eq!((stats.bytes_mapped, stats.bytes_in_use, stats.misses), (2 << 20, 4096, 1));
+    /// assert_eq!(stats.bytes_mapped, stats.bytes_in_use + stats.bytes_cached_threads + stats.bytes_cached_shards);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
     #[must_use]
     pub fn stats(&self) -> PoolStats {
-        PoolStats { bytes_max: self.inner.bytes_max, ..PoolStats::default() }
+        self.inner.stats()
     }
 
-    /// Sets the ceiling.
-    pub fn set_bytes_max(&self, _bytes: u64) {}
+    /// Sets the ceiling on what is mapped, in whole slabs of 2 MiB (the rest is not used), and at most the pool's address
+    /// space: 64 GiB for the pool of the process, four times the first ceiling for others. If more is mapped already, it
+    /// stays, and nothing more is mapped.
+    ///
+    /// ```
+    /// let pool = auraio::Pool::builder().build()?;
+    /// pool.set_bytes_max(16 << 20);
+    /// assert_eq!(pool.stats().bytes_max, 16 << 20);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn set_bytes_max(&self, bytes: u64) {
+        self.inner.bytes_max.store(bytes.min(self.inner.address_space as u64), Relaxed);
+        self.inner.serve_waiters();
+    }
 
-    /// Gives back what is free; answers how many bytes.
-    #[must_use]
+    /// Gives back to the system all slabs that no block is in, and answers how many bytes went. What a ring has registered
+    /// goes as soon as the ring has let go of it. The pool does this by itself, some seconds later, for what stays free.
+    ///
+    /// ```
+    /// let pool = auraio::Pool::builder().build()?;
+    /// drop(pool.acquire(4096)?);
+    /// assert_eq!(pool.stats().bytes_mapped, 2 << 20);
+    /// # #[cfg(target_os = "linux")]
+    /// assert_eq!(pool.trim(), 2 << 20);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[expect(clippy::must_use_candidate, reason = "what counts is what it does")]
     pub fn trim(&self) -> u64 {
-        0
+        self.inner.trim()
     }
 }
 
-/// Waits for a block.
-#[derive(Debug)]
-#[must_use = "futures do nothing unless polled"]
-pub struct Acquire {
-    pool: Pool,
-    size: usize,
-    alignment: usize,
-}
-
-impl Future for Acquire {
-    type Output = Result<Block>;
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(self.pool.acquire_aligned(self.size, self.alignment))
+#[allow(dead_code, reason = "for whoever registers slabs with the kernel")]
+impl Pool {
+    /// The slab that an address lies in; `None` if it is not this pool's.
+    #[inline]
+    pub(crate) fn slab_of(&self, address: usize) -> Option<u32> {
+        self.inner.ground.get()?.arena.slab_of(address)
     }
-}
 
-impl Deref for Block {
-    type Target = [u8];
-
-    #[expect(unsafe_code, reason = "placeholder")]
-    fn deref(&self) -> &[u8] {
-        // SAFETY: allocated with this length.
-        unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.len) }
+    /// Keeps the memory of a slab mapped, or that of the block of several slabs that it is part of, until
+    /// [`Pool::let_go`]. `None` when it is not mapped or retires.
+    pub(crate) fn hold(&self, slab: u32) -> Option<Extent> {
+        self.inner.ground.get()?.arena.hold(slab)
     }
-}
 
-impl DerefMut for Block {
-    #[expect(unsafe_code, reason = "placeholder")]
-    fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: allocated with this length.
-        unsafe { std::slice::from_raw_parts_mut(self.address.as_ptr(), self.len) }
+    /// The inverse of [`Pool::hold`]: the kernel knows nothing of this memory any more.
+    pub(crate) fn let_go(&self, extent: Extent) {
+        if self.inner.arena().is_some_and(|arena| arena.let_go(extent) > 0) {
+            self.inner.serve_waiters();
+        }
     }
-}
 
-impl Drop for Block {
-    #[expect(unsafe_code, reason = "placeholder")]
-    fn drop(&mut self) {
-        let Ok(layout) = std::alloc::Layout::from_size_align(self.len, self.alignment) else { return };
-        // SAFETY: allocated with this layout.
-        unsafe { std::alloc::dealloc(self.address.as_ptr(), layout) };
+    /// Whether the slab waits for its holders to let go.
+    pub(crate) fn is_retiring(&self, slab: u32) -> bool {
+        self.inner.arena().is_some_and(|arena| arena.is_retiring(slab))
     }
-}
 
-#[expect(unsafe_code, reason = "placeholder")]
-// SAFETY: the memory is the block's alone.
-unsafe impl Send for Block {}
-#[expect(unsafe_code, reason = "placeholder")]
-// SAFETY: as above.
-unsafe impl Sync for Block {}
+    /// Grows whenever a slab begins to retire.
+    #[inline]
+    pub(crate) fn retirements(&self) -> u64 {
+        self.inner.ground.get().map_or(0, |ground| ground.arena.retirements())
+    }
 
-impl fmt::Debug for Block {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Block").field("len", &self.len).finish_non_exhaustive()
+    /// Has a holder asked, from now on, to let go of what retires.
+    pub(crate) fn add_holder(&self, holder: Weak<dyn SlabHolder>) {
+        let mut holders = lock(&self.inner.holders);
+        holders.retain(|holder| holder.strong_count() > 0);
+        holders.push(holder);
+    }
+
+    /// Counts bytes that were registered with a ring, or with a negative number unregistered.
+    pub(crate) fn note_registered(&self, delta: i64) {
+        self.inner.bytes_registered.fetch_add(delta.cast_unsigned(), Relaxed);
     }
 }
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("bytes_max", &self.inner.bytes_max).finish_non_exhaustive()
+        f.debug_struct("Pool").field("bytes_max", &self.inner.bytes_max()).finish_non_exhaustive()
+    }
+}
+
+/// Makes a [`Pool`] of one's own.
+///
+/// ```
+/// let pool = auraio::Pool::builder().bytes_max(64 << 20).build()?;
+/// assert_eq!(pool.acquire(4096)?.len(), 4096);
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing until it builds"]
+pub struct PoolBuilder {
+    bytes_max: Option<u64>,
+    topology: Option<Topology>,
+    debug: bool,
+}
+
+impl PoolBuilder {
+    /// The ceiling on what is mapped, from 2 MiB on (default: a quarter of the machine's memory). It counts whole slabs of
+    /// 2 MiB, each of which serves one size at a time: a pool of one slab has blocks of one size only.
+    ///
+    /// ```
+    /// use auraio::{Error, Pool};
+    ///
+    /// assert!(matches!(Pool::builder().bytes_max(4096).build(), Err(Error::InvalidInput(_))));
+    /// ```
+    pub fn bytes_max(mut self, bytes: u64) -> Self {
+        self.bytes_max = Some(bytes);
+        self
+    }
+
+    /// Another machine than the one detected, for tests.
+    ///
+    /// ```
+    /// use auraio::{Pool, Topology};
+    ///
+    /// let machine = Topology::builder().node(0, 0..4).node(1, 4..8).build()?;
+    /// let pool = Pool::builder().topology(machine).build()?;
+    /// assert_eq!(pool.acquire(4096)?.len(), 4096);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn topology(mut self, topology: Topology) -> Self {
+        self.topology = Some(topology);
+        self
+    }
+
+    /// Overwrites blocks when they come back, and counts in [`PoolStats::damaged`] those that somebody wrote to before they
+    /// were handed out again. For finding aliases that `unsafe` code kept: every acquisition and release takes a lock and
+    /// goes through all of the block's memory.
+    ///
+    /// ```
+    /// let pool = auraio::Pool::builder().debug(true).build()?;
+    /// pool.acquire(4096)?.fill(7);
+    /// assert!(pool.acquire(4096)?.iter().all(|byte| *byte != 7));
+    /// assert_eq!(pool.stats().damaged, 0);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn debug(mut self, debug: bool) -> Self {
+        self.debug = debug;
+        self
+    }
+
+    /// Makes the pool. It lives as long as the process.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for a ceiling below 2 MiB.
+    ///
+    /// ```
+    /// assert!(auraio::Pool::builder().build().is_ok());
+    /// ```
+    pub fn build(self) -> Result<Pool> {
+        self.build_with(Pace::Period(trim::PERIOD))
+    }
+
+    fn build_with(self, pace: Pace) -> Result<Pool> {
+        let bytes_max = self.bytes_max.unwrap_or_else(default_bytes_max).min(ADDRESS_SPACE as u64);
+        if bytes_max < SLAB_BYTES as u64 {
+            return Err(Error::InvalidInput("bytes_max must be 2,097,152 (2 MiB) or more"));
+        }
+        // Room to move: large blocks need slabs in a row, and the ceiling may be raised.
+        let address_space = (bytes_max as usize).next_power_of_two().saturating_mul(4);
+        let address_space = address_space.clamp(ADDRESS_SPACE_MIN, ADDRESS_SPACE);
+        Ok(Pool { inner: Box::leak(Box::new(Inner::new(self, bytes_max, address_space, pace))) })
+    }
+}
+
+/// A quarter of the machine's memory; 1 GiB where the system does not tell.
+fn default_bytes_max() -> u64 {
+    let quarter = Some(memory::physical_memory() / 4).filter(|bytes| *bytes > SLAB_BYTES as u64).unwrap_or(1 << 30);
+    quarter.min(ADDRESS_SPACE as u64)
+}
+
+impl Inner {
+    fn new(options: PoolBuilder, bytes_max: u64, address_space: usize, pace: Pace) -> Self {
+        Self {
+            waiters: CachePadded::new(Waiters::new()),
+            debug: options.debug,
+            shards: Shards::new(&options.topology.unwrap_or_else(Topology::detect)),
+            ground: OnceLock::new(),
+            address_space,
+            bytes_max: AtomicU64::new(bytes_max),
+            growth: Mutex::new(()),
+            caches: Mutex::new(Vec::new()),
+            hits_before: AtomicU64::new(0),
+            bytes_registered: AtomicU64::new(0),
+            damaged: AtomicU64::new(0),
+            holders: Mutex::new(Vec::new()),
+            trimmer: Trimmer::new(pace),
+        }
+    }
+
+    /// What caches call the pool. It is never freed, so no other gets the same.
+    #[inline]
+    fn id(&self) -> usize {
+        ptr::from_ref(self).addr()
+    }
+
+    fn arena(&self) -> Option<&Arena<Reservation>> {
+        Some(&self.ground.get()?.arena)
+    }
+
+    fn bytes_max(&self) -> u64 {
+        self.bytes_max.load(Relaxed)
+    }
+
+    /// What [`Block`]'s drop does when the cache has no room for it.
+    #[cold]
+    #[inline(never)]
+    fn release_slow(&'static self, address: NonNull<u8>, class: usize, len: usize) {
+        self.release(address, class, len);
+    }
+
+    /// What the acquisitions do when the cache has no block.
+    #[cold]
+    #[inline(never)]
+    fn acquire_slow(&'static self, size: usize, alignment: usize) -> Result<Block> {
+        let wish = Wish { size, alignment };
+        self.check(wish)?;
+        if self.waiters.any() {
+            return Err(Error::PoolExhausted { wanted: size });
+        }
+        self.find(wish, true)
+    }
+}
+
+/// A block that is waited for, made by [`Pool::acquire_async`].
+///
+/// ```
+/// let pool = auraio::Pool::global();
+/// let block = pollster::block_on(pool.acquire_async(4096, 4096))?;
+/// assert_eq!(block.len(), 4096);
+/// # Ok::<(), auraio::Error>(())
+/// ```
+#[must_use = "futures do nothing unless polled"]
+pub struct Acquire {
+    pool: Pool,
+    wish: Wish,
+    waiter: Option<Arc<Waiter<Wish, Result<Block>>>>,
+}
+
+impl Future for Acquire {
+    type Output = Result<Block>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Block>> {
+        let pool = self.pool.inner;
+        let waiter = match &self.waiter {
+            Some(waiter) => waiter,
+            None => match self.pool.acquire_aligned(self.wish.size, self.wish.alignment) {
+                Err(Error::PoolExhausted { .. }) => {
+                    let waiter = pool.waiters.join(self.wish);
+                    // From now on blocks that are released come to those who wait; those in the caches do at once.
+                    cache::close_all(pool);
+                    pool.serve_waiters();
+                    self.waiter.insert(waiter)
+                }
+                outcome => return Poll::Ready(outcome),
+            },
+        };
+        let outcome = waiter.poll(context.waker());
+        if outcome.is_ready() {
+            self.waiter = None;
+        }
+        outcome
+    }
+}
+
+impl Drop for Acquire {
+    fn drop(&mut self) {
+        if self.waiter.take().is_some_and(|waiter| self.pool.inner.waiters.leave(&waiter)) {
+            self.pool.inner.serve_waiters();
+        }
+    }
+}
+
+impl fmt::Debug for Acquire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acquire")
+            .field("wish", &self.wish)
+            .field("waits", &self.waiter.is_some())
+            .finish_non_exhaustive()
     }
 }

@@ -14,6 +14,7 @@ mod iovec;
 mod linux;
 #[cfg(all(unix, not(target_os = "linux")))]
 mod macos;
+pub(crate) mod memory;
 mod path;
 mod shortcuts;
 #[cfg(unix)]

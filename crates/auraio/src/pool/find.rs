@@ -1,0 +1,307 @@
+//! The slow way: in which order memory is looked for, and where it goes back.
+//!
+//! A block comes from the shard of the core, from other shards of the node, out of a free slab, out of a new one, from
+//! other nodes, out of a slab that another size has no use for, and at last out of the caches of other threads. From the
+//! free slab on this happens under one lock, so that a thread that finds nothing does not merely come too early for what
+//! another is about to bring.
+
+use std::{
+    ptr::NonNull,
+    sync::{Weak, atomic::Ordering::Relaxed},
+};
+
+use super::{
+    Block, Ground, Inner, SLAB_BYTES, Wish, cache,
+    class::{CLASSES, SLAB_SHIFT, bytes_of, class_of, slabs_of},
+    shard::{Batch, Homes, Shard},
+    slab::{Arena, Memory, Retired},
+};
+use crate::{Error, Result, lock, sys::memory::Reservation};
+
+/// What a free block of a pool with `debug` is full of: no ASCII, no small number, and no address.
+const POISON: u8 = 0xdb;
+
+impl Memory for Reservation {
+    fn base(&self) -> NonNull<u8> {
+        self.base()
+    }
+
+    fn slabs(&self) -> u32 {
+        (self.len() / SLAB_BYTES) as u32
+    }
+
+    fn map(&self, first: u32, slabs: u32, node: u32) -> bool {
+        self.map(first as usize * SLAB_BYTES, slabs as usize * SLAB_BYTES, Some(node)).is_ok()
+    }
+
+    #[expect(unsafe_code, reason = "passes a promise on")]
+    unsafe fn unmap(&self, first: u32, slabs: u32) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.unmap(first as usize * SLAB_BYTES, slabs as usize * SLAB_BYTES) }.is_ok()
+    }
+}
+
+impl Wish {
+    /// The class of its block; [`CLASSES`] or more for whole slabs.
+    fn class(self) -> usize {
+        class_of(self.size.max(self.alignment))
+    }
+
+    /// Bytes that must be mapped for it.
+    fn bytes_mapped(self) -> u64 {
+        (slabs_of(self.size) * SLAB_BYTES) as u64
+    }
+}
+
+impl Inner {
+    /// Refuses what could never be had.
+    pub(super) fn check(&self, wish: Wish) -> Result<()> {
+        if !wish.alignment.is_power_of_two() || wish.alignment > SLAB_BYTES {
+            return Err(Error::InvalidInput("the alignment must be a power of two up to 2,097,152 (2 MiB)"));
+        }
+        let mapped = self.arena().map_or(0, |arena| u64::from(arena.counts().mapped) * SLAB_BYTES as u64);
+        let most = u64::from(self.slabs_max()) * SLAB_BYTES as u64;
+        if wish.size == 0 || wish.size > self.address_space || wish.bytes_mapped() > most.max(mapped) {
+            return Err(Error::InvalidInput(
+                "the size must be 1 to the pool's bytes_max, in whole slabs of 2,097,152 (2 MiB)",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Memory for a wish that was checked. Holders of slabs that have to be unmapped first are asked to let go of them if
+    /// `ask`, else soon, by the trimmer.
+    pub(super) fn find(&'static self, wish: Wish, ask: bool) -> Result<Block> {
+        let class = wish.class();
+        let offset =
+            if class < CLASSES { self.find_block(class) } else { self.find_run(slabs_of(wish.size) as u32, ask) };
+        let offset = offset?.ok_or(Error::PoolExhausted { wanted: wish.size })?;
+        let arena = &self.ground()?.arena;
+        if self.debug {
+            let bytes = if class < CLASSES { bytes_of(class) } else { slabs_of(wish.size) * SLAB_BYTES };
+            if !arena.is_filled(offset, bytes, POISON) {
+                self.damaged.fetch_add(1, Relaxed);
+            }
+        }
+        Ok(Block::new(self, arena.address_at(offset), wish.size, class.min(CLASSES)))
+    }
+
+    /// Serves those who wait, as far as memory is there.
+    pub(super) fn serve_waiters(&'static self) {
+        if !self.waiters.any() {
+            return;
+        }
+        self.waiters.serve(|wish| match self.check(*wish).and_then(|()| self.find(*wish, false)) {
+            Err(Error::PoolExhausted { .. }) => None,
+            outcome => Some(outcome),
+        });
+    }
+
+    /// Takes a block back.
+    pub(super) fn release(&'static self, address: NonNull<u8>, class: usize, len: usize) {
+        let Some(Ground { arena, .. }) = self.ground.get() else { unreachable!("a block lies in the arena") };
+        let offset = arena.offset_of(address);
+        if self.debug {
+            arena.fill(offset, if class < CLASSES { bytes_of(class) } else { slabs_of(len) * SLAB_BYTES }, POISON);
+        }
+        let idle = if class < CLASSES {
+            let mut batch = Batch::new();
+            let cache = if self.waiters.any() { None } else { cache::open_if_unused(self) };
+            let offset_of = |block| arena.offset_of(block);
+            if !cache.is_some_and(|cache| cache.push_spilling(self, class, address, &mut batch, offset_of)) {
+                batch.push(offset);
+            }
+            self.put_back(class, &mut batch)
+        } else {
+            arena.release_run((offset >> SLAB_SHIFT) as u32);
+            true
+        };
+        self.after_release(idle);
+    }
+
+    /// What has to be done when memory came back: whoever waits gets it, and what has become `idle` is trimmed some day.
+    pub(super) fn after_release(&'static self, idle: bool) {
+        self.serve_waiters();
+        if idle {
+            self.trimmer.wake(self);
+        }
+    }
+
+    /// Puts blocks into their shards. True if a slab has become free as a whole.
+    pub(super) fn put_back(&self, class: usize, batch: &mut Batch) -> bool {
+        let mut idle = false;
+        while let (Some(first), Some(ground)) = (batch.as_slice().first(), self.ground.get()) {
+            let shard = self.shards.get(ground.homes.shard_of(*first));
+            idle |= shard.put(class, batch, &ground.homes);
+        }
+        idle
+    }
+
+    /// Where the pool's memory is, reserved at the first call.
+    pub(super) fn ground(&self) -> Result<&Ground> {
+        if let Some(ground) = self.ground.get() {
+            return Ok(ground);
+        }
+        let reservation = Reservation::at_most(self.address_space, super::ADDRESS_SPACE_MIN);
+        let reservation = reservation.map_err(|errno| Error::os(errno, "mmap"))?;
+        let homes = Homes::new(reservation.slabs() as usize);
+        Ok(self.ground.get_or_init(|| Ground { arena: Arena::new(reservation), homes }))
+    }
+
+    /// The ceiling.
+    fn slabs_max(&self) -> u32 {
+        let bytes = self.arena().map_or(u64::MAX, |arena| arena.bytes() as u64).min(self.bytes_max());
+        (bytes / SLAB_BYTES as u64) as u32
+    }
+
+    /// The offset of a free block; more go into the cache of this thread.
+    fn find_block(&'static self, class: usize) -> Result<Option<usize>> {
+        let cache = cache::open(self);
+        let want = cache.map_or(1, |cache| cache.limit(class).div_ceil(2).max(1));
+        let mut batch = Batch::new();
+        let here = self.shards.here();
+        self.take_near(here, class, want, &mut batch);
+        let Shard { hits, misses, .. } = self.shards.get(here);
+        let counter = if batch.is_empty() { misses } else { hits };
+        counter.fetch_add(1, Relaxed);
+        if batch.is_empty() {
+            self.grow(here, class, want, &mut batch)?;
+        }
+        let found = batch.pop();
+        if let (Some(cache), Some(arena)) = (cache, self.arena()) {
+            cache.fill(self, class, &mut batch, |offset| arena.address_at(offset));
+        }
+        self.put_back(class, &mut batch);
+        Ok(found)
+    }
+
+    /// Takes blocks from the shard of this core, or else from one of the same node.
+    fn take_near(&self, here: usize, class: usize, want: usize, batch: &mut Batch) {
+        let node = self.shards.get(here).node;
+        for shard in self.shards.of_node_from(node, here).filter(|shard| shard.seems_to_have(class)) {
+            shard.take(class, want, batch);
+            if !batch.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Fills the batch from wherever there is something, or leaves it empty.
+    fn grow(&'static self, here: usize, class: usize, want: usize, batch: &mut Batch) -> Result<()> {
+        let _growing = lock(&self.growth);
+        let ground = self.ground()?;
+        // Another thread may have brought a slab while this one waited for the lock.
+        self.take_near(here, class, want, batch);
+        if !batch.is_empty() {
+            return Ok(());
+        }
+        let node = self.shards.get(here).node;
+        if let Some(slab) = ground.arena.take_free(Some(node)).or_else(|| self.map_one(&ground.arena, node)) {
+            self.adopt(slab, class, here, ground).take(class, want, batch);
+            return Ok(());
+        }
+        // There is not enough for everybody, so nobody takes more than one. Every shard is asked, whatever it seemed to
+        // have: who waits must not overlook a block that came back a moment ago.
+        for caches_are_closed in [false, true] {
+            if caches_are_closed && !cache::close_all(self) {
+                break;
+            }
+            for shard in self.shards.iter() {
+                shard.take(class, 1, batch);
+                if !batch.is_empty() {
+                    return Ok(());
+                }
+            }
+            let idle = || self.shards.iter().find_map(|shard| shard.give_up(1, |_| true).pop());
+            if let Some(slab) = ground.arena.take_free(None).or_else(idle) {
+                self.adopt(slab, class, here, ground).take(class, 1, batch);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn map_one(&self, arena: &Arena<Reservation>, node: u32) -> Option<u32> {
+        let slab = arena.map_one(node, self.slabs_max())?;
+        if self.debug {
+            arena.fill(slab as usize * SLAB_BYTES, SLAB_BYTES, POISON);
+        }
+        Some(slab)
+    }
+
+    /// Gives a slab to a class, in a shard of its node.
+    fn adopt(&self, slab: u32, class: usize, here: usize, ground: &Ground) -> &Shard {
+        let node = ground.arena.node_of(slab);
+        let shard = self.shards.of_node_from(node, here).next().unwrap_or(self.shards.get(here));
+        shard.add(slab, class, &ground.homes);
+        shard
+    }
+
+    /// The offset of so many slabs in a row.
+    fn find_run(&'static self, slabs: u32, ask: bool) -> Result<Option<usize>> {
+        let here = self.shards.get(self.shards.here());
+        here.misses.fetch_add(1, Relaxed);
+        let arena = &self.ground()?.arena;
+        let plan = || arena.plan_run(slabs, here.node, self.slabs_max());
+        let mut asked = false;
+        let plan = loop {
+            let held = {
+                let _growing = lock(&self.growth);
+                let found = plan().or_else(|| {
+                    self.collect_idle(false);
+                    plan()
+                });
+                let found = found.or_else(|| {
+                    cache::close_all(self);
+                    self.collect_idle(false);
+                    plan()
+                });
+                // There may be enough, but not in a row, or not beside what is mapped elsewhere.
+                let mut retired = Retired::default();
+                let found = found.or_else(|| {
+                    let budget = self.slabs_max().saturating_sub(arena.counts().mapped);
+                    retired = arena.retire(slabs.saturating_sub(budget), false);
+                    plan()
+                });
+                if let Some(found) = found {
+                    break found;
+                }
+                retired.held
+            };
+            if asked || (held == 0 && arena.counts().retiring == 0) {
+                return Ok(None);
+            }
+            if !ask {
+                self.trimmer.ask_holders(self);
+                return Ok(None);
+            }
+            self.ask_holders();
+            asked = true;
+        };
+        let missing = self.debug.then(|| plan.missing().to_vec());
+        let first = arena.finish_run(plan);
+        for (first, slabs) in missing.into_iter().flatten().filter(|_| first.is_some()) {
+            arena.fill(first as usize * SLAB_BYTES, slabs as usize * SLAB_BYTES, POISON);
+        }
+        Ok(first.map(|first| (first as usize) << SLAB_SHIFT))
+    }
+
+    /// Takes slabs that are free as a whole out of the shards: all, or those that were so already at the last look. The
+    /// caller has the lock of growth.
+    pub(super) fn collect_idle(&self, seen_alone: bool) {
+        let Some(arena) = self.arena() else { return };
+        for shard in self.shards.iter() {
+            for slab in shard.give_up(usize::MAX, |seen| seen || !seen_alone) {
+                arena.give_free(slab, seen_alone);
+            }
+        }
+    }
+
+    /// Asks holders to let go of what retires. Without any lock of the pool.
+    pub(super) fn ask_holders(&self) {
+        let holders: Vec<_> = lock(&self.holders).iter().filter_map(Weak::upgrade).collect();
+        for holder in holders {
+            holder.let_go_of_retiring();
+        }
+    }
+}

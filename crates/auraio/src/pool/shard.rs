@@ -1,0 +1,308 @@
+//! Shards (L2): the free blocks of the slabs that belong to one, behind its own lock.
+//!
+//! A slab belongs to one shard as long as it serves its class, and a block comes home to the shard of its slab, whichever
+//! thread gives it back: so a producer and a consumer pass the same blocks round, a block stays on its NUMA node, and when
+//! the last block of a slab is home the shard knows that nobody uses it. Which blocks are free is a bit for each; the
+//! lowest slab that has one gives it, so that use gathers in few slabs and the others become free as a whole. (A stack
+//! of blocks, the usual way, does the opposite: docs/decisions/0016-pool.md has the figures.)
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{
+    class::{CACHED_MAX, CLASSES, SLAB_BYTES, SLAB_SHIFT, blocks_of_slab, bytes_of, index_of, offset_of},
+    sync::{AtomicU32, AtomicU64, Mutex, lock},
+};
+
+/// Blocks on their way, each by its distance from the first address of the pool.
+#[derive(Debug)]
+pub(super) struct Batch {
+    offsets: [usize; CACHED_MAX],
+    len: usize,
+}
+
+/// For each slab that serves a class: its shard, and where that keeps it.
+#[derive(Debug)]
+pub(super) struct Homes(Box<[AtomicU32]>);
+
+/// One part of the pool's free blocks.
+#[derive(Debug)]
+pub(super) struct Shard {
+    number: u32,
+    /// The NUMA node of its slabs.
+    pub(super) node: u32,
+    /// Free blocks of each class: written under the lock, and read without it where an answer that is a little late does
+    /// no harm.
+    free: [AtomicU32; CLASSES],
+    /// Slabs all of whose blocks are free, likewise.
+    idle: AtomicU32,
+    /// Acquisitions on this shard's cores that found a block in a shard, and those that did not.
+    pub(super) hits: AtomicU64,
+    pub(super) misses: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    slabs: Vec<Slab>,
+    /// Places in `slabs` that are not used.
+    vacant: Vec<u32>,
+    /// For each class the slabs that have a free block, the lowest last: their numbers, and their places in `slabs`.
+    with_free: [Vec<(u32, u32)>; CLASSES],
+    free: [u32; CLASSES],
+    idle: u32,
+}
+
+#[derive(Debug)]
+struct Slab {
+    number: u32,
+    class: usize,
+    free: u32,
+    /// It was free as a whole when the trimmer looked last, and has been since.
+    seen: bool,
+    /// A bit for each block that is free.
+    bits: [u64; 8],
+}
+
+impl Batch {
+    pub(super) const fn new() -> Self {
+        Self { offsets: [0; CACHED_MAX], len: 0 }
+    }
+
+    /// The caller knows that there is room.
+    pub(super) const fn push(&mut self, offset: usize) {
+        self.offsets[self.len] = offset;
+        self.len += 1;
+    }
+
+    pub(super) const fn pop(&mut self) -> Option<usize> {
+        if self.len == 0 {
+            return None;
+        }
+        self.len -= 1;
+        Some(self.offsets[self.len])
+    }
+
+    pub(super) fn as_slice(&self) -> &[usize] {
+        &self.offsets[..self.len]
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Keeps those that `keep` says.
+    fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let mut kept = 0;
+        for at in 0..self.len {
+            let offset = self.offsets[at];
+            if keep(offset) {
+                self.offsets[kept] = offset;
+                kept += 1;
+            }
+        }
+        self.len = kept;
+    }
+}
+
+const fn slab_of(offset: usize) -> u32 {
+    (offset >> SLAB_SHIFT) as u32
+}
+
+impl Homes {
+    /// The bits of a home that say which place, below those that say which shard.
+    const PLACE_BITS: u32 = 24;
+
+    pub(super) fn new(slabs: usize) -> Self {
+        Self((0..slabs).map(|_| AtomicU32::new(0)).collect())
+    }
+
+    fn set(&self, slab: u32, shard: u32, place: u32) {
+        self.0[slab as usize].store(shard << Self::PLACE_BITS | place, Relaxed);
+    }
+
+    /// Shard and place. Whoever has a block of the slab may ask: the answer was written before the first block of it was
+    /// handed out, and does not change until the last is back.
+    fn get(&self, slab: u32) -> (u32, u32) {
+        let home = self.0[slab as usize].load(Relaxed);
+        (home >> Self::PLACE_BITS, home & ((1 << Self::PLACE_BITS) - 1))
+    }
+
+    /// The shard that a block goes back to.
+    pub(super) fn shard_of(&self, offset: usize) -> usize {
+        self.get(slab_of(offset)).0 as usize
+    }
+}
+
+impl Shard {
+    pub(super) fn new(number: u32, node: u32) -> Self {
+        Self {
+            number,
+            node,
+            free: std::array::from_fn(|_| AtomicU32::new(0)),
+            idle: AtomicU32::new(0),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            state: Mutex::new(State::default()),
+        }
+    }
+
+    /// Whether it had a free block of this class a moment ago.
+    pub(super) fn seems_to_have(&self, class: usize) -> bool {
+        self.free[class].load(Relaxed) > 0
+    }
+
+    /// How many slabs were free as a whole a moment ago.
+    pub(super) fn idle(&self) -> u32 {
+        self.idle.load(Relaxed)
+    }
+
+    /// Takes free blocks of a class until there are `want` in the batch.
+    pub(super) fn take(&self, class: usize, want: usize, batch: &mut Batch) {
+        let mut state = lock(&self.state);
+        state.take(class, want, batch);
+        self.tell(&state, class);
+    }
+
+    /// Takes those blocks out of the batch that belong here. True if a slab has thereby become free as a whole.
+    pub(super) fn put(&self, class: usize, batch: &mut Batch, homes: &Homes) -> bool {
+        let mut state = lock(&self.state);
+        let before = state.idle;
+        batch.retain(|offset| {
+            let (shard, place) = homes.get(slab_of(offset));
+            let belongs = shard == self.number;
+            if belongs {
+                state.put(place, offset);
+            }
+            !belongs
+        });
+        self.tell(&state, class);
+        state.idle > before
+    }
+
+    /// Takes a slab in whose blocks nobody has yet.
+    pub(super) fn add(&self, slab: u32, class: usize, homes: &Homes) {
+        let mut state = lock(&self.state);
+        let place = state.add(slab, class);
+        homes.set(slab, self.number, place);
+        self.tell(&state, class);
+    }
+
+    /// Gives up slabs that are free as a whole, at most `most` of those that `which` chooses, the highest first. It is told
+    /// whether the slab was seen at the last call of [`mark_seen`](Self::mark_seen), and not used since.
+    pub(super) fn give_up(&self, most: usize, mut which: impl FnMut(bool) -> bool) -> Vec<u32> {
+        let mut state = lock(&self.state);
+        let mut given = Vec::new();
+        for class in 0..CLASSES {
+            let mut at = 0;
+            while state.idle > 0 && given.len() < most && at < state.with_free[class].len() {
+                let (number, place) = state.with_free[class][at];
+                let slab = &state.slabs[place as usize];
+                if slab.free == blocks_of_slab(class) && which(slab.seen) {
+                    state.with_free[class].remove(at);
+                    state.vacant.push(place);
+                    state.free[class] -= blocks_of_slab(class);
+                    state.idle -= 1;
+                    given.push(number);
+                } else {
+                    at += 1;
+                }
+            }
+            self.tell(&state, class);
+        }
+        given
+    }
+
+    /// Marks the slabs that are free as a whole, until one of their blocks is taken.
+    pub(super) fn mark_seen(&self) {
+        let state = &mut *lock(&self.state);
+        for (class, slabs) in state.with_free.iter().enumerate() {
+            for (_, place) in slabs {
+                let slab = &mut state.slabs[*place as usize];
+                slab.seen = slab.free == blocks_of_slab(class);
+            }
+        }
+    }
+
+    /// Bytes of all its slabs, and of the free blocks among them.
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        let state = lock(&self.state);
+        let all = (state.slabs.len() - state.vacant.len()) as u64 * SLAB_BYTES as u64;
+        let free = |(class, free): (usize, &u32)| u64::from(*free) * bytes_of(class) as u64;
+        (all, state.free.iter().enumerate().map(free).sum())
+    }
+
+    fn tell(&self, state: &State, class: usize) {
+        self.free[class].store(state.free[class], Relaxed);
+        self.idle.store(state.idle, Relaxed);
+    }
+}
+
+impl State {
+    fn take(&mut self, class: usize, want: usize, batch: &mut Batch) {
+        while batch.len < want {
+            let Some(&(number, place)) = self.with_free[class].last() else { return };
+            let slab = &mut self.slabs[place as usize];
+            if slab.free == blocks_of_slab(class) {
+                self.idle -= 1;
+                slab.seen = false;
+            }
+            let before = slab.free;
+            for (word, bits) in slab.bits.iter_mut().enumerate() {
+                while *bits != 0 && batch.len < want {
+                    let index = word as u32 * 64 + bits.trailing_zeros();
+                    *bits &= *bits - 1;
+                    slab.free -= 1;
+                    batch.push(((number as usize) << SLAB_SHIFT) + offset_of(class, index));
+                }
+            }
+            self.free[class] -= before - slab.free;
+            if slab.free == 0 {
+                self.with_free[class].pop();
+            }
+        }
+    }
+
+    fn put(&mut self, place: u32, offset: usize) {
+        let slab = &mut self.slabs[place as usize];
+        let index = index_of(slab.class, offset % SLAB_BYTES);
+        let (word, bit) = (&mut slab.bits[index as usize / 64], 1 << (index % 64));
+        // A block that came home twice would be handed out twice, and two operations would write to it.
+        assert!(*word & bit == 0, "a block was given back twice");
+        *word |= bit;
+        slab.free += 1;
+        self.free[slab.class] += 1;
+        if slab.free == blocks_of_slab(slab.class) {
+            self.idle += 1;
+        }
+        if slab.free == 1 {
+            let (class, number) = (slab.class, slab.number);
+            self.list(class, number, place);
+        }
+    }
+
+    /// Answers its place.
+    fn add(&mut self, number: u32, class: usize) -> u32 {
+        let blocks = blocks_of_slab(class);
+        let mut bits = [0; 8];
+        for (word, bits) in bits.iter_mut().enumerate() {
+            let here = blocks.saturating_sub(word as u32 * 64).min(64);
+            *bits = if here == 0 { 0 } else { u64::MAX >> (64 - here) };
+        }
+        let slab = Slab { number, class, free: blocks, seen: false, bits };
+        let place = self.vacant.pop().unwrap_or(self.slabs.len() as u32);
+        match self.slabs.get_mut(place as usize) {
+            Some(vacant) => *vacant = slab,
+            None => self.slabs.push(slab),
+        }
+        self.free[class] += blocks;
+        self.idle += 1;
+        self.list(class, number, place);
+        place
+    }
+
+    fn list(&mut self, class: usize, number: u32, place: u32) {
+        let slabs = &mut self.with_free[class];
+        let at = slabs.partition_point(|(other, _)| *other > number);
+        slabs.insert(at, (number, place));
+    }
+}

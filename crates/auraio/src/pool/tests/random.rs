@@ -1,0 +1,111 @@
+//! Several threads that acquire, write, pass on, check and release at random.
+
+use std::sync::atomic::AtomicUsize;
+
+use super::*;
+
+/// xorshift64 (Marsaglia 2003).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+/// A block, full of the number that it was given.
+struct Marked {
+    block: Block,
+    mark: u64,
+}
+
+impl Marked {
+    /// Marks all of it: what lies in two blocks is marked twice, and one of them finds the other's mark.
+    fn new(mut block: Block, mark: u64) -> Self {
+        let len = block.len();
+        block.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&mark.to_le_bytes()[..chunk.len()]));
+        assert_eq!(block.len(), len);
+        Self { block, mark }
+    }
+
+    fn check(&self) {
+        let mark = self.mark.to_le_bytes();
+        assert!(self.block.chunks(8).all(|chunk| chunk == &mark[..chunk.len()]), "two blocks overlap");
+    }
+}
+
+#[test]
+fn no_two_blocks_overlap_and_every_byte_is_accounted_for() {
+    const THREADS: u64 = 4;
+    let seed = std::env::var("AURAIO_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64)
+    });
+    println!("AURAIO_SEED={seed}");
+    let machine = Topology::builder().node(0, 0..2).node(1, 2..4).build().unwrap();
+    let pool = Pool::builder().bytes_max(96 << 20).topology(machine).build_with(Pace::Never).unwrap();
+    let shelf: Mutex<Vec<Marked>> = Mutex::new(Vec::new());
+    let next = AtomicUsize::new(1);
+    let refused = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (shelf, next, refused) = (&shelf, &next, &refused);
+            scope.spawn(move || {
+                let mut random = Random((seed ^ thread << 32).max(1));
+                let mut mine: Vec<Marked> = Vec::new();
+                for _ in 0..4000 {
+                    match random.below(100) {
+                        0..50 => {
+                            // Small ones are frequent, and some are larger than a slab.
+                            let most = 1 << (8 + random.below(15));
+                            let size = 1 + random.below(most) as usize;
+                            let alignment = 1 << random.below(22);
+                            match pool.acquire_aligned(size, alignment) {
+                                Ok(block) => {
+                                    assert!(block.as_ptr().addr().is_multiple_of(alignment.max(4096)));
+                                    mine.push(Marked::new(block, next.fetch_add(1, Relaxed) as u64));
+                                }
+                                Err(error) => {
+                                    assert_eq!(error, Error::PoolExhausted { wanted: size });
+                                    refused.fetch_add(1, Relaxed);
+                                }
+                            }
+                        }
+                        50..85 if !mine.is_empty() => {
+                            let at = random.below(mine.len() as u64) as usize;
+                            mine.swap_remove(at).check();
+                        }
+                        85..92 => {
+                            lock(shelf).extend(mine.pop());
+                        }
+                        92..99 => {
+                            let other = lock(shelf).pop();
+                            other.iter().for_each(Marked::check);
+                            mine.extend(other);
+                        }
+                        99 => {
+                            shards::pretended::CPU.set(Some(random.below(4) as u32));
+                            if random.below(4) == 0 {
+                                let _ = pool.trim();
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+                mine.iter().for_each(Marked::check);
+                lock(shelf).extend(mine);
+            });
+        }
+    });
+    let left = shelf.into_inner().unwrap();
+    left.iter().for_each(Marked::check);
+    let stats = adds_up(&pool, left.iter().map(|marked| marked.block.capacity()).sum());
+    println!("{} were refused; {stats:?}", refused.into_inner());
+    assert_eq!(stats.bytes_cached_threads, 0);
+    drop(left);
+    adds_up(&pool, 0);
+    let _ = pool.trim();
+    assert_eq!(adds_up(&pool, 0).bytes_mapped, 0);
+}
