@@ -11,7 +11,9 @@ use std::{
 };
 
 use super::{
-    Block, Ground, Inner, SLAB_BYTES, Wish, cache,
+    Block, Ground, Inner, SLAB_BYTES, Wish,
+    builder::ADDRESS_SPACE_MIN,
+    cache,
     class::{CLASSES, SLAB_SHIFT, bytes_of, class_of, slabs_of},
     shard::{Batch, Homes, Shard},
     slab::{Arena, Memory, Retired},
@@ -142,7 +144,7 @@ impl Inner {
         if let Some(ground) = self.ground.get() {
             return Ok(ground);
         }
-        let reservation = Reservation::at_most(self.address_space, super::ADDRESS_SPACE_MIN);
+        let reservation = Reservation::at_most(self.address_space, ADDRESS_SPACE_MIN);
         let reservation = reservation.map_err(|errno| Error::os(errno, "mmap"))?;
         let homes = Homes::new(reservation.slabs() as usize);
         Ok(self.ground.get_or_init(|| Ground { arena: Arena::new(reservation), homes }))
@@ -256,11 +258,14 @@ impl Inner {
                     self.collect_idle(false);
                     plan()
                 });
-                // There may be enough, but not in a row, or not beside what is mapped elsewhere.
+                // There may be enough, but not in a row: free slabs go, so that others can be mapped that are.
                 let mut retired = Retired::default();
                 let found = found.or_else(|| {
-                    let budget = self.slabs_max().saturating_sub(arena.counts().mapped);
-                    retired = arena.retire(slabs.saturating_sub(budget), false);
+                    let counts = arena.counts();
+                    let too_many = (counts.mapped + slabs).saturating_sub(self.slabs_max());
+                    if counts.free + counts.retiring >= too_many {
+                        retired = arena.retire(too_many.saturating_sub(counts.retiring), false);
+                    }
                     plan()
                 });
                 if let Some(found) = found {

@@ -15,7 +15,9 @@
 //! The memory of a pool is not copied by `fork`: in the child it is not there. A child that does not `exec` must not touch
 //! the pools of its parent.
 
+mod acquire;
 mod block;
+mod builder;
 mod cache;
 mod class;
 mod find;
@@ -32,19 +34,18 @@ mod waiters;
 
 use std::{
     fmt,
-    future::Future,
-    pin::Pin,
     ptr::{self, NonNull},
     sync::{
-        Arc, Mutex, OnceLock, Weak,
+        Mutex, OnceLock, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    task::{Context, Poll},
 };
 
 use crossbeam_utils::CachePadded;
 
+pub use acquire::Acquire;
 pub use block::Block;
+pub use builder::PoolBuilder;
 use cache::Cache;
 use class::class_of;
 pub(crate) use class::{BLOCK_BYTES_MIN, SLAB_BYTES};
@@ -54,12 +55,9 @@ use slab::Arena;
 pub(crate) use slab::Extent;
 pub use stats::PoolStats;
 use trim::{Pace, Trimmer};
-use waiters::{Waiter, Waiters};
+use waiters::Waiters;
 
-use crate::{
-    Error, Result, Topology, lock,
-    sys::memory::{self, Reservation},
-};
+use crate::{Error, Result, Topology, lock, sys::memory::Reservation};
 
 /// Aligned memory for operations: a handle that is free to copy.
 ///
@@ -128,15 +126,6 @@ struct Wish {
     alignment: usize,
 }
 
-/// The address space of the pool of the process. It is not memory: what is mapped of it is bounded by the ceiling.
-#[cfg(target_pointer_width = "64")]
-const ADDRESS_SPACE: usize = 64 << 30;
-#[cfg(not(target_pointer_width = "64"))]
-const ADDRESS_SPACE: usize = 512 << 20;
-
-/// With less there is no pool.
-const ADDRESS_SPACE_MIN: usize = 64 << 20;
-
 impl Pool {
     /// The pool of the process. Its ceiling is a quarter of the machine's memory, at most 64 GiB, until
     /// [`Pool::set_bytes_max`].
@@ -150,10 +139,7 @@ impl Pool {
     #[inline]
     pub fn global() -> Self {
         static GLOBAL: OnceLock<Inner> = OnceLock::new();
-        let inner = GLOBAL.get_or_init(|| {
-            Inner::new(PoolBuilder::default(), default_bytes_max(), ADDRESS_SPACE, Pace::Period(trim::PERIOD))
-        });
-        Self { inner }
+        Self { inner: GLOBAL.get_or_init(builder::global) }
     }
 
     /// Makes a pool of one's own.
@@ -331,96 +317,6 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// Makes a [`Pool`] of one's own.
-///
-/// ```
-/// let pool = auraio::Pool::builder().bytes_max(64 << 20).build()?;
-/// assert_eq!(pool.acquire(4096)?.len(), 4096);
-/// # Ok::<(), auraio::Error>(())
-/// ```
-#[derive(Clone, Debug, Default)]
-#[must_use = "a builder does nothing until it builds"]
-pub struct PoolBuilder {
-    bytes_max: Option<u64>,
-    topology: Option<Topology>,
-    debug: bool,
-}
-
-impl PoolBuilder {
-    /// The ceiling on what is mapped, from 2 MiB on (default: a quarter of the machine's memory). It counts whole slabs of
-    /// 2 MiB, each of which serves one size at a time: a pool of one slab has blocks of one size only.
-    ///
-    /// ```
-    /// use auraio::{Error, Pool};
-    ///
-    /// assert!(matches!(Pool::builder().bytes_max(4096).build(), Err(Error::InvalidInput(_))));
-    /// ```
-    pub fn bytes_max(mut self, bytes: u64) -> Self {
-        self.bytes_max = Some(bytes);
-        self
-    }
-
-    /// Another machine than the one detected, for tests.
-    ///
-    /// ```
-    /// use auraio::{Pool, Topology};
-    ///
-    /// let machine = Topology::builder().node(0, 0..4).node(1, 4..8).build()?;
-    /// let pool = Pool::builder().topology(machine).build()?;
-    /// assert_eq!(pool.acquire(4096)?.len(), 4096);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn topology(mut self, topology: Topology) -> Self {
-        self.topology = Some(topology);
-        self
-    }
-
-    /// Overwrites blocks when they come back, and counts in [`PoolStats::damaged`] those that somebody wrote to before they
-    /// were handed out again. For finding aliases that `unsafe` code kept: every acquisition and release takes a lock and
-    /// goes through all of the block's memory.
-    ///
-    /// ```
-    /// let pool = auraio::Pool::builder().debug(true).build()?;
-    /// pool.acquire(4096)?.fill(7);
-    /// assert!(pool.acquire(4096)?.iter().all(|byte| *byte != 7));
-    /// assert_eq!(pool.stats().damaged, 0);
-    /// # Ok::<(), auraio::Error>(())
-    /// ```
-    pub fn debug(mut self, debug: bool) -> Self {
-        self.debug = debug;
-        self
-    }
-
-    /// Makes the pool. It lives as long as the process.
-    ///
-    /// # Errors
-    /// [`Error::InvalidInput`] for a ceiling below 2 MiB.
-    ///
-    /// ```
-    /// assert!(auraio::Pool::builder().build().is_ok());
-    /// ```
-    pub fn build(self) -> Result<Pool> {
-        self.build_with(Pace::Period(trim::PERIOD))
-    }
-
-    fn build_with(self, pace: Pace) -> Result<Pool> {
-        let bytes_max = self.bytes_max.unwrap_or_else(default_bytes_max).min(ADDRESS_SPACE as u64);
-        if bytes_max < SLAB_BYTES as u64 {
-            return Err(Error::InvalidInput("bytes_max must be 2,097,152 (2 MiB) or more"));
-        }
-        // Room to move: large blocks need slabs in a row, and the ceiling may be raised.
-        let address_space = (bytes_max as usize).next_power_of_two().saturating_mul(4);
-        let address_space = address_space.clamp(ADDRESS_SPACE_MIN, ADDRESS_SPACE);
-        Ok(Pool { inner: Box::leak(Box::new(Inner::new(self, bytes_max, address_space, pace))) })
-    }
-}
-
-/// A quarter of the machine's memory; 1 GiB where the system does not tell.
-fn default_bytes_max() -> u64 {
-    let quarter = Some(memory::physical_memory() / 4).filter(|bytes| *bytes > SLAB_BYTES as u64).unwrap_or(1 << 30);
-    quarter.min(ADDRESS_SPACE as u64)
-}
-
 impl Inner {
     fn new(options: PoolBuilder, bytes_max: u64, address_space: usize, pace: Pace) -> Self {
         Self {
@@ -471,63 +367,5 @@ impl Inner {
             return Err(Error::PoolExhausted { wanted: size });
         }
         self.find(wish, true)
-    }
-}
-
-/// A block that is waited for, made by [`Pool::acquire_async`].
-///
-/// ```
-/// let pool = auraio::Pool::global();
-/// let block = pollster::block_on(pool.acquire_async(4096, 4096))?;
-/// assert_eq!(block.len(), 4096);
-/// # Ok::<(), auraio::Error>(())
-/// ```
-#[must_use = "futures do nothing unless polled"]
-pub struct Acquire {
-    pool: Pool,
-    wish: Wish,
-    waiter: Option<Arc<Waiter<Wish, Result<Block>>>>,
-}
-
-impl Future for Acquire {
-    type Output = Result<Block>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Block>> {
-        let pool = self.pool.inner;
-        let waiter = match &self.waiter {
-            Some(waiter) => waiter,
-            None => match self.pool.acquire_aligned(self.wish.size, self.wish.alignment) {
-                Err(Error::PoolExhausted { .. }) => {
-                    let waiter = pool.waiters.join(self.wish);
-                    // From now on blocks that are released come to those who wait; those in the caches do at once.
-                    cache::close_all(pool);
-                    pool.serve_waiters();
-                    self.waiter.insert(waiter)
-                }
-                outcome => return Poll::Ready(outcome),
-            },
-        };
-        let outcome = waiter.poll(context.waker());
-        if outcome.is_ready() {
-            self.waiter = None;
-        }
-        outcome
-    }
-}
-
-impl Drop for Acquire {
-    fn drop(&mut self) {
-        if self.waiter.take().is_some_and(|waiter| self.pool.inner.waiters.leave(&waiter)) {
-            self.pool.inner.serve_waiters();
-        }
-    }
-}
-
-impl fmt::Debug for Acquire {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acquire")
-            .field("wish", &self.wish)
-            .field("waits", &self.waiter.is_some())
-            .finish_non_exhaustive()
     }
 }

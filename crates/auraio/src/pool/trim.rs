@@ -60,13 +60,20 @@ pub(super) enum Pace {
 }
 
 impl Trimmer {
+    /// Whether there is a thread.
+    #[cfg(test)]
+    pub(super) fn runs(&self) -> bool {
+        let _tasks = lock(&self.tasks);
+        self.runs.load(Relaxed)
+    }
+
     pub(super) fn new(pace: Pace) -> Self {
         Self { pace, runs: AtomicBool::new(false), tasks: Mutex::default(), task: Condvar::new() }
     }
 
     /// Sees to it that there is a thread, if there is something for it to do.
     pub(super) fn wake(&self, pool: &'static Inner) {
-        // Against the fence in `run`: one of the two sees what the other did.
+        // Against the fence in `run`.
         fence(SeqCst);
         if !self.runs.load(Relaxed) && pool.idle_slabs() > KEPT {
             self.start(pool, &mut lock(&self.tasks));
@@ -105,10 +112,14 @@ impl Trimmer {
             }
             let more = pool.look();
             let tasks = lock(&self.tasks);
-            self.runs.store(more || tasks.ask_holders, Relaxed);
-            fence(SeqCst);
-            let more = more || tasks.ask_holders || pool.idle_slabs() > KEPT;
-            self.runs.store(more, Relaxed);
+            let mut more = more || tasks.ask_holders;
+            if !more {
+                self.runs.store(false, Relaxed);
+                // Against the fence in `wake`: one of the two sees what the other did.
+                fence(SeqCst);
+                more = pool.idle_slabs() > KEPT;
+                self.runs.store(more, Relaxed);
+            }
             drop(tasks);
             #[cfg(test)]
             if let Pace::Told(_, tells) = &self.pace {

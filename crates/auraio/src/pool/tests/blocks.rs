@@ -2,11 +2,9 @@
 
 use super::*;
 
-const MIB: usize = 1 << 20;
-
 #[test]
 fn a_block_is_as_large_and_as_aligned_as_was_asked() {
-    let pool = pool(256 << 20);
+    let pool = pool(256 * MIB);
     let sizes = [1, 4095, 4096, 4097, 65_536, 65_537, MIB, MIB + 1, 2 * MIB, 2 * MIB + 1, 9 * MIB];
     let alignments = [1, 2, 512, 4096, 8192, 65_536, MIB, 2 * MIB];
     let mut blocks = Vec::new();
@@ -29,7 +27,7 @@ fn a_block_is_as_large_and_as_aligned_as_was_asked() {
 
 #[test]
 fn what_no_block_can_be_is_refused_and_changes_nothing() {
-    let pool = pool(8 << 20);
+    let pool = pool(8 * MIB);
     drop(pool.acquire(4096).unwrap());
     let before = format!("{:?}", PoolStats { hits_thread: 0, ..pool.stats() });
     for size in [0, 8 * MIB + 1, 64 << 30, usize::MAX, usize::MAX - 4095] {
@@ -62,7 +60,7 @@ fn a_block_is_small() {
 
 #[test]
 fn a_thread_gets_back_what_it_gave_back_last() {
-    let pool = pool(64 << 20);
+    let pool = pool(64 * MIB);
     let address = |block: &Block| block.as_ptr().addr();
     let (one, two) = (pool.acquire(4096).unwrap(), pool.acquire(4096).unwrap());
     let (first, second) = (address(&one), address(&two));
@@ -77,7 +75,7 @@ fn a_thread_gets_back_what_it_gave_back_last() {
 
 #[test]
 fn what_a_thread_kept_comes_back_when_it_ends() {
-    let pool = pool(64 << 20);
+    let pool = pool(64 * MIB);
     let kept = elsewhere(|| {
         drop((pool.acquire(4096).unwrap(), pool.acquire(65_536).unwrap()));
         pool.stats().bytes_cached_threads
@@ -88,7 +86,7 @@ fn what_a_thread_kept_comes_back_when_it_ends() {
 
 #[test]
 fn a_hundred_threads_that_acquire_and_end_leave_what_is_mapped_as_it_was() {
-    let pool = pool(64 << 20);
+    let pool = pool(64 * MIB);
     let work = || elsewhere(|| drop([4096, 9000, MIB].map(|size| pool.acquire(size).unwrap())));
     work();
     let mapped = adds_up(&pool, 0).bytes_mapped;
@@ -98,7 +96,7 @@ fn a_hundred_threads_that_acquire_and_end_leave_what_is_mapped_as_it_was() {
 
 #[test]
 fn a_block_may_outlive_its_thread_and_go_back_on_any_other() {
-    let pool = pool(64 << 20);
+    let pool = pool(64 * MIB);
     let mut block = elsewhere(|| pool.acquire(4096).unwrap());
     block.fill(7);
     adds_up(&pool, 4096);
@@ -114,7 +112,7 @@ fn a_block_that_dies_with_its_thread_goes_back() {
     thread_local! {
         static LAST: std::cell::RefCell<Option<Block>> = const { std::cell::RefCell::new(None) };
     }
-    let pool = pool(64 << 20);
+    let pool = pool(64 * MIB);
     // Whichever of the two thread-local values goes first: the block, or the thread's cache.
     for cache_first in [false, true] {
         elsewhere(|| {
@@ -130,7 +128,7 @@ fn a_block_that_dies_with_its_thread_goes_back() {
 
 #[test]
 fn a_thread_that_changes_pools_keeps_nothing_of_the_one_it_left() {
-    let (one, two) = (pool(64 << 20), pool(64 << 20));
+    let (one, two) = (pool(64 * MIB), pool(64 * MIB));
     let of_two = two.acquire(4096).unwrap();
     drop(one.acquire(4096).unwrap());
     assert!(adds_up(&one, 0).bytes_cached_threads > 0);
@@ -145,7 +143,7 @@ fn a_thread_that_changes_pools_keeps_nothing_of_the_one_it_left() {
 
 #[test]
 fn a_producer_and_a_consumer_pass_the_same_memory_round() {
-    let pool = pool(1 << 30);
+    let pool = pool(1024 * MIB);
     let (send, receive) = std::sync::mpsc::sync_channel::<Block>(64);
     thread::scope(|scope| {
         scope.spawn(move || receive.into_iter().for_each(drop));
@@ -160,7 +158,7 @@ fn a_producer_and_a_consumer_pass_the_same_memory_round() {
 
 #[test]
 fn foreign_memory_is_in_no_slab() {
-    let pool = pool(8 << 20);
+    let pool = pool(8 * MIB);
     let mine = [0u8; 100];
     assert_eq!(pool.slab_of(mine.as_ptr().addr()), None);
     let block = pool.acquire(8192).unwrap();

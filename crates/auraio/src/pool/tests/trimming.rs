@@ -1,0 +1,160 @@
+//! What is given back to the system, and when.
+
+use std::{process::Command, sync::mpsc, time::Duration};
+
+use super::*;
+
+fn mapped(pool: &Pool) -> usize {
+    pool.stats().bytes_mapped as usize
+}
+
+/// So many slabs in use, as blocks of 2 MiB and as blocks of 4 KiB.
+fn slabs(pool: &Pool, of_each: usize) -> Vec<Block> {
+    let large = (0..of_each).map(|_| pool.acquire(2 * MIB).unwrap());
+    let small = (0..of_each * 512).map(|_| pool.acquire(4096).unwrap());
+    large.chain(small).collect()
+}
+
+#[test]
+fn trimming_gives_back_what_nobody_uses_and_nothing_else() {
+    let pool = pool(64 * MIB);
+    assert_eq!(pool.trim(), 0);
+    let mut blocks = slabs(&pool, 5);
+    assert_eq!(mapped(&pool), 20 * MIB);
+    assert_eq!(pool.trim(), 0);
+    let last = blocks.pop();
+    drop(blocks);
+    assert_eq!(pool.trim(), 18 << 20);
+    assert_eq!(mapped(&pool), 2 * MIB);
+    adds_up(&pool, 4096);
+    drop(last);
+    assert_eq!(pool.trim(), 2 << 20);
+    assert_eq!(adds_up(&pool, 0).bytes_mapped, 0);
+}
+
+#[test]
+fn blocks_that_sleeping_threads_keep_hold_nothing_back() {
+    if !crate::sys::memory::barrier_on_all_threads() {
+        println!("skipped: the system has no membarrier, or forbids it");
+        return;
+    }
+    let pool = pool(64 * MIB);
+    let sleepers: Vec<_> = (0..3).map(|_| Sleeper::after(move || drop(pool.acquire(4096).unwrap()))).collect();
+    assert!(pool.stats().bytes_cached_threads > 0);
+    assert_eq!(pool.trim(), 2 << 20);
+    drop(sleepers);
+    assert_eq!(adds_up(&pool, 0).bytes_mapped, 0);
+}
+
+#[test]
+fn two_looks_give_back_all_but_a_few_slabs() {
+    let pool = pool(64 * MIB);
+    let blocks = slabs(&pool, 5);
+    assert!(!pool.inner.look());
+    drop(blocks);
+    assert!(pool.inner.look());
+    assert_eq!(mapped(&pool), 20 * MIB);
+    assert!(!pool.inner.look());
+    assert_eq!(adds_up(&pool, 0).bytes_mapped, 8 << 20);
+    assert!(!pool.inner.look());
+    assert_eq!(mapped(&pool), 8 * MIB);
+}
+
+#[test]
+fn what_was_used_between_two_looks_stays() {
+    let pool = pool(64 * MIB);
+    drop(slabs(&pool, 5));
+    assert!(pool.inner.look());
+    // All five slabs of large blocks are used again, and one of the others.
+    drop((0..5).map(|_| pool.acquire(2 * MIB).unwrap()).collect::<Vec<_>>());
+    drop(pool.acquire(4096).unwrap());
+    assert!(pool.inner.look());
+    assert_eq!(mapped(&pool), 12 * MIB);
+    assert!(!pool.inner.look());
+    assert_eq!(mapped(&pool), 8 * MIB);
+}
+
+#[test]
+fn the_thread_begins_with_something_to_do_and_ends_with_nothing() {
+    let (tick, ticks) = mpsc::channel();
+    let (tells, told) = mpsc::channel();
+    let pool = Pool::builder().bytes_max(64 << 20).build_with(Pace::Told(Mutex::new(ticks), tells)).unwrap();
+    let look = || {
+        tick.send(()).unwrap();
+        told.recv().unwrap()
+    };
+    // A few free slabs are no reason.
+    drop(slabs(&pool, 2));
+    assert!(!pool.inner.trimmer.runs());
+    for _ in 0..2 {
+        let blocks = slabs(&pool, 5);
+        assert!(!pool.inner.trimmer.runs());
+        drop(blocks);
+        assert!(pool.inner.trimmer.runs());
+        assert!(look());
+        assert!(pool.inner.trimmer.runs());
+        assert_eq!(mapped(&pool), 20 * MIB);
+        assert!(!look());
+        assert_eq!(mapped(&pool), 8 * MIB);
+        assert!(!pool.inner.trimmer.runs());
+    }
+}
+
+#[test]
+fn the_end_of_a_thread_can_be_what_it_begins_with() {
+    let (_tick, ticks) = mpsc::channel();
+    let (tells, _told) = mpsc::channel();
+    let pool = Pool::builder().bytes_max(1 << 30).build_with(Pace::Told(Mutex::new(ticks), tells)).unwrap();
+    // Five slabs, of each of which one block is kept to the end of the thread.
+    elsewhere(|| {
+        let blocks: Vec<_> = (0..5 * 512).map(|_| pool.acquire(4096).unwrap()).collect();
+        let (ends, others): (Vec<_>, Vec<_>) = blocks.into_iter().enumerate().partition(|(at, _)| at % 512 == 511);
+        drop(others);
+        drop(ends);
+        assert!(!pool.inner.trimmer.runs());
+    });
+    assert!(pool.inner.trimmer.runs());
+}
+
+#[test]
+fn no_process_waits_for_it_at_its_end() {
+    const CHILD: &str = "AURAIO_TEST_TRIMS";
+    const NAME: &str = "pool::tests::trimming::no_process_waits_for_it_at_its_end";
+    if std::env::var_os(CHILD).is_some() {
+        let pace = Pace::Period(Duration::from_secs(3600));
+        let pool = Pool::builder().bytes_max(64 << 20).build_with(pace).unwrap();
+        drop(slabs(&pool, 5));
+        assert!(pool.inner.trimmer.runs());
+        println!("the trimmer runs");
+        return;
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let output = child.args(["--exact", "--nocapture", NAME]).env(CHILD, "1").output().unwrap();
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("the trimmer runs"));
+}
+
+#[test]
+fn threads_that_acquire_while_others_trim_never_meet_unmapped_memory() {
+    let pool = pool(32 * MIB);
+    thread::scope(|scope| {
+        for thread in 1..4u8 {
+            scope.spawn(move || {
+                for round in 0..300 {
+                    let size = [4096, 65_536, MIB, 3 * MIB][round % 4];
+                    if let Ok(mut block) = pool.acquire(size) {
+                        block.fill(thread);
+                        assert!(block.iter().all(|byte| *byte == thread));
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            for _ in 0..100 {
+                let _ = pool.trim();
+                pool.inner.look();
+            }
+        });
+    });
+    let _ = pool.trim();
+    assert_eq!(adds_up(&pool, 0).bytes_mapped, 0);
+}
