@@ -199,15 +199,15 @@ mod linux {
         fn mixed(&self, round: Duration) -> f64 {
             let mut random = Random(0x9e37_79b9_7f4a_7c15);
             // Made before the clock runs: what is measured is the allocator.
-            let sizes: Vec<usize> = (0..4096).map(|_| PAGE + random.below(28 * 1024 + 1)).collect();
-            let places: Vec<usize> = (0..4096).map(|_| random.below(16)).collect();
+            let steps: [(u16, u8); 1024] =
+                std::array::from_fn(|_| ((PAGE + random.below(28 * 1024 + 1)) as u16, random.below(16) as u8));
             pinned(|| {
                 let mut held: [Option<P::Memory>; 16] = [const { None }; 16];
                 let mut step = 0;
                 processor(round, || {
-                    let at = step % sizes.len();
+                    let (size, place) = steps[step % steps.len()];
                     step += 1;
-                    held[places[at]] = Some(self.1.acquire_used(sizes[at]));
+                    held[place as usize % 16] = Some(self.1.acquire_used(size as usize));
                     1
                 })
             })

@@ -8,6 +8,7 @@
 #[allow(dead_code, reason = "a model uses a part of it")]
 mod class;
 #[path = "../src/pool/gate.rs"]
+#[allow(dead_code, reason = "a model uses a part of it")]
 mod gate;
 #[path = "../src/pool/shard.rs"]
 #[allow(dead_code, reason = "a model uses a part of it")]
@@ -201,7 +202,7 @@ fn a_cache_is_emptied() {
         };
         pool.close();
         let mine = pool.take();
-        owner.join().unwrap();
+        owner.join().expect("a thread of the model");
         // The gate is shut, so what the owner had is in the shard, and the shard notices what comes back twice.
         let others: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
         assert_eq!(others.len() + mine.iter().len(), 2);
@@ -227,7 +228,7 @@ fn blocks_change_hands_between_threads_without_being_lost() {
             pool.put(block);
         }
         for thread in threads {
-            thread.join().unwrap();
+            thread.join().expect("a thread of the model");
         }
         assert_eq!(pool.shard.idle(), 1);
         assert_eq!(std::iter::from_fn(|| pool.take()).count(), 2);
@@ -254,7 +255,7 @@ fn whoever_waits_is_woken_by_whoever_releases() {
                 Poll::Pending => bed.0.wait(),
             }
         }
-        owner.join().unwrap();
+        owner.join().expect("a thread of the model");
         assert!(!pool.waiters.any());
         assert_eq!(std::iter::from_fn(|| pool.take()).count(), 2);
     });
@@ -279,7 +280,7 @@ fn what_was_given_to_one_who_left_is_not_lost() {
         if let Poll::Ready(block) = leaves.poll(Waker::noop()) {
             pool.release(block);
         }
-        owner.join().unwrap();
+        owner.join().expect("a thread of the model");
         let Poll::Ready(given) = stays.poll(Waker::noop()) else { panic!("the next was not served") };
         assert_eq!(given, first);
         assert_ne!(given, second);
@@ -296,7 +297,7 @@ struct Fake {
 
 impl Memory for Arc<Fake> {
     fn base(&self) -> NonNull<u8> {
-        NonNull::without_provenance(std::num::NonZeroUsize::MIN.saturating_add(SLAB_BYTES - 1))
+        NonNull::new(std::ptr::without_provenance_mut(SLAB_BYTES)).expect("not null")
     }
 
     fn slabs(&self) -> u32 {
@@ -353,7 +354,7 @@ fn no_slab_is_unmapped_while_it_is_held_and_the_last_holder_unmaps_it() {
         assert_eq!(retired.unmapped + retired.held, 1);
         assert_eq!(arena.retirements(), before + 1);
         for holder in holders {
-            holder.join().unwrap();
+            holder.join().expect("a thread of the model");
         }
         assert!(!memory.mapped[0].load(Relaxed));
         assert!(!arena.is_retiring(0) && arena.hold(0).is_none());
@@ -379,7 +380,7 @@ fn no_slab_is_unmapped_while_a_block_is_in_it() {
         };
         let _ = arena.retire(2, false);
         register_for_a_while(&arena, &memory, 0);
-        user.join().unwrap();
+        user.join().expect("a thread of the model");
         let _ = arena.retire(2, false);
         assert_eq!(arena.counts().mapped, 0);
         assert!(memory.mapped.iter().all(|mapped| !mapped.load(Relaxed)));
@@ -410,7 +411,7 @@ fn a_block_of_several_slabs_is_whole_or_not_there() {
             }
             arena.let_go(extent);
         }
-        user.join().unwrap();
+        user.join().expect("a thread of the model");
         let _ = arena.retire(2, false);
         assert_eq!(arena.counts().mapped, 0);
     });

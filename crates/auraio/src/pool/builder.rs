@@ -59,7 +59,7 @@ impl PoolBuilder {
         self
     }
 
-    /// Overwrites blocks when they come back, and counts in [`PoolStats::damaged`] those that somebody wrote to before they
+    /// Overwrites blocks when they come back, and counts in [`PoolStats::damaged`](crate::PoolStats::damaged) those that somebody wrote to before they
     /// were handed out again. For finding aliases that `unsafe` code kept: every acquisition and release takes a lock and
     /// goes through all of the block's memory.
     ///

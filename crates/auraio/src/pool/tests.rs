@@ -3,8 +3,10 @@
 
 mod blocks;
 mod holders;
+mod limits;
 mod nodes;
 mod random;
+mod slabs;
 mod trimming;
 mod waiting;
 

@@ -5,10 +5,19 @@ use std::sync::atomic::AtomicUsize;
 use super::*;
 
 /// xorshift64 (Marsaglia 2003).
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
+
+/// Another at each run; printed, so that a run can be repeated with `AURAIO_SEED`.
+pub(super) fn seed() -> u64 {
+    let seed = std::env::var("AURAIO_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64)
+    });
+    println!("AURAIO_SEED={seed}");
+    seed.max(1)
+}
 
 impl Random {
-    fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -40,10 +49,7 @@ impl Marked {
 #[test]
 fn no_two_blocks_overlap_and_every_byte_is_accounted_for() {
     const THREADS: u64 = 4;
-    let seed = std::env::var("AURAIO_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64)
-    });
-    println!("AURAIO_SEED={seed}");
+    let seed = seed();
     let machine = Topology::builder().node(0, 0..2).node(1, 2..4).build().unwrap();
     let pool = Pool::builder().bytes_max(96 << 20).topology(machine).build_with(Pace::Never).unwrap();
     let shelf: Mutex<Vec<Marked>> = Mutex::new(Vec::new());
