@@ -43,7 +43,7 @@ pub enum BackendChoice {
     Auto,
     /// The kernel's `io_uring`: Linux 5.19 or later, and not forbidden by sysctl, seccomp or limits.
     Uring,
-    /// A pool of threads that make plain system calls, on any platform.
+    /// A crew of threads that make plain system calls, on any platform.
     Threads,
     /// A seeded stand-in that reorders, delays, cuts short and refuses, for tests.
     Sim(SimOptions),
@@ -61,7 +61,7 @@ pub enum BackendChoice {
 pub enum BackendKind {
     /// The kernel's `io_uring`.
     Uring,
-    /// A pool of threads.
+    /// A crew of threads.
     Threads,
     /// The seeded stand-in.
     Sim,
@@ -106,6 +106,7 @@ pub struct Builder {
     pub(crate) kernel_poll: Option<Duration>,
     pub(crate) topology: Option<Topology>,
     pub(crate) pool: Pool,
+    pub(crate) register: bool,
 }
 
 impl Default for Builder {
@@ -120,6 +121,7 @@ impl Default for Builder {
             kernel_poll: None,
             topology: None,
             pool: Pool::global(),
+            register: true,
         }
     }
 }
@@ -195,7 +197,7 @@ impl Builder {
         self
     }
 
-    /// The most threads of the pool that performs what the kernel does not, 1 to 1,024 (default 16). With the backend
+    /// The most threads of the crew that performs what the kernel does not, 1 to 1,024 (default 16). With the backend
     /// `threads` this is the number of operations that are really under way at a time.
     ///
     /// ```
@@ -239,6 +241,21 @@ impl Builder {
     #[must_use]
     pub fn topology(mut self, topology: Topology) -> Self {
         self.topology = Some(topology);
+        self
+    }
+
+    /// Whether the rings register memory of the pool and files that are used often with the kernel (default: yes). Without,
+    /// an operation pins its pages and looks its file up each time; nothing counts against RLIMIT_MEMLOCK but the rings.
+    ///
+    /// ```
+    /// let engine = auraio::Engine::builder().register(false).build()?;
+    /// engine.block_on(engine.read_path("Cargo.toml", engine.acquire(4096)?)).0?;
+    /// assert_eq!(engine.stats().rings.iter().map(|ring| ring.fixed_buffers).sum::<u64>(), 0);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn register(mut self, register: bool) -> Self {
+        self.register = register;
         self
     }
 

@@ -22,7 +22,8 @@ use crate::{
     driver::Driver,
     lock,
     op::{self, Done, Operation},
-    ring::{Ring, RingSpec, ThreadMark},
+    pool::SlabHolder,
+    ring::{Regions, Ring, RingSpec, ThreadMark},
     stats::{RingStats, Stats},
     sys::{self, Bell},
     topology,
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     making: Mutex<()>,
     driver: OnceLock<Driver>,
     seeds: AtomicU64,
+    /// Memory that the program has registered.
+    regions: Arc<Regions>,
 }
 
 thread_local! {
@@ -101,6 +104,7 @@ impl Engine {
             making: Mutex::default(),
             driver: OnceLock::new(),
             seeds: AtomicU64::new(0),
+            regions: Arc::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -127,7 +131,7 @@ impl Engine {
         self.shared.backend
     }
 
-    /// Why that one, in one sentence.
+    /// Why that one, in one sentence; and in another why some memory is not registered, where that is so.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().build()?;
@@ -135,8 +139,11 @@ impl Engine {
     /// # Ok::<(), auraio::Error>(())
     /// ```
     #[must_use]
-    pub fn backend_reason(&self) -> &str {
-        &self.shared.reason
+    pub fn backend_reason(&self) -> String {
+        match backend::registry::shed().filter(|_| self.shared.registers()) {
+            Some(shed) => format!("{}; {shed}", self.shared.reason),
+            None => self.shared.reason.clone(),
+        }
     }
 
     /// Whether a new engine with the same options would be a better one: this one serves its operations by threads because
@@ -295,8 +302,17 @@ impl Engine {
 }
 
 impl Shared {
-    pub(crate) fn pool(&self) -> Pool {
+    /// Whether this engine's rings register memory and files.
+    pub(crate) fn registers(&self) -> bool {
+        self.backend == BackendKind::Uring && self.options.register
+    }
+
+    pub(crate) const fn pool(&self) -> Pool {
         self.options.pool
+    }
+
+    pub(crate) fn regions(&self) -> &Regions {
+        &self.regions
     }
 
     pub(crate) fn routing(&self) -> Routing {
@@ -321,7 +337,7 @@ impl Shared {
         let _making = lock(&self.making);
         if place.get().is_none() {
             let ring = match self.make_ring(cpu, None) {
-                Ok(ring) => Arc::new(ring),
+                Ok(ring) => ring,
                 // No descriptor or memory is left for another ring: that of another core serves this one too, for now.
                 Err(error) => return self.cores.iter().find_map(OnceLock::get).map(Arc::clone).ok_or(error),
             };
@@ -346,7 +362,7 @@ impl Shared {
     /// A ring of one thread's or port's own.
     pub(crate) fn make_own(&self, single_issuer: Option<ThreadMark>) -> Result<Arc<Ring>> {
         let cpu = topology::current_cpu().min(self.topology.cpu_max());
-        let ring = Arc::new(self.make_ring(cpu, single_issuer)?);
+        let ring = self.make_ring(cpu, single_issuer)?;
         let mut others = lock(&self.others);
         others.retain(|ring| ring.strong_count() > 0);
         others.push(Arc::downgrade(&ring));
@@ -355,7 +371,7 @@ impl Shared {
         Ok(ring)
     }
 
-    fn make_ring(&self, cpu: u32, single_issuer: Option<ThreadMark>) -> Result<Ring> {
+    fn make_ring(&self, cpu: u32, single_issuer: Option<ThreadMark>) -> Result<Arc<Ring>> {
         let depth = self.options.queue_depth;
         let threads = || {
             ThreadsBackend::new(Arc::clone(&self.crew), depth)
@@ -395,8 +411,12 @@ impl Shared {
             flush_budget: self.options.flush_budget,
             heavy_max: op::route::heavy_max(self.topology.cpus().len()),
             single_issuer,
+            register: self.options.register,
         };
-        Ok(Ring::new(spec, main, helper))
+        let ring = Arc::new(Ring::new(spec, main, helper, self.options.pool, Arc::clone(&self.regions)));
+        let holder = Arc::downgrade(&ring);
+        self.options.pool.add_holder(holder as Weak<dyn SlabHolder>);
+        Ok(ring)
     }
 
     /// All rings there are.

@@ -41,6 +41,13 @@ pub enum Error {
     },
     /// The engine has been closed.
     EngineClosed,
+    /// No more buffers can be registered.
+    TooManyBuffers {
+        /// How many can be.
+        max: usize,
+    },
+    /// The kernel cannot register this memory: it is file-backed, read-only or not mapped.
+    NotRegistrable,
     /// The pool has no block left of this many bytes, and its ceiling allows no more to be mapped (or the system has none).
     PoolExhausted {
         /// Bytes asked for.
@@ -70,6 +77,8 @@ impl Error {
             Self::Unavailable { .. } => errno::ENOSYS,
             Self::EngineClosed => errno::EBADF,
             Self::PoolExhausted { .. } => errno::ENOMEM,
+            Self::TooManyBuffers { .. } => errno::ENOSPC,
+            Self::NotRegistrable => errno::EFAULT,
         }
     }
 
@@ -93,6 +102,10 @@ impl fmt::Display for Error {
             Self::InvalidInput(what) => f.write_str(what),
             Self::Unavailable { backend, reason } => write!(f, "the backend {backend} cannot be had: {reason}"),
             Self::EngineClosed => f.write_str("the engine is closed"),
+            Self::TooManyBuffers { max } => write!(f, "no more than {max} buffers can be registered"),
+            Self::NotRegistrable => {
+                f.write_str("the kernel cannot register this memory: it is file-backed, read-only or not mapped")
+            }
             Self::PoolExhausted { wanted } => {
                 write!(f, "the pool is at its ceiling and has no free block of {wanted} bytes")
             }

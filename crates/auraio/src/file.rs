@@ -7,7 +7,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -47,13 +47,22 @@ pub(crate) struct FileInner {
     engine: Arc<Shared>,
     descriptor: Descriptor,
     facts: FileFacts,
+    /// Tells one opening from another that has the same descriptor later.
+    id: u64,
     /// Closed before the descriptor is.
     twin: BufferedTwin,
     wrote: AtomicBool,
+    /// A ring has a place for it in its table.
+    placed: AtomicBool,
+    /// It is to have one before it has been used often.
+    wants_place: AtomicBool,
     cursor: Mutex<Cursor>,
     /// The close that waits for the last user; once it is there the descriptor is its, not ours.
     closer: Mutex<Option<Ticket>>,
 }
+
+/// Openings so far. The first is 1, so that 0 is none.
+static OPENED: AtomicU64 = AtomicU64::new(1);
 
 /// Whose turn it is at the file's own position.
 #[derive(Default)]
@@ -72,7 +81,10 @@ impl FileInner {
                 descriptor,
                 facts: facts.for_transfers(bounces),
                 twin: BufferedTwin::new(descriptor, facts.local),
+                id: OPENED.fetch_add(1, Ordering::Relaxed),
                 wrote: AtomicBool::new(false),
+                placed: AtomicBool::new(false),
+                wants_place: AtomicBool::new(false),
                 cursor: Mutex::default(),
                 closer: Mutex::default(),
             }),
@@ -94,6 +106,28 @@ impl FileInner {
 
     pub(crate) const fn facts(&self) -> &FileFacts {
         &self.facts
+    }
+
+    pub(crate) const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Remembers that a ring has registered the file.
+    pub(crate) fn note_place(&self) {
+        self.placed.store(true, Ordering::Release);
+    }
+
+    /// Whether a ring is to register the file the first time that it sees it.
+    #[inline]
+    pub(crate) fn wants_place(&self) -> bool {
+        self.wants_place.load(Ordering::Relaxed)
+    }
+
+    /// Takes the file out of the rings' tables: as long as it is in one, the kernel keeps it open.
+    fn leave_places(&self) {
+        if self.placed.load(Ordering::Acquire) {
+            self.engine.rings().iter().for_each(|ring| ring.forget_file(self.descriptor, self.id));
+        }
     }
 
     /// The way into a direct file through the page cache.
@@ -144,6 +178,7 @@ impl FileInner {
 
     /// Who waits to close the file, when nobody uses it any more.
     pub(crate) fn into_closer(self) -> Option<Ticket> {
+        self.leave_places();
         lock(&self.closer).clone()
     }
 }
@@ -151,6 +186,7 @@ impl FileInner {
 impl Drop for FileInner {
     fn drop(&mut self) {
         if lock(&self.closer).is_none() {
+            self.leave_places();
             sys::perform_close(self.descriptor);
         }
     }
@@ -235,6 +271,24 @@ impl File {
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.inner.facts.local
+    }
+
+    /// Registers the file with the rings that use it, from its next transfer on: an operation on a registered file does not
+    /// look it up. A file that is used often is registered by itself, as long as the rings' tables have room (960 files
+    /// each).
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// # let file = engine.open("Cargo.toml", auraio::OpenOptions::new().read(true)).await?;
+    /// file.register();
+    /// assert_eq!(file.read_at(vec![0; 9], 0).await.1, b"[package]");
+    /// # file.close().await
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn register(&self) {
+        self.inner.wants_place.store(true, Ordering::Relaxed);
     }
 
     /// Reads from `offset` into `buffer`. See [`op::Read`].
@@ -570,6 +624,35 @@ impl File {
 }
 
 impl Engine {
+    /// Takes over a descriptor that somebody else opened. The file is of this engine from now on, which closes it.
+    ///
+    /// To put another file in its place, adopt that and close the one before: what has begun on that finishes on it.
+    ///
+    /// # Errors
+    /// What fcntl(2) and statx(2) give; the descriptor is closed then.
+    ///
+    /// ```
+    /// use std::os::fd::OwnedFd;
+    ///
+    /// use auraio::Engine;
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// let opened = std::fs::File::open("Cargo.toml").unwrap();
+    /// let file = engine.adopt(OwnedFd::from(opened))?;
+    /// assert_eq!(engine.block_on(file.read_at(vec![0; 9], 0)).1, b"[package]");
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[cfg(unix)]
+    pub fn adopt(&self, descriptor: std::os::fd::OwnedFd) -> crate::Result<File> {
+        use std::os::fd::IntoRawFd;
+
+        let flags =
+            rustix::fs::fcntl_getfl(&descriptor).map_err(|error| crate::Error::os(error.raw_os_error(), "fcntl"))?;
+        FileInner::adopt(self.shared(), descriptor.into_raw_fd(), flags.bits().cast_signed(), true)
+            .map(File::new)
+            .map_err(|errno| crate::Error::os(errno, "fstat"))
+    }
+
     /// Opens a file. See [`op::Open`].
     ///
     /// ```

@@ -34,6 +34,7 @@ mod metadata;
 pub mod op;
 mod pool;
 mod port;
+mod registration;
 mod ring;
 mod stats;
 mod sys;
@@ -54,6 +55,7 @@ pub use metadata::{Metadata, Timestamp};
 pub use op::{OpenOptions, Operation};
 pub use pool::{Acquire, Block, Pool, PoolBuilder, PoolStats};
 pub use port::{Completion, Port, PortTicket, PortWaiter};
+pub use registration::{RegisteredBuffer, Registration};
 pub use stats::{RingStats, Stats};
 pub use topology::Topology;
 

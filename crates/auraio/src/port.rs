@@ -3,7 +3,7 @@
 //! A port belongs to one thread. It is what the JavaScript binding is built on, and what serves any loop that would
 //! rather look at completions in bulk than poll futures.
 
-use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
+use std::{fmt, marker::PhantomData, sync::Arc, task::Waker, time::Duration};
 
 use crate::{
     BackendKind, Engine, Error, Result, RingStats, Routing,
@@ -508,6 +508,30 @@ impl Port {
     #[must_use]
     pub fn waiter(&self) -> PortWaiter {
         PortWaiter { mailbox: Arc::clone(&self.mailbox), descriptors: self.raw_descriptors() }
+    }
+
+    /// Wakes this port's thread, from any thread: one of the [`Port::descriptors`] becomes readable, as if something had
+    /// completed. For futures that the thread polls beside the port.
+    ///
+    /// ```
+    /// use std::{future::Future, pin::pin, task::{Context, Poll}};
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// let mut block = pin!(auraio::Pool::global().acquire_async(4096, 4096));
+    /// let waker = port.waker();
+    /// let block = loop {
+    ///     match block.as_mut().poll(&mut Context::from_waker(&waker)) {
+    ///         Poll::Ready(block) => break block?,
+    ///         Poll::Pending => port.waiter().wait(None),
+    ///     }
+    /// };
+    /// assert!(block.len() >= 4096);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.mailbox))
     }
 
     fn raw_descriptors(&self) -> Vec<Descriptor> {

@@ -55,6 +55,10 @@ pub struct RingStats {
     pub in_flight: u64,
     /// Operations that wait to be handed over.
     pub queued: u64,
+    /// Operations so far whose memory was registered.
+    pub fixed_buffers: u64,
+    /// Operations so far whose file was registered.
+    pub fixed_files: u64,
 }
 
 impl RingStats {
@@ -69,6 +73,8 @@ impl RingStats {
             bounced: counters.bounced.load(Ordering::Relaxed),
             in_flight: counters.in_flight.load(Ordering::Relaxed),
             queued: counters.queued.load(Ordering::Relaxed),
+            fixed_buffers: counters.fixed_buffers.load(Ordering::Relaxed),
+            fixed_files: counters.fixed_files.load(Ordering::Relaxed),
         }
     }
 }

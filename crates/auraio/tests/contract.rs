@@ -34,5 +34,7 @@ mod opening;
 mod paths;
 #[path = "contract/ports.rs"]
 mod ports;
+#[path = "contract/registered.rs"]
+mod registered;
 #[path = "contract/transfers.rs"]
 mod transfers;

@@ -11,6 +11,7 @@ use crate::{
     sys::{Call, Descriptor},
 };
 
+pub(crate) mod registry;
 pub(crate) mod sim;
 pub(crate) mod threads;
 #[cfg(target_os = "linux")]
@@ -27,6 +28,16 @@ pub(crate) struct Entry {
     pub(crate) link: bool,
     /// Never performed inside `submit`: for what would block the submitting thread (`IOSQE_ASYNC`).
     pub(crate) force_async: bool,
+    /// Other names for what the call works on, where the backend has been told of them.
+    pub(crate) fixed: Fixed,
+}
+
+/// Places in the tables of a ring: of the buffer that a call's memory lies in ([`Backend::set_buffer`]), and of its file
+/// ([`Backend::set_file`]). They are hints: the call has the address and the descriptor too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fixed {
+    pub(crate) buffer: Option<u16>,
+    pub(crate) file: Option<u32>,
 }
 
 /// One completion queue entry.
@@ -97,6 +108,45 @@ pub(crate) trait Backend: Send {
 
     /// Completions that can be held at once: the size of the CQ. The ring keeps at most so many operations in flight.
     fn in_flight_max(&self) -> u32;
+
+    /// Places of the table of registered buffers; 0 where there is none.
+    fn buffers_max(&self) -> usize {
+        0
+    }
+
+    /// Whether vectored calls can work on a registered buffer.
+    fn vectors_fixed(&self) -> bool {
+        false
+    }
+
+    /// Registers `len` bytes of a piece of memory under a place of the table.
+    ///
+    /// # Errors
+    /// What the kernel gives: `ENOMEM` where there is no allowance for so many.
+    fn set_buffer(&mut self, place: u16, pin: &registry::Pin, len: usize) -> io::Result<()> {
+        let _ = (place, pin, len);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Empties a place of the table of buffers. No entry that names it is queued or in flight.
+    fn clear_buffer(&mut self, place: u16) {
+        let _ = place;
+    }
+
+    /// Places of the table of registered files; 0 where there is none.
+    fn files_max(&self) -> u32 {
+        0
+    }
+
+    /// Registers an open file under a place of the table, or empties the place, which no entry that is queued or in flight
+    /// names.
+    ///
+    /// # Errors
+    /// What the kernel gives.
+    fn set_file(&mut self, place: u32, file: Option<Descriptor>) -> io::Result<()> {
+        let _ = (place, file);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Becomes readable when there is something to reap, and stays so until it is reaped.
     fn descriptor(&self) -> Option<Descriptor>;
@@ -182,8 +232,9 @@ fn probe() -> Result<(), Refusal> {
         Some(errno::EINVAL) => lasting("the kernel is older than 5.19"),
         _ => refused("io_uring_setup", &error),
     })?;
+    let nop = Entry { call: Call::Nop, user_data: 1, link: false, force_async: false, fixed: Fixed::default() };
     // SAFETY: a nop has no address.
-    unsafe { ring.push(Entry { call: Call::Nop, user_data: 1, link: false, force_async: false }) };
+    unsafe { ring.push(nop) };
     ring.submit(Wait::AtLeast(1, Some(Duration::from_secs(2)))).map_err(|error| refused("io_uring_enter", &error))?;
     let mut cqes = Vec::new();
     ring.reap(&mut cqes);

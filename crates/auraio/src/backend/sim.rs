@@ -6,7 +6,7 @@
 //!
 //! It refuses what a kernel would let pass to everybody's harm, and panics with the seed: memory of an operation in
 //! flight that somebody else writes to, two operations in flight under one `user_data`, a chain cut off by a `submit`
-//! (its order would silently be lost), and a wait for completions that nothing in flight can bring.
+//! (its order would silently be lost), a registered file changed under an operation on it, and a wait for completions that nothing in flight can bring.
 #![expect(unsafe_code, reason = "performs calls, whose addresses the caller of `push` vouches for")]
 
 mod fault;
@@ -14,6 +14,7 @@ mod memory;
 mod options;
 mod ready;
 mod rng;
+mod table;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -27,6 +28,7 @@ use self::{
     fault::{bytes_asked, is_complete, is_misaligned, shortened},
     memory::Watch,
     rng::Rng,
+    table::Table,
 };
 use super::{Backend, Cqe, Entry, Wait};
 use crate::sys::{Bell, Call, Descriptor, errno, perform};
@@ -58,6 +60,7 @@ pub(crate) struct SimBackend {
     /// `None` when the platform would not give one; then the caller has to look by itself.
     bell: Option<Bell>,
     rung: bool,
+    files: Table,
 }
 
 #[derive(Debug)]
@@ -84,6 +87,7 @@ impl SimBackend {
             enters: 0,
             bell: Bell::new().ok(),
             rung: false,
+            files: Table::default(),
         }
     }
 
@@ -174,7 +178,7 @@ impl SimBackend {
     }
 
     fn perform(&mut self, operation: Operation) -> i32 {
-        let Operation { entry: Entry { call, user_data, .. }, cancelled, watch, .. } = operation;
+        let Operation { entry: Entry { call, user_data, fixed, .. }, cancelled, watch, .. } = operation;
         if let Some(watch) = watch {
             // SAFETY: `push` had the caller promise that the memory is as it was until the completion is reaped.
             let intact = unsafe { watch.end(&call) };
@@ -198,6 +202,10 @@ impl SimBackend {
             return -errno::EINVAL;
         }
         self.options.count(|counts| counts.performed += 1);
+        let call = match self.files.resolve(&call, fixed.file) {
+            Ok(call) => call,
+            Err(errno) => return -errno,
+        };
         if self.rng.chance(self.options.short_io) {
             // SAFETY: as above, for the list of vectors.
             if let Some(cut) = unsafe { shortened(&call, &mut self.rng) } {
@@ -403,6 +411,22 @@ impl Backend for SimBackend {
         self.options.completion_entries.max(1)
     }
 
+    fn files_max(&self) -> u32 {
+        table::PLACES
+    }
+
+    fn set_file(&mut self, place: u32, file: Option<Descriptor>) -> io::Result<()> {
+        let names = |operation: &&Operation| operation.entry.fixed.file == Some(place);
+        let user = self.pushed.iter().chain(self.chains.iter().flatten()).find(names);
+        assert!(
+            user.is_none(),
+            "sim seed {:#x}: place {place} of the file table is changed under operation {:#x}",
+            self.seed(),
+            user.map_or(0, |operation| operation.entry.user_data)
+        );
+        self.files.set(place, file)
+    }
+
     fn descriptor(&self) -> Option<Descriptor> {
         self.bell.as_ref().and_then(Bell::descriptor)
     }
@@ -432,7 +456,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::sys::poll_readable;
+    use crate::{backend::Fixed, sys::poll_readable};
 
     const FILE_BYTES: usize = 1000;
 
@@ -447,7 +471,7 @@ mod tests {
     }
 
     fn entry(user_data: u64, call: Call) -> Entry {
-        Entry { call, user_data, link: false, force_async: false }
+        Entry { call, user_data, link: false, force_async: false, fixed: Fixed::default() }
     }
 
     fn linked(user_data: u64, call: Call) -> Entry {
@@ -525,7 +549,10 @@ mod tests {
                 let last = next + 1 == COUNT || sim.room() == 1 || in_flight == u64::from(sim.in_flight_max());
                 let link = !last && dice.chance(0.2);
                 chained |= link;
-                push(&mut sim, [Entry { call, user_data: next, link, force_async: dice.chance(0.2) }]);
+                push(
+                    &mut sim,
+                    [Entry { call, user_data: next, link, force_async: dice.chance(0.2), fixed: Fixed::default() }],
+                );
                 next += 1;
                 if !link && dice.chance(0.3) {
                     break;

@@ -11,8 +11,12 @@ use std::{io, os::fd::AsRawFd, time::Duration};
 
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 
-use super::{Backend, Cqe, Entry, Wait};
-use crate::sys::{Call, Descriptor, PathPtr, STATX_MASK, errno, statx_flags};
+use super::{Backend, Cqe, Entry, Wait, registry};
+use crate::sys::{self, Call, Descriptor, PathPtr, STATX_MASK, errno, statx_flags};
+
+mod master;
+
+pub(crate) use master::Master;
 
 /// Submission queue entries of one ring; a batch never holds more. With its CQ a ring takes about 28 KiB of memory that
 /// counts against RLIMIT_MEMLOCK for each 256.
@@ -20,6 +24,12 @@ const SQ_ENTRIES_MAX: u32 = 256;
 
 /// Slots of the ring's own file table, for chains that open, read and close without a descriptor.
 const DIRECT_SLOTS: u32 = 64;
+
+/// Places of the same table behind those, for files that are used often.
+const FILE_SLOTS: u32 = 960;
+
+/// Places of the table of buffers, where the kernel cannot make it grow.
+const BUFFER_SLOTS: u32 = 1024;
 
 /// Workers that the kernel may use for one thread's calls: those that end by themselves (files), and those that may
 /// block without end (pipes, opens).
@@ -54,6 +64,8 @@ pub(crate) struct UringBackend {
     /// What lies in the submission queue was given up. It can be neither taken out nor ever handed over: its memory is no
     /// longer ours.
     withdrawn: bool,
+    /// Whether there is a table of buffers yet.
+    buffers: bool,
 }
 
 /// What the kernel has beyond 5.19.
@@ -61,6 +73,10 @@ pub(crate) struct UringBackend {
 struct Features {
     truncate: bool,
     direct_slots: bool,
+    /// Places of the file table behind [`DIRECT_SLOTS`].
+    file_slots: u32,
+    /// Vectored calls on registered buffers (6.15).
+    vectors_fixed: bool,
 }
 
 /// Chains of open, read and close that are under way.
@@ -110,9 +126,16 @@ impl UringBackend {
         let known = ring.submitter().register_probe(&mut probe).is_ok();
         // The limit on workers only keeps one process from using all of a machine; a kernel that refuses has its own.
         let _ = ring.submitter().register_iowq_max_workers(&mut WORKERS_MAX.clone());
+        // A table of more places than the process may have descriptors is refused.
+        let file_slots = FILE_SLOTS.min(sys::descriptors_max().saturating_sub(DIRECT_SLOTS));
+        let table = |places: u32| ring.submitter().register_files_sparse(places).is_ok();
+        let (direct_slots, file_slots) =
+            if table(DIRECT_SLOTS + file_slots) { (true, file_slots) } else { (table(DIRECT_SLOTS), 0) };
         let features = Features {
             truncate: known && probe.is_supported(opcode::Ftruncate::CODE),
-            direct_slots: ring.submitter().register_files_sparse(DIRECT_SLOTS).is_ok(),
+            direct_slots,
+            file_slots,
+            vectors_fixed: known && probe.is_supported(opcode::ReadvFixed::CODE),
         };
         let entries = ring.params().sq_entries();
         Ok(Self {
@@ -124,6 +147,7 @@ impl UringBackend {
             paths: Paths::default(),
             hows: Vec::new(),
             withdrawn: false,
+            buffers: false,
         })
     }
 
@@ -205,6 +229,20 @@ fn cq_entries(in_flight_max: u32) -> u32 {
     in_flight_max.next_power_of_two().clamp(2 * sq_entries(in_flight_max), 65_536)
 }
 
+/// A transfer, by the descriptor or the file's place in the table, on plain memory or on a registered buffer.
+macro_rules! transfer {
+    ($plain:ident, $fixed:ident, $names:expr, $fd:expr, ($memory:expr, $size:expr), $offset:expr) => {
+        match ($names.buffer, $names.file) {
+            (None, None) => opcode::$plain::new(types::Fd($fd), $memory, $size).offset($offset).build(),
+            (None, Some(place)) => opcode::$plain::new(place_of(place), $memory, $size).offset($offset).build(),
+            (Some(index), None) => opcode::$fixed::new(types::Fd($fd), $memory, $size, index).offset($offset).build(),
+            (Some(index), Some(place)) => {
+                opcode::$fixed::new(place_of(place), $memory, $size, index).offset($offset).build()
+            }
+        }
+    };
+}
+
 impl Backend for UringBackend {
     fn room(&self) -> u32 {
         if self.withdrawn {
@@ -252,12 +290,20 @@ impl Backend for UringBackend {
                 self.push_entry(&sqe, user_data);
             }
             Call::Read { fd, buf, len, offset } => {
-                let read = opcode::Read::new(types::Fd(fd), buf, len).offset(offset);
-                self.push_entry(&read.build().flags(flags).user_data(user_data), user_data);
+                let sqe = transfer!(Read, ReadFixed, entry.fixed, fd, (buf, len), offset);
+                self.push_entry(&sqe.flags(flags).user_data(user_data), user_data);
             }
             Call::Write { fd, buf, len, offset } => {
-                let write = opcode::Write::new(types::Fd(fd), buf, len).offset(offset);
-                self.push_entry(&write.build().flags(flags).user_data(user_data), user_data);
+                let sqe = transfer!(Write, WriteFixed, entry.fixed, fd, (buf, len), offset);
+                self.push_entry(&sqe.flags(flags).user_data(user_data), user_data);
+            }
+            Call::ReadVectored { fd, iov, count, offset } => {
+                let sqe = transfer!(Readv, ReadvFixed, entry.fixed, fd, (iov, count), offset);
+                self.push_entry(&sqe.flags(flags).user_data(user_data), user_data);
+            }
+            Call::WriteVectored { fd, iov, count, offset } => {
+                let sqe = transfer!(Writev, WritevFixed, entry.fixed, fd, (iov, count), offset);
+                self.push_entry(&sqe.flags(flags).user_data(user_data), user_data);
             }
             Call::Open { path, flags: how, mode, resolve } if resolve != 0 => {
                 let sqe = self.open_how(path, how, mode, resolve).flags(flags).user_data(user_data);
@@ -355,6 +401,40 @@ impl Backend for UringBackend {
         self.ring.params().cq_entries()
     }
 
+    fn buffers_max(&self) -> usize {
+        if registry::copies() { registry::BUFFERS_MAX } else { BUFFER_SLOTS as usize }
+    }
+
+    fn vectors_fixed(&self) -> bool {
+        self.features.vectors_fixed
+    }
+
+    fn set_buffer(&mut self, place: u16, pin: &registry::Pin, len: usize) -> io::Result<()> {
+        match pin.source() {
+            Some(source) => master::copy(&self.ring, source.ring, source.index, u32::from(place)),
+            None => {
+                if !self.buffers {
+                    self.ring.submitter().register_buffers_sparse(BUFFER_SLOTS)?;
+                    self.buffers = true;
+                }
+                master::update(&self.ring, u32::from(place), pin.address, len)
+            }
+        }
+    }
+
+    fn clear_buffer(&mut self, place: u16) {
+        // It can always be emptied, and if it were not it would be replaced by the next.
+        let _ = master::update(&self.ring, u32::from(place), 0, 0);
+    }
+
+    fn files_max(&self) -> u32 {
+        self.features.file_slots
+    }
+
+    fn set_file(&mut self, place: u32, file: Option<Descriptor>) -> io::Result<()> {
+        self.ring.submitter().register_files_update(DIRECT_SLOTS + place, &[file.unwrap_or(-1)]).map(drop)
+    }
+
     fn descriptor(&self) -> Option<Descriptor> {
         Some(self.ring.as_raw_fd())
     }
@@ -364,24 +444,26 @@ impl Backend for UringBackend {
     }
 }
 
+/// A place of the file table, behind those that chains use.
+const fn place_of(place: u32) -> types::Fixed {
+    types::Fixed(DIRECT_SLOTS + place)
+}
+
 /// The submission queue entry of a call that takes one.
 fn sqe(call: &Call) -> squeue::Entry {
     let here = types::Fd(libc::AT_FDCWD);
     match *call {
+        // These are pushed in their own way, or not at all.
         Call::Nop
+        | Call::Read { .. }
+        | Call::Write { .. }
+        | Call::ReadVectored { .. }
+        | Call::WriteVectored { .. }
         | Call::ReadPath { .. }
         | Call::SetMode { .. }
         | Call::SetOwner { .. }
         | Call::SetTimes { .. }
         | Call::WriteBuffered { .. } => opcode::Nop::new().build(),
-        Call::Read { fd, buf, len, offset } => opcode::Read::new(types::Fd(fd), buf, len).offset(offset).build(),
-        Call::Write { fd, buf, len, offset } => opcode::Write::new(types::Fd(fd), buf, len).offset(offset).build(),
-        Call::ReadVectored { fd, iov, count, offset } => {
-            opcode::Readv::new(types::Fd(fd), iov, count).offset(offset).build()
-        }
-        Call::WriteVectored { fd, iov, count, offset } => {
-            opcode::Writev::new(types::Fd(fd), iov, count).offset(offset).build()
-        }
         Call::Sync { fd, data_only } => {
             let flags = if data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };
             opcode::Fsync::new(types::Fd(fd)).flags(flags).build()

@@ -267,8 +267,12 @@ impl Pool {
     }
 }
 
-#[allow(dead_code, reason = "for whoever registers slabs with the kernel")]
 impl Pool {
+    /// Tells one pool from another: none is ever freed.
+    pub(crate) fn id(&self) -> usize {
+        self.inner.id()
+    }
+
     /// The slab that an address lies in; `None` if it is not this pool's.
     #[inline]
     pub(crate) fn slab_of(&self, address: usize) -> Option<u32> {

@@ -11,7 +11,7 @@ use std::{
 
 use super::{Effects, Place, Ring, Sink, State, Waiting};
 use crate::{
-    backend::{Backend, Entry, Wait},
+    backend::{Backend, Entry, Fixed, Wait},
     lock,
     op::{
         Done, Prepared,
@@ -132,7 +132,7 @@ impl Ring {
         if let Some(chain) = state.chains.find(key) {
             if state.chains.state(chain).is_some_and(|state| state.done) {
                 let results = state.take_chain(chain);
-                effects.discarded.extend(results);
+                effects.note().discarded.extend(results);
             } else if let Some(waiting) = state.chains.state_mut(chain) {
                 waiting.abandoned = true;
                 waiting.waker = None;
@@ -164,7 +164,7 @@ impl State {
             helper |= position + 1 < steps.len() && !slot.call.cuts_link();
             slot.weight = 1;
             slot.place = Place::Waiting;
-            let way = route(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()));
+            let way = route(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()), false);
             slot.force_async = way == Route::RingAsync;
             helper |= way == Route::Threads;
             helper |= self.goes_to_helper(index) || self.main.weight(&self.slots.get(index).call) != 1;
@@ -205,7 +205,7 @@ impl State {
             slot.place = Place::Helper;
             self.in_flight_helper += 1;
             let link = position + 1 < steps.len();
-            let entry = Entry { call: slot.call, user_data, link, force_async: true };
+            let entry = Entry { call: slot.call, user_data, link, force_async: true, fixed: Fixed::default() };
             if let Some(helper) = &mut self.helper {
                 // SAFETY: the slot owns what the call points to until this key's completion.
                 unsafe { helper.push(entry) };
@@ -305,14 +305,18 @@ impl State {
             };
             // Behind a step that failed, what did not happen was cancelled by the chain, not by the kernel.
             slot.cancelled |= position > state.from;
-            effects.released.extend(slot.file.take());
+            if let Some(file) = slot.file.take() {
+                effects.note().released.push(file);
+            }
         }
         self.completed += state.steps.len() as u64;
         state.done = true;
-        effects.wakers.extend(state.waker.take());
+        if let Some(waker) = state.waker.take() {
+            effects.note().wakers.push(waker);
+        }
         if state.abandoned {
             let results = self.take_chain(chain);
-            effects.discarded.extend(results);
+            effects.note().discarded.extend(results);
         }
     }
 }

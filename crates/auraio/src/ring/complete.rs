@@ -61,9 +61,13 @@ impl State {
         if slot.place == Place::Main {
             self.in_flight -= slot.weight;
             self.heavy -= u32::from(slot.heavy);
+            if slot.counted.is_some() {
+                self.discount(index);
+            }
         } else {
             self.in_flight_helper -= 1;
         }
+        let slot = self.slots.get(index);
         if let Sink::Chain(chain) = slot.sink {
             self.complete_step(chain, index, result, effects);
             return;
@@ -137,7 +141,8 @@ impl State {
             // The parts of a bounced transfer go different ways.
             slot.weight = 1;
             let facts = slot.file.as_ref().map(|file| file.facts());
-            slot.force_async = route(&slot.call, slot.expect, facts) == Route::RingAsync;
+            let pooled = self.registered.is_pool_memory(&slot.call);
+            slot.force_async = route(&slot.call, slot.expect, facts, pooled) == Route::RingAsync;
             self.goes_to_helper(index)
         } else {
             slot.place == Place::Helper
@@ -164,18 +169,20 @@ impl State {
                 }
                 let completion = Completion { token, done: self.slots.remove(index) };
                 if let Some(mailbox) = self.ports.get(whose as usize).and_then(Option::as_ref) {
-                    effects.mail.push((Arc::clone(mailbox), completion));
+                    effects.note().mail.push((Arc::clone(mailbox), completion));
                 } else {
-                    effects.discarded.push(completion.done);
+                    effects.note().discarded.push(completion.done);
                 }
             }
             Sink::Future(waker) => {
                 slot.place = Place::Done;
-                effects.wakers.extend(waker);
+                if let Some(waker) = waker {
+                    effects.note().wakers.push(waker);
+                }
             }
             Sink::Chain(_) | Sink::Nobody => {
                 let done = self.slots.remove(index);
-                effects.discarded.push(done);
+                effects.note().discarded.push(done);
             }
         }
         release(file, cursor, effects);
@@ -219,9 +226,9 @@ impl State {
 fn release(file: Option<Arc<FileInner>>, cursor: bool, effects: &mut Effects) {
     let Some(file) = file else { return };
     if cursor {
-        effects.turns.push(file);
+        effects.note().turns.push(file);
     } else if let Some(last) = Arc::into_inner(file) {
         // The last share: kept until the lock is let go, because its end may start a close.
-        effects.released.push(Arc::new(last));
+        effects.note().released.push(Arc::new(last));
     }
 }

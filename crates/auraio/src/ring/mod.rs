@@ -14,7 +14,7 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
@@ -27,17 +27,21 @@ use crate::{
     file::FileInner,
     lock,
     op::{Done, Operation, Prepared},
+    pool::{Pool, SlabHolder},
     sys::{self, Bell, Call, Descriptor},
 };
 
 mod bounce;
 mod chain;
 mod complete;
+mod registered;
 mod slots;
 mod submit;
 
 pub(crate) use bounce::Bounce;
 pub(crate) use chain::ChainKey;
+pub(crate) use registered::Regions;
+use registered::Registered;
 pub(crate) use slots::Key;
 use slots::{Place, Sink, Slot, Slots};
 
@@ -54,6 +58,17 @@ pub(crate) struct Mailbox {
     pub(crate) bell: Bell,
 }
 
+/// A port as the waker of a future.
+impl Wake for Mailbox {
+    fn wake(self: Arc<Self>) {
+        self.bell.ring();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.bell.ring();
+    }
+}
+
 /// What is counted, readable without the ring's lock.
 #[derive(Default)]
 pub(crate) struct Counters {
@@ -63,6 +78,8 @@ pub(crate) struct Counters {
     pub(crate) bounced: AtomicU64,
     pub(crate) in_flight: AtomicU64,
     pub(crate) queued: AtomicU64,
+    pub(crate) fixed_buffers: AtomicU64,
+    pub(crate) fixed_files: AtomicU64,
 }
 
 impl Counters {
@@ -83,6 +100,8 @@ pub(crate) struct RingSpec {
     pub(crate) heavy_max: u32,
     /// The one thread that may submit to the ring; `None` when any may, one at a time.
     pub(crate) single_issuer: Option<ThreadMark>,
+    /// Whether it registers memory and files.
+    pub(crate) register: bool,
 }
 
 /// Tells threads apart, cheaply: the address of something that each has one of.
@@ -109,6 +128,7 @@ struct State {
     /// `None` when the main backend is the pool itself.
     helper: Option<ThreadsBackend>,
     slots: Slots,
+    registered: Registered,
     chains: chain::Chains,
     waiting: VecDeque<Waiting>,
     /// Heavy operations that wait for others like them, out of everybody else's way.
@@ -149,9 +169,13 @@ enum Waiting {
     Chain(u32),
 }
 
-/// What must happen after the lock is let go: waking, dropping and performing can call back into a ring.
+/// What must happen after the lock is let go: waking, dropping and performing can call back into a ring. Mostly it is
+/// nothing, so the lists are made when something is noted: as seven empty ones they cost a submission 100 instructions.
 #[derive(Default)]
-struct Effects {
+struct Effects(Option<Box<Lists>>);
+
+#[derive(Default)]
+struct Lists {
     wakers: Vec<Waker>,
     mail: Vec<(Arc<Mailbox>, Completion)>,
     inline: Vec<(Key, Call)>,
@@ -163,9 +187,16 @@ struct Effects {
 }
 
 impl Ring {
-    pub(crate) fn new(spec: RingSpec, main: Box<dyn Backend>, helper: Option<ThreadsBackend>) -> Self {
+    pub(crate) fn new(
+        spec: RingSpec,
+        main: Box<dyn Backend>,
+        helper: Option<ThreadsBackend>,
+        pool: Pool,
+        regions: Arc<Regions>,
+    ) -> Self {
         let descriptors = main.descriptor().into_iter().chain(helper.as_ref().and_then(Backend::descriptor)).collect();
         let room = main.room();
+        let registered = Registered::new(spec.register.then_some(&*main), pool, regions);
         let limit = spec.in_flight_max.min(main.in_flight_max()).max(1);
         let batch = spec.submit_batch.max(1);
         let heavy_max = spec.heavy_max.max(1);
@@ -178,6 +209,7 @@ impl Ring {
                 main,
                 helper,
                 slots: Slots::new(),
+                registered,
                 chains: chain::Chains::default(),
                 waiting: VecDeque::new(),
                 waiting_heavy: VecDeque::new(),
@@ -302,9 +334,9 @@ impl Ring {
             file.close_later(Ticket { ring: Arc::clone(self), key });
             // What could wait for ever has to be cancelled, on whichever ring it is: not under this one's lock.
             if file.facts().seekable {
-                effects.released.push(file);
+                effects.note().released.push(file);
             } else {
-                effects.ending.push(file);
+                effects.note().ending.push(file);
             }
         }
         key
@@ -429,7 +461,7 @@ impl Ring {
         if let Some(index) = state.slots.find(key) {
             if state.slots.get(index).place == Place::Done {
                 let done = state.slots.remove(index);
-                effects.discarded.push(done);
+                effects.note().discarded.push(done);
             } else {
                 let slot = state.slots.get_mut(index);
                 slot.sink = Sink::Nobody;
@@ -487,6 +519,29 @@ impl Ring {
         self.leave(state, effects);
     }
 
+    /// Lets go of a file's place in the ring's table. Nothing works on the file any more.
+    pub(crate) fn forget_file(&self, descriptor: Descriptor, id: u64) {
+        let mut state = lock(&self.state);
+        let State { registered, main, .. } = &mut *state;
+        let may = self.may_submit();
+        if !registered.forget_file(may.then_some(&mut **main), descriptor, id) {
+            state.ports.iter().flatten().for_each(|mailbox| mailbox.bell.ring());
+        }
+    }
+
+    /// Lets go of memory that was unregistered, or sees to it that the thread that may does.
+    pub(crate) fn tidy(&self) {
+        // Whoever holds the lock is about to flush, or to let the lock go without having used what is to go.
+        if let Ok(mut state) = self.state.try_lock() {
+            if self.may_submit() {
+                let State { registered, main, .. } = &mut *state;
+                registered.tidy(&mut **main);
+            } else {
+                state.ports.iter().flatten().for_each(|mailbox| mailbox.bell.ring());
+            }
+        }
+    }
+
     /// Adds a port, and says by which number the ring knows it.
     pub(crate) fn add_port(&self, mailbox: &Arc<Mailbox>) -> u32 {
         let mut state = lock(&self.state);
@@ -504,37 +559,43 @@ impl Ring {
     }
 
     /// Lets the lock go and does what may not be done under it.
-    #[expect(unsafe_code, reason = "performs a call whose addresses its slot keeps valid")]
-    fn leave(self: &Arc<Self>, mut state: MutexGuard<'_, State>, mut effects: Effects) {
+    #[inline(always)]
+    fn leave(self: &Arc<Self>, mut state: MutexGuard<'_, State>, effects: Effects) {
         state.count(&self.counters);
         drop(state);
-        if effects.is_empty() {
-            return;
+        if let Some(lists) = effects.0 {
+            self.perform(*lists);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[expect(unsafe_code, reason = "performs a call whose addresses its slot keeps valid")]
+    fn perform(self: &Arc<Self>, mut lists: Lists) {
         // What completes here may let go of the last share of a file whose close is held, or end a turn: both start
         // another operation, maybe on another ring, so the lists are worked off until nothing is left.
-        for (key, call) in effects.inline.drain(..) {
+        for (key, call) in lists.inline.drain(..) {
             // SAFETY: the slot owns what the call points to, and keeps it until the completion that follows.
             let result = unsafe { sys::perform(&call) };
             self.complete_inline(key, result);
         }
-        for file in effects.turns.drain(..) {
+        for file in lists.turns.drain(..) {
             if let Some(next) = file.end_turn() {
                 next.ring.release(next.key);
             }
             release_file(file);
         }
-        for file in effects.ending.drain(..) {
+        for file in lists.ending.drain(..) {
             file.rings().iter().for_each(|ring| ring.cancel_file(&file));
             release_file(file);
         }
-        effects.released.drain(..).for_each(release_file);
-        effects.discarded.clear();
-        for (mailbox, completion) in effects.mail.drain(..) {
+        lists.released.drain(..).for_each(release_file);
+        lists.discarded.clear();
+        for (mailbox, completion) in lists.mail.drain(..) {
             mailbox.letters.push(completion);
             mailbox.bell.ring();
         }
-        effects.wakers.drain(..).for_each(Waker::wake);
+        lists.wakers.drain(..).for_each(Waker::wake);
     }
 
     /// Reports what was performed on this thread, outside the lock.
@@ -556,14 +617,10 @@ fn release_file(file: Arc<FileInner>) {
 }
 
 impl Effects {
-    fn is_empty(&self) -> bool {
-        self.wakers.is_empty()
-            && self.mail.is_empty()
-            && self.inline.is_empty()
-            && self.released.is_empty()
-            && self.ending.is_empty()
-            && self.turns.is_empty()
-            && self.discarded.is_empty()
+    /// The lists, made if there are none yet.
+    #[cold]
+    fn note(&mut self) -> &mut Lists {
+        self.0.get_or_insert_default()
     }
 }
 
@@ -582,7 +639,16 @@ impl State {
         counters.enters.store(self.main.enters(), Ordering::Relaxed);
         counters.bounced.store(self.bounced, Ordering::Relaxed);
         counters.in_flight.store(in_flight.saturating_sub(unsubmitted), Ordering::Relaxed);
+        let (buffers, files) = self.registered.counts();
+        counters.fixed_buffers.store(buffers, Ordering::Relaxed);
+        counters.fixed_files.store(files, Ordering::Relaxed);
         counters.queued.store(self.waiting_anywhere() as u64 + unsubmitted, Ordering::Relaxed);
+    }
+}
+
+impl SlabHolder for Ring {
+    fn let_go_of_retiring(&self) {
+        self.tidy();
     }
 }
 

@@ -63,6 +63,8 @@ pub(super) struct Slot {
     pub(super) heavy: bool,
     /// Completion queue entries that the call may take.
     pub(super) weight: u32,
+    /// The place of registered memory that the operation is counted against.
+    pub(super) counted: Option<u16>,
     /// Performed by the submitting thread when its time comes: a close with nothing to wait for.
     pub(super) inline: bool,
     pub(super) call: Call,
@@ -162,6 +164,7 @@ impl Slots {
                 force_async: false,
                 heavy: false,
                 weight: 1,
+                counted: None,
                 inline: false,
                 call,
                 expect,

@@ -2,7 +2,7 @@
 
 use super::{Effects, Place, Sink, State, Waiting, slots::Slot};
 use crate::{
-    backend::{Backend, Entry, Wait},
+    backend::{Backend, Entry, Fixed, Wait},
     op::route::{FLUSH_BUDGET_OPERATIONS, Route, inline_read_bytes, needs_worker, route},
     sys::errno,
 };
@@ -48,7 +48,7 @@ impl Budget {
 
 impl State {
     /// Starts the operation in a slot: inline, on the helper, or on the ring when its turn comes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn start(&mut self, index: u32, effects: &mut Effects) {
         self.submitted += 1;
         let slot = self.slots.get_mut(index);
@@ -67,14 +67,15 @@ impl State {
         let way = if slot.inline {
             Route::Inline
         } else {
-            route(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()))
+            let pooled = self.registered.is_pool_memory(&slot.call);
+            route(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()), pooled)
         };
         match way {
             Route::Inline => {
                 slot.place = Place::Inline;
                 let call = slot.call;
                 let key = self.slots.key(index);
-                effects.inline.push((key, call));
+                effects.note().inline.push((key, call));
             }
             Route::Threads => self.admit_helper(index),
             Route::RingAsync => {
@@ -92,7 +93,8 @@ impl State {
         if slot.cursor && !slot.cancelled {
             slot.find_position();
         }
-        let way = route(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()));
+        let pooled = self.registered.is_pool_memory(&slot.call);
+        let way = route(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()), pooled);
         if slot.cancelled || slot.inline || !matches!(way, Route::Ring | Route::RingAsync) {
             self.start(index, effects);
             return;
@@ -119,7 +121,7 @@ impl State {
     }
 
     /// Lets an operation onto the ring if there is room and nobody waits before it.
-    #[inline]
+    #[inline(always)]
     fn admit(&mut self, index: u32) {
         if self.goes_to_helper(index) {
             self.admit_helper(index);
@@ -213,15 +215,19 @@ impl State {
     }
 
     /// Pushes a slot's call. There is room.
-    #[inline]
+    #[inline(always)]
     #[expect(unsafe_code, reason = "the slot is what keeps the promise that Backend::push asks for")]
     pub(super) fn push_main(&mut self, index: u32, link: bool) {
         let user_data = self.slots.key(index);
         let slot = self.slots.get_mut(index);
-        let bytes = inline_read_bytes(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()));
+        let pooled = self.registered.is_pool_memory(&slot.call);
+        let bytes = inline_read_bytes(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()), pooled);
         let within = self.budget.charge(bytes);
+        let names = self.registered.names(&mut *self.main, &slot.call, slot.file.as_deref());
         slot.place = Place::Main;
-        let entry = Entry { call: slot.call, user_data, link, force_async: slot.force_async || !within };
+        slot.counted = names.counted;
+        let entry =
+            Entry { call: slot.call, user_data, link, force_async: slot.force_async || !within, fixed: names.fixed };
         self.in_flight += slot.weight;
         self.heavy += u32::from(slot.heavy);
         self.room -= slot.weight;
@@ -242,7 +248,7 @@ impl State {
         let slot = self.slots.get_mut(index);
         slot.place = Place::Helper;
         self.in_flight_helper += 1;
-        let entry = Entry { call: slot.call, user_data, link: false, force_async: true };
+        let entry = Entry { call: slot.call, user_data, link: false, force_async: true, fixed: Fixed::default() };
         if let Some(helper) = &mut self.helper {
             // SAFETY: as for the main backend: the slot owns what the call points to until this key's completion.
             unsafe { helper.push(entry) };
@@ -297,8 +303,17 @@ impl State {
         }
     }
 
+    /// The backend is done with an operation on registered memory.
+    #[inline]
+    pub(super) fn discount(&mut self, index: u32) {
+        if let Some(place) = self.slots.get_mut(index).counted.take() {
+            self.registered.done(&mut *self.main, place);
+        }
+    }
+
     /// Hands over everything that can be handed over.
     pub(super) fn flush(&mut self) {
+        self.registered.tidy(&mut *self.main);
         self.pump();
         if self.unsubmitted > 0 {
             self.submit(Wait::No);
@@ -355,6 +370,7 @@ impl State {
             if let Some(index) = self.slots.find(key) {
                 self.in_flight -= self.slots.get(index).weight;
                 self.heavy -= u32::from(self.slots.get(index).heavy);
+                self.discount(index);
                 match self.slots.get(index).sink {
                     Sink::Chain(chain) => self.chains.give_back(chain),
                     _ => self.push_helper(index),

@@ -202,6 +202,17 @@ impl Call {
         }
     }
 
+    /// The same transfer on another file; what is no transfer stays as it is.
+    pub(crate) const fn on_descriptor(self, fd: Descriptor) -> Self {
+        match self {
+            Self::Read { buf, len, offset, .. } => Self::Read { fd, buf, len, offset },
+            Self::Write { buf, len, offset, .. } => Self::Write { fd, buf, len, offset },
+            Self::ReadVectored { iov, count, offset, .. } => Self::ReadVectored { fd, iov, count, offset },
+            Self::WriteVectored { iov, count, offset, .. } => Self::WriteVectored { fd, iov, count, offset },
+            other => other,
+        }
+    }
+
     /// Whether the call writes to a file.
     pub(crate) const fn is_write(&self) -> bool {
         matches!(self, Self::Write { .. } | Self::WriteVectored { .. })

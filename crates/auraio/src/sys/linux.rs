@@ -66,6 +66,21 @@ pub(super) fn stat_without_sync(fd: Descriptor) -> std::result::Result<RawStat, 
     if result < 0 { Err(-result) } else { Ok(out) }
 }
 
+/// The most bytes that this process may lock, pin or register with the kernel, if there is a limit (RLIMIT_MEMLOCK, which
+/// CAP_IPC_LOCK lifts).
+pub(crate) fn locked_memory_max() -> Option<usize> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current?;
+    let capable = rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::IPC_LOCK));
+    (!capable).then_some(usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// The most descriptors that this process may have open.
+pub(crate) fn descriptors_max() -> u32 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX))
+}
+
 pub(super) fn open_resolved(path: &CStr, flags: OFlags, mode: Mode, resolve: u64) -> Result<OwnedFd> {
     // openat2 refuses a mode that would not be used, where openat looks away. O_TMPFILE holds the bit of O_DIRECTORY
     // too, hence the comparison.

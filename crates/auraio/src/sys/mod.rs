@@ -34,7 +34,7 @@ pub(crate) use event::{Watch, poll_watches};
 pub(crate) use facts::{FileFacts, file_facts};
 pub(crate) use iovec::*;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{RawStat, STATX_MASK, raw_stat_zeroed, statx_flags};
+pub(crate) use linux::{RawStat, STATX_MASK, descriptors_max, locked_memory_max, raw_stat_zeroed, statx_flags};
 #[cfg(all(unix, not(target_os = "linux")))]
 pub(crate) use macos::{RawStat, raw_stat_zeroed};
 pub(crate) use path::*;
@@ -53,6 +53,12 @@ pub(crate) type Descriptor = i32;
 /// An open file as the system calls name it: a `HANDLE`, held as a number so that it may change threads.
 #[cfg(windows)]
 pub(crate) type Descriptor = isize;
+
+/// The most bytes that may be registered with the kernel: there is nothing to register with.
+#[cfg(not(target_os = "linux"))]
+pub(crate) const fn locked_memory_max() -> Option<usize> {
+    None
+}
 
 /// No file at all. On Windows it is `INVALID_HANDLE_VALUE`.
 pub(crate) const NO_DESCRIPTOR: Descriptor = -1;

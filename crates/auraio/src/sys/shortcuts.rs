@@ -21,6 +21,23 @@ pub(crate) const fn descriptor_number(fd: Descriptor) -> i64 {
     }
 }
 
+/// Another descriptor for the same open file.
+pub(crate) fn duplicate(fd: Descriptor) -> std::io::Result<Descriptor> {
+    #[cfg(unix)]
+    {
+        use rustix::fd::IntoRawFd;
+
+        // SAFETY: the caller holds the descriptor open.
+        let fd = unsafe { rustix::fd::BorrowedFd::borrow_raw(fd) };
+        Ok(rustix::io::fcntl_dupfd_cloexec(fd, 0)?.into_raw_fd())
+    }
+    #[cfg(windows)]
+    {
+        let _ = fd;
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// Where the file's own position is; `None` where it cannot be told.
 pub(crate) fn position(fd: Descriptor) -> Option<u64> {
     #[cfg(unix)]

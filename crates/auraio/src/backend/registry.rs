@@ -1,0 +1,317 @@
+//! Memory that the kernel has pinned for the process, for its rings to use without pinning it again.
+//!
+//! Where the kernel can copy a registration from one ring to another (6.13), each piece of memory is registered once,
+//! with a ring that does nothing else, and every other ring copies it for a microsecond: what is pinned is what is
+//! registered, however many rings there are. Older kernels register with each ring, and count it each time.
+//!
+//! What the kernel refuses to pin for want of allowance (RLIMIT_MEMLOCK) is asked for in halves, down to nothing: an
+//! operation on memory that is not registered works as any other, only dearer.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::{
+    lock,
+    pool::{Extent, Pool},
+    sys::{self, errno},
+};
+
+/// The most entries that a ring's table of buffers can have (Linux).
+pub(crate) const BUFFERS_MAX: usize = 16_384;
+
+/// The most bytes that one entry can have (Linux).
+pub(crate) const BUFFER_BYTES_MAX: usize = 1 << 30;
+
+/// Less than this is not worth an entry.
+const BYTES_MIN: usize = 64 << 10;
+
+/// One piece of memory that is, or may be, registered. The last share unpins it.
+#[derive(Debug)]
+pub(crate) struct Pin {
+    pub(crate) address: usize,
+    /// Bytes from the address on that rings may register.
+    pub(crate) len: usize,
+    /// Bytes that it was to be.
+    asked: usize,
+    /// Its place in the table that rings copy from.
+    source: Option<u32>,
+    /// The slabs that it keeps mapped.
+    held: Option<(Pool, Extent)>,
+}
+
+/// Where a ring copies a registration from.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source {
+    /// The descriptor of the ring that has it.
+    pub(crate) ring: sys::Descriptor,
+    /// Its place in that ring's table.
+    pub(crate) index: u32,
+}
+
+impl Pin {
+    /// Where to copy the registration from; without, a ring has to register the memory itself.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn source(&self) -> Option<Source> {
+        let index = self.source?;
+        registry().master().map(|master| Source { ring: master.descriptor(), index })
+    }
+
+    /// The slabs that it covers.
+    pub(crate) fn extent(&self) -> Option<&Extent> {
+        self.held.as_ref().map(|(_, extent)| extent)
+    }
+
+    fn pool(&self) -> Option<Pool> {
+        self.held.as_ref().map(|(pool, _)| *pool)
+    }
+
+    /// Where the memory ends, registered or not.
+    pub(crate) const fn asked_end(&self) -> usize {
+        self.address + self.asked
+    }
+
+    /// A ring has registered so many bytes of it.
+    pub(crate) fn note_copy(&self, len: usize) {
+        if self.source.is_none() {
+            note_registered(self.pool(), len as i64);
+        }
+    }
+
+    /// A ring has unregistered so many bytes of it.
+    pub(crate) fn note_copy_gone(&self, len: usize) {
+        if self.source.is_none() {
+            note_registered(self.pool(), -(len as i64));
+        }
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let registry = registry();
+        if let (Some(index), Some(master)) = (self.source, registry.master()) {
+            let mut state = lock(&registry.state);
+            master.clear(index);
+            state.free.push(index);
+            state.bytes -= self.len;
+            drop(state);
+            note_registered(self.pool(), -(self.len as i64));
+        }
+        if let Some((pool, extent)) = self.held.take() {
+            pool.let_go(extent);
+        }
+        registry.unpinned.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// Counts bytes that rings register by themselves or that the process does.
+fn note_registered(pool: Option<Pool>, delta: i64) {
+    pool.unwrap_or_else(Pool::global).note_registered(delta);
+}
+
+struct Registry {
+    state: Mutex<State>,
+    master: OnceLock<Option<Master>>,
+    /// Grows when something is unpinned, so that what was refused may be tried again.
+    unpinned: AtomicU64,
+    /// Why not all is registered that could be, once that is so.
+    shed: OnceLock<String>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By pool and first slab. Slabs have a share from each ring that uses them, none from here.
+    slabs: HashMap<(usize, u32), Weak<Pin>>,
+    /// Places of the master's table that are free again.
+    free: Vec<u32>,
+    used: u32,
+    bytes: usize,
+}
+
+fn registry() -> &'static Registry {
+    static REGISTRY: OnceLock<Registry> = OnceLock::new();
+    REGISTRY.get_or_init(|| Registry {
+        state: Mutex::default(),
+        master: OnceLock::new(),
+        unpinned: AtomicU64::new(0),
+        shed: OnceLock::new(),
+    })
+}
+
+/// Whether rings copy registrations instead of making their own.
+#[cfg(target_os = "linux")]
+pub(crate) fn copies() -> bool {
+    registry().master().is_some()
+}
+
+/// How often something was unpinned so far: while this stands, asking again for what was refused is of no use.
+pub(crate) fn unpinned() -> u64 {
+    registry().unpinned.load(Ordering::Acquire)
+}
+
+/// Why some memory is not registered that could be.
+pub(crate) fn shed() -> Option<&'static str> {
+    registry().shed.get().map(String::as_str)
+}
+
+/// Notes that the kernel refused memory that it could have registered.
+pub(crate) fn note_shed(error: &io::Error) {
+    let name = errno::errno_name(error.raw_os_error().unwrap_or(0));
+    let limit =
+        sys::locked_memory_max().map_or(String::new(), |bytes| format!(", RLIMIT_MEMLOCK being {} KiB", bytes >> 10));
+    registry()
+        .shed
+        .get_or_init(|| format!("some memory is not registered, because the kernel refused it with {name}{limit}"));
+}
+
+/// The registration of the slab that an address of the pool lies in, made if it is not there yet. `None` where there is
+/// nothing to register, or no allowance.
+pub(crate) fn pin_slab(pool: Pool, slab: u32) -> Option<Arc<Pin>> {
+    let registry = registry();
+    let extent = pool.hold(slab)?;
+    let key = (pool.id(), extent.first_slab);
+    let mut state = lock(&registry.state);
+    // Kept until the lock is let go: the last share's end takes it again.
+    let known = state.slabs.get(&key).and_then(Weak::upgrade);
+    if known.as_ref().and_then(|pin| pin.extent()).is_some_and(|its| its.slabs == extent.slabs) {
+        drop(state);
+        pool.let_go(extent);
+        return known;
+    }
+    let (address, asked) = (extent.address, extent.len);
+    let registered = registry.register(&mut state, address, asked.min(BUFFER_BYTES_MAX));
+    let Some((len, source)) = registered.ok().filter(|(len, _)| *len > 0) else {
+        drop(state);
+        pool.let_go(extent);
+        return None;
+    };
+    let pin = Arc::new(Pin { address, len, asked, source, held: Some((pool, extent)) });
+    state.slabs.insert(key, Arc::downgrade(&pin));
+    drop(state);
+    if pin.source.is_some() {
+        note_registered(Some(pool), len as i64);
+    }
+    Some(pin)
+}
+
+/// Registers memory of a caller's.
+///
+/// # Errors
+/// What the kernel gives for memory that cannot be registered: `EFAULT` for file-backed, read-only or unmapped memory,
+/// `EOPNOTSUPP` for some. Not `ENOMEM`: then fewer bytes are registered, down to none.
+pub(crate) fn pin_memory(address: usize, len: usize) -> io::Result<Arc<Pin>> {
+    let registry = registry();
+    let mut state = lock(&registry.state);
+    let asked = len;
+    let (len, source) = registry.register(&mut state, address, len)?;
+    drop(state);
+    if source.is_some() {
+        note_registered(None, len as i64);
+    }
+    Ok(Arc::new(Pin { address, len, asked, source, held: None }))
+}
+
+/// The same for an engine that has nothing to register with.
+pub(crate) fn unpinned_memory(address: usize, len: usize) -> Arc<Pin> {
+    Arc::new(Pin { address, len: 0, asked: len, source: None, held: None })
+}
+
+impl Registry {
+    /// The ring that others copy from; `None` where the kernel cannot do that.
+    fn master(&self) -> Option<&Master> {
+        self.master.get_or_init(Master::new).as_ref()
+    }
+
+    /// Registers with the master, in halves if need be. Answers how many bytes may be registered, and where they are.
+    fn register(&self, state: &mut State, address: usize, len: usize) -> io::Result<(usize, Option<u32>)> {
+        let Some(master) = self.master() else { return Ok((len, None)) };
+        let len = Self::allowed(state, len);
+        if len == 0 {
+            return Ok((0, None));
+        }
+        let index = match state.free.pop() {
+            Some(index) => index,
+            None if (state.used as usize) < BUFFERS_MAX => {
+                state.used += 1;
+                state.used - 1
+            }
+            None => return Ok((0, None)),
+        };
+        match halving(len, |len| master.set(index, address, len)) {
+            Ok(0) => {
+                state.free.push(index);
+                Ok((0, None))
+            }
+            Ok(len) => {
+                state.bytes += len;
+                Ok((len, Some(index)))
+            }
+            Err(error) => {
+                state.free.push(index);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// How many of so many bytes a process with a limit on locked memory registers: a ring's own memory counts against the
+/// same limit, and a ring is worth more than registered buffers, so half of it is left to rings.
+const LIMIT_SHARE: usize = 2;
+
+impl Registry {
+    fn allowed(state: &State, len: usize) -> usize {
+        let Some(limit) = sys::locked_memory_max() else { return len };
+        let left = (limit / LIMIT_SHARE).saturating_sub(state.bytes) & !4095;
+        if left < len {
+            note_shed(&io::Error::from_raw_os_error(errno::ENOMEM));
+        }
+        if left >= len || left >= BYTES_MIN { left.min(len) } else { 0 }
+    }
+}
+
+/// Tries to register so many bytes, and half as many for as long as there is no allowance for them. Answers how many it
+/// were.
+pub(crate) fn halving(len: usize, mut attempt: impl FnMut(usize) -> io::Result<()>) -> io::Result<usize> {
+    let mut part = len;
+    loop {
+        match attempt(part) {
+            Ok(()) => return Ok(part),
+            Err(error) if error.raw_os_error() == Some(errno::ENOMEM) => {
+                note_shed(&error);
+                part = (part / 2) & !4095;
+                if part < BYTES_MIN {
+                    return Ok(0);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+use super::uring::Master;
+
+/// No ring, so nothing to copy from.
+#[cfg(not(target_os = "linux"))]
+enum Master {}
+
+#[cfg(not(target_os = "linux"))]
+impl Master {
+    const fn new() -> Option<Self> {
+        None
+    }
+
+    const fn set(&self, _: u32, _: usize, _: usize) -> io::Result<()> {
+        match *self {}
+    }
+
+    const fn clear(&self, _: u32) {
+        match *self {}
+    }
+}
