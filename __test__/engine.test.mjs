@@ -81,6 +81,8 @@ test('options out of range are refused', (t) => {
     [{ submitBatch: 0 }, 'ERR_OUT_OF_RANGE', 'RangeError'],
     [{ submitBatch: 1025 }, 'ERR_OUT_OF_RANGE', 'RangeError'],
     [{ submitBatch: null }, 'ERR_INVALID_ARG_TYPE', 'TypeError'],
+    [{ register: null }, 'ERR_INVALID_ARG_TYPE', 'TypeError'],
+    [{ register: 1 }, 'ERR_INVALID_ARG_TYPE', 'TypeError'],
     [null, 'ERR_INVALID_ARG_TYPE', 'TypeError'],
     ['uring', 'ERR_INVALID_ARG_TYPE', 'TypeError'],
   ]) {
@@ -97,7 +99,7 @@ for (const { name } of available) {
     const bytes = pattern(64 * 512)
     writeFileSync(path, bytes)
     for (const options of [
-      { queueDepth: 1, submitBatch: 1, routing: 'core' },
+      { queueDepth: 1, submitBatch: 1, routing: 'core', register: false },
       { queueDepth: 2, submitBatch: 1024, routing: 'thread' },
     ]) {
       const engine = new Engine({ backend: name, ...options })

@@ -1,6 +1,6 @@
 // Compiled by tsc, never run: what is written for node:fs/promises must compile against this package.
 import type { FileHandle as NodeFileHandle, open as nodeOpen } from 'node:fs/promises'
-import { Engine, open, type EngineStats, type FileHandle } from 'auraio'
+import { Engine, open, type EngineStats, type FileHandle, type Lease, type PoolStats } from 'auraio'
 
 type Offered =
   | 'fd'
@@ -46,6 +46,28 @@ export async function uses(): Promise<void> {
   const { buffers }: { buffers: [Buffer, DataView] } = await file.readv([made, new DataView(made.buffer)])
   const stats: EngineStats = Engine.default.stats()
   file.on('close', () => undefined)
+  const engine = new Engine({ pool: { bytesMax: 2 ** 30, debug: false } })
+  using lease: Lease = engine.acquire(4096)
+  using waited = await engine.acquireAsync(4096, { alignment: 8192, signal: AbortSignal.timeout(1) })
+  const lent: Buffer<ArrayBuffer> = lease.buffer
+  const disposable: Disposable = lease
+  const aligned: Buffer<ArrayBuffer> = engine.allocate(4096, { alignment: 512 })
+  engine.registerBuffers([aligned, new DataView(aligned.buffer)])
+  await engine.unregisterBuffers([aligned])
+  await engine.unregisterBuffers()
+  const [adopted]: FileHandle[] = engine.registerFiles([3, file])
+  engine.updateFile(file, adopted ?? 3)
+  await engine.unregisterFiles([file])
+  const { bytesRegistered }: PoolStats = engine.stats().pool
+  // @ts-expect-error: memory is asked for by size
+  engine.acquire('4096')
+  // @ts-expect-error: only what waits can be stopped
+  engine.acquire(4096, { signal: AbortSignal.timeout(1) })
+  // @ts-expect-error: views, not their memory
+  engine.registerBuffers([aligned.buffer])
+  // @ts-expect-error: made by an engine only
+  new LeaseClass(undefined, 4096)
+  console.log(waited.size, lent, disposable, bytesRegistered)
   // @ts-expect-error: bytes, not numbers
   await file.write(5)
   // @ts-expect-error: not one of the backends
@@ -56,3 +78,4 @@ export async function uses(): Promise<void> {
 }
 
 declare const FileHandleClass: typeof FileHandle
+declare const LeaseClass: typeof Lease

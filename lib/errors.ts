@@ -109,6 +109,47 @@ export function tooManyOperations(limit: number): CodedError {
   )
 }
 
+/** A lease after its release, or an operation on memory whose lease has been released. */
+export function leaseReleased(): CodedError {
+  return coded(new Error('The lease has been released'), 'ERR_AURAIO_RELEASED')
+}
+
+export function poolExhausted(bytes: number): CodedError {
+  return coded(
+    new Error(
+      `The pool has no block of ${bytes} bytes free, and its ceiling (pool.bytesMax) allows no more to be mapped`,
+    ),
+    'ERR_AURAIO_POOL_EXHAUSTED',
+  )
+}
+
+export function tooManyBuffers(limit: number): CodedError {
+  return coded(new Error(`No more than ${limit} buffers can be registered`), 'ERR_AURAIO_TOO_MANY_BUFFERS')
+}
+
+/** The kernel pins no pages that belong to a file, or that cannot be written. */
+export function notRegistrable(): CodedError {
+  return coded(
+    new Error('The kernel cannot register this memory: it belongs to a file, or cannot be written'),
+    'ERR_AURAIO_NOT_REGISTRABLE',
+  )
+}
+
+export function adoptUnsupported(backend: string): CodedError {
+  return coded(
+    new Error(`The backend '${backend}' on '${process.platform}' cannot take over a descriptor`),
+    'ERR_AURAIO_FOREIGN_DESCRIPTOR',
+  )
+}
+
+/** The transfer of memory that the kernel may know by its address. */
+export function untransferable(): CodedError {
+  return coded(
+    new Error('The memory of a lease, or of a registered buffer, cannot be transferred'),
+    'ERR_AURAIO_UNTRANSFERABLE',
+  )
+}
+
 /** The same as Node's, for a path that `--permission` does not allow. */
 export function accessDenied(permission: string, resource: string): CodedError {
   const flag = permission === 'FileSystemWrite' ? '--allow-fs-write' : '--allow-fs-read'

@@ -39,10 +39,21 @@ const DEFAULT_READ_BYTES = 16384
 type Views = readonly NodeJS.ArrayBufferView[]
 
 let construct: (file: OpenFile) => FileHandle
+let fileOf: (handle: FileHandle) => OpenFile
+let replace: (handle: FileHandle, file: OpenFile) => void
 
 /** How the engine makes handles: the constructor is not public. */
 export function makeFileHandle(file: OpenFile): FileHandle {
   return construct(file)
+}
+
+export function openFileOf(handle: FileHandle): OpenFile {
+  return fileOf(handle)
+}
+
+/** From now on the handle's operations go to another file; who closes the one before is the caller's affair. */
+export function replaceFile(handle: FileHandle, file: OpenFile): void {
+  replace(handle, file)
 }
 
 /**
@@ -68,10 +79,16 @@ export function makeFileHandle(file: OpenFile): FileHandle {
  * ```
  */
 export class FileHandle extends EventEmitter {
-  readonly #file: OpenFile
+  #file: OpenFile
 
   static {
     construct = (file) => new FileHandle(file)
+    fileOf = (handle) => handle.#file
+    replace = (handle, file) => {
+      handle.#file.disown()
+      handle.#file = file
+      file.belongsTo(handle)
+    }
   }
 
   private constructor(file: OpenFile) {

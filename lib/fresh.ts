@@ -3,6 +3,7 @@
  * again. It shows no byte that was there before.
  */
 import { Buffer, constants } from 'node:buffer'
+import { poolOf } from './memory.js'
 import type { OpenFile } from './open-file.js'
 import { lengthOutOfRange, validateInteger } from './options.js'
 import type { ReadOptions, ReadResult } from './transfers.js'
@@ -26,10 +27,7 @@ export function zeroedBuffer(file: OpenFile, bytes: number): Buffer<ArrayBuffer>
 }
 
 function pageAligned(file: OpenFile, bytes: number): Buffer<ArrayBuffer> {
-  const memory = Buffer.alloc(bytes + PAGE)
-  const past = file.slots.port.addressInPage(memory)
-  const start = past === 0 ? 0 : PAGE - past
-  return memory.subarray(start, start + bytes)
+  return poolOf(file.slots.port).source.carve(bytes, PAGE)
 }
 
 /**

@@ -9,6 +9,7 @@ import { backendMissing } from './errors.js'
 import { validateOneOf } from './options.js'
 import { PortablePort } from './portable.js'
 import type { Dispatch, Port, PortConstructor, PortOptions } from './port.js'
+import type { PoolStats } from './stats.js'
 
 /** `auto` takes the best that works here: io_uring, then threads of our own, then `node:fs`. */
 export type Backend = 'auto' | 'uring' | 'threads' | 'node'
@@ -18,7 +19,20 @@ const BACKENDS: readonly Backend[] = ['auto', 'uring', 'threads', 'node']
 /** Set for a whole process; the option of an engine beats it. */
 const VARIABLE = 'AURAIO_BACKEND'
 
-type Loaded = { NativePort: PortConstructor } | { error: unknown }
+/** What the binding has for memory, beside its ports; the comments are in crates/auraio-node/src/lend.rs. */
+export interface NativeMemory {
+  lendBlock(bytes: number, alignment: number): ArrayBuffer | number
+  takeBackBlock(memory: ArrayBuffer, transfer: unknown): boolean
+  waitingAcquisitions(): ArrayBuffer | number
+  addressOf(view: ArrayBufferView): number
+  poolStats(): NativePoolStats
+  setPoolBytesMax(bytes: number): void
+}
+
+type NativePoolStats = Omit<PoolStats, 'hitsShared'> & { hitsShard: number }
+
+type Binding = NativeMemory & { NativePort: PortConstructor }
+type Loaded = Binding | { error: unknown }
 
 let loaded: Loaded | undefined
 
@@ -57,13 +71,19 @@ export function createPort(
   throw backendMissing(backend, backendReason, undefined)
 }
 
+/** The binding's half of memory, if the port is the binding's. */
+export function memoryOf(port: Port): NativeMemory | undefined {
+  if (port instanceof PortablePort || loaded === undefined || 'error' in loaded) return undefined
+  return loaded
+}
+
 function load(): Loaded {
   try {
     // beside dist/lib when published with the build, at the root of the package after `napi build`
     const beside = path.join(__dirname, '../binding.js')
     const file = existsSync(beside) ? beside : path.join(__dirname, '../../binding.js')
-    const { NativePort } = require(file) as { NativePort?: PortConstructor }
-    if (typeof NativePort === 'function') return { NativePort }
+    const binding = require(file) as Partial<Binding>
+    if (typeof binding.NativePort === 'function') return binding as Binding
     return { error: new Error(`${file} has no NativePort`) }
   } catch (error) {
     return { error }

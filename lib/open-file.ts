@@ -41,6 +41,8 @@ export class OpenFile {
   readonly alignmentHint: string | undefined
   /** -1 from the call of close on. */
   fd: number
+  /** Made of a descriptor that somebody else had opened. */
+  isAdopted = false
   /** Set from the call of close on. */
   closing: Promise<void> | undefined = undefined
   readonly #files: Set<OpenFile>
@@ -69,6 +71,17 @@ export class OpenFile {
   belongsTo(owner: Closable): void {
     this.#owner = new WeakRef(owner)
     forgotten.register(owner, this, this)
+  }
+
+  /** It is no handle's any more. */
+  disown(): void {
+    forgotten.unregister(this)
+    this.#owner = undefined
+  }
+
+  /** The handle, as long as somebody has it. */
+  ownerHandle(): Closable | undefined {
+    return this.#owner?.deref()
   }
 
   /** Through the owner, if there still is one, so that it tells its listeners. */

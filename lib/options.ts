@@ -289,7 +289,7 @@ function validateEncoding(encoding: unknown): BufferEncoding {
   return encoding as BufferEncoding
 }
 
-function validateSignal(signal: unknown): AbortSignal | undefined {
+export function validateSignal(signal: unknown): AbortSignal | undefined {
   if (signal === undefined) return undefined
   if (signal === null || typeof signal !== 'object' || !('aborted' in signal)) {
     throw invalidArgType('options.signal', 'an instance of AbortSignal', signal)

@@ -47,11 +47,26 @@ export interface Port {
    * None for any other file, and where it cannot be told.
    */
   directAlignment(handle: number): number[]
-  /** How many bytes behind the beginning of a page of 4096 a view begins; 0 where it cannot be told. */
-  addressInPage(view: ArrayBufferView): number
   /** The same as an operation; `takeStat` hands the result over once, after the completion. */
   statLater(slot: number, handle: number): number
   takeStat(slot: number, out: Float64Array | BigInt64Array): void
+  /**
+   * Waits for a block of the pool, in line with the other threads' acquisitions. Completes with 0, and `takeBlock` hands the
+   * ArrayBuffer over once, or with a negated errno. Sizes and alignments as of {@link NativeMemory.lendBlock}.
+   */
+  acquireLater(slot: number, bytes: number, alignment: number): number
+  takeBlock(slot: number): ArrayBuffer | number
+  /**
+   * Registers memory with the kernel, as much of it as its limits allow: a number for {@link unregisterMemory}, or a negated
+   * errno. The caller keeps the memory in its place until then.
+   */
+  registerMemory(view: ArrayBufferView): number
+  /** No operation on the memory is in flight. */
+  unregisterMemory(id: number): void
+  /** Has the file take a place of the rings' tables at its next use. */
+  registerFile(handle: number): void
+  /** A duplicate of a descriptor, with its own handle and the flags it was opened with; or a negated errno. */
+  adopt(fd: number): Adopted | number
   /** Asks that the operation end early. It still completes: with `-ECANCELED`, or as if nothing had been asked. */
   cancel(slot: number): void
 
@@ -67,6 +82,12 @@ export interface Port {
   shutdown(): void
 }
 
+export interface Adopted {
+  fd: number
+  handle: number
+  flags: number
+}
+
 /** Which part of a view, and the position in the file. The position alone means the whole view. */
 export type Part = [offset: number, length: number, position: number] | [position: number]
 
@@ -80,6 +101,8 @@ export interface PortStats {
     bounced: number
     inFlight: number
     queued: number
+    fixedBuffers: number
+    fixedFiles: number
   }[]
 }
 
@@ -93,6 +116,8 @@ export interface PortOptions {
   queueDepth: number
   /** SQEs queued before a flush happens by itself, 1 to 1024. */
   submitBatch: number
+  /** Whether rings register memory and files. */
+  register: boolean
 }
 
 /**

@@ -17,6 +17,7 @@ const O_DIRECT = (fs.constants as { O_DIRECT?: number }).O_DIRECT ?? 0 // Linux 
 
 const EBADF = -9
 const EIO = -5
+const ENOSYS = -38
 const NS_PER_S = 1_000_000_000n
 
 interface Entry {
@@ -155,10 +156,6 @@ export class PortablePort implements Port {
     return []
   }
 
-  addressInPage(): number {
-    return 0
-  }
-
   statLater(slot: number, handle: number): number {
     return this.#begin(handle, (entry) => {
       fs.fstat(entry.fd, { bigint: true }, (error, stats) => {
@@ -172,6 +169,33 @@ export class PortablePort implements Port {
     const stats = this.#stats.get(slot)
     this.#stats.delete(slot)
     if (stats !== undefined) fill(out, stats)
+  }
+
+  /** Never asked: without the binding, memory is the runtime's own, and there is no ceiling to wait at. */
+  acquireLater(): number {
+    return ENOSYS
+  }
+
+  takeBlock(): number {
+    return ENOSYS
+  }
+
+  /** There is no kernel to register it with. */
+  registerMemory(): number {
+    return 0
+  }
+
+  unregisterMemory(): void {
+    // nothing was registered
+  }
+
+  registerFile(): void {
+    // nor is there a table
+  }
+
+  /** node:fs does not duplicate descriptors, and a number alone may be another file's tomorrow. */
+  adopt(): number {
+    return ENOSYS
   }
 
   cancel(): void {
@@ -190,6 +214,8 @@ export class PortablePort implements Port {
       completed: this.#completed,
       enters: 0,
       bounced: 0,
+      fixedBuffers: 0,
+      fixedFiles: 0,
       inFlight,
       queued: 0,
     }

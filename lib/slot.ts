@@ -4,6 +4,7 @@
  */
 import type { OpenFile } from './open-file.js'
 import type { Direct } from './options.js'
+import { trackedOf, type Tracked } from './tracked.js'
 
 /** The kind of a slot that is in no use; the others are in lib/slots.ts. */
 export const IDLE = 0
@@ -24,6 +25,8 @@ export class Slot {
   /** The view, and the memory behind it, that the kernel works on. */
   view: NodeJS.ArrayBufferView | undefined = undefined
   memory: ArrayBufferLike | undefined = undefined
+  /** Who is told when the operation has ended: the memory's lease, or its registration. */
+  tracked: Tracked | undefined = undefined
   byteLength = 0
   offset = 0
   length = 0
@@ -50,6 +53,28 @@ export interface Vector {
   views: NodeJS.ArrayBufferView[]
   memories: ArrayBufferLike[]
   byteLengths: number[]
+  tracked: Tracked[]
+}
+
+/** Tells each of those that the memories belong to; all or none. */
+export function beginAll(memories: ArrayBufferLike[]): Tracked[] {
+  const begun: Tracked[] = []
+  try {
+    for (const memory of memories) {
+      const tracked = trackedOf(memory)
+      if (tracked === undefined) continue
+      tracked.begin()
+      begun.push(tracked)
+    }
+  } catch (error) {
+    endAll(begun)
+    throw error
+  }
+  return begun
+}
+
+export function endAll(begun: Tracked[]): void {
+  for (const tracked of begun) tracked.end()
 }
 
 /** False if the view has lost memory since the operation began. Growing is harmless. */

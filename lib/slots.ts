@@ -7,11 +7,12 @@
  * executor, and calls the port once. Errors, short writes and queues at a file's own position are off that path.
  */
 import process from 'node:process'
-import { detached, systemError, tooManyOperations } from './errors.js'
+import { detached, engineClosed, poolExhausted, systemError, tooManyOperations } from './errors.js'
 import type { OpenFile } from './open-file.js'
 import { directFlags, type Direct } from './options.js'
 import { COMPLETION_STRIDE, SLOTS_MAX, STAT_FIELDS, type Dispatch, type Port } from './port.js'
-import { IDLE, Slot, advance, isIntact, isSlotIntact, unresolved, type Resolve } from './slot.js'
+import { IDLE, Slot, advance, beginAll, endAll, isIntact, isSlotIntact, unresolved, type Resolve } from './slot.js'
+import { trackedOf, type Tracked } from './tracked.js'
 
 /** Numbers for one stat, in the order of {@link STAT_FIELDS}. */
 export type StatFields = Float64Array | BigInt64Array
@@ -59,6 +60,7 @@ const STAT = 11
 const STAT_BIGINT = 12
 const CLOSE = 13
 const OPEN = 14
+const ACQUIRE = 15
 
 /** The system call that Node names in an error, by kind. */
 const SYSCALLS: readonly string[] = [
@@ -77,6 +79,7 @@ const SYSCALLS: readonly string[] = [
   'fstat',
   'close',
   'open',
+  'acquire',
 ]
 
 /** Makes what an `open` resolves with. */
@@ -115,7 +118,9 @@ export class Slots {
     length: number,
     position: number,
   ): Promise<ReadResult> {
-    const slot = this.#acquire(READ, file)
+    const tracked = trackedOf(memory)
+    if (tracked !== undefined) tracked.begin()
+    const slot = this.#acquire(READ, file, tracked)
     slot.view = view
     slot.memory = memory
     slot.byteLength = view.byteLength
@@ -135,7 +140,9 @@ export class Slots {
     length: number,
     position: number,
   ): Promise<WriteResult> {
-    const slot = this.#acquire(WRITE, file)
+    const tracked = trackedOf(memory)
+    if (tracked !== undefined) tracked.begin()
+    const slot = this.#acquire(WRITE, file, tracked)
     slot.view = view
     slot.memory = memory
     slot.byteLength = view.byteLength
@@ -156,7 +163,6 @@ export class Slots {
 
   /** Resolves with the number of bytes. */
   writev(file: OpenFile, buffers: readonly NodeJS.ArrayBufferView[], position: number): Promise<number> {
-    file.hold()
     return this.#vectored(WRITEV, file, buffers, position)
   }
 
@@ -227,6 +233,20 @@ export class Slots {
     return promise
   }
 
+  /** Resolves with a Buffer over a block of the pool, when it is this acquisition's turn and there is one. */
+  acquireBlock(bytes: number, alignment: number): Promise<Buffer<ArrayBuffer>> {
+    const slot = this.#acquire(ACQUIRE, undefined)
+    slot.length = bytes
+    const promise = new Promise(slot.capture as (resolve: (value: Buffer<ArrayBuffer>) => void) => void)
+    this.#accepted(slot, this.port.acquireLater(slot.index, bytes, alignment))
+    return promise
+  }
+
+  /** Ends the acquisitions that wait: the engine closes. */
+  cancelAcquisitions(): void {
+    for (const slot of this.#slots) if (slot.kind === ACQUIRE) this.cancel({ slot, serial: slot.serial })
+  }
+
   /** For the operation that was begun last: to be asked for in the same turn. */
   ticket(): Ticket {
     const slot = this.#latest!
@@ -251,29 +271,37 @@ export class Slots {
     buffers: readonly NodeJS.ArrayBufferView[],
     position: number,
   ): Promise<number> {
+    const memories = buffers.map((view) => view.buffer)
+    const tracked = beginAll(memories)
     const slot = this.#acquire(kind, file)
     slot.vector = {
       views: buffers.slice(),
-      memories: buffers.map((view) => view.buffer),
+      memories,
       byteLengths: buffers.map((view) => view.byteLength),
+      tracked,
     }
     slot.length = slot.vector.byteLengths.reduce((sum, bytes) => sum + bytes, 0)
     slot.position = position
     slot.transferred = 0
+    if (kind === WRITEV) file.hold()
     const promise = new Promise(slot.capture as (resolve: (value: number) => void) => void)
     if (position !== -1 || file.takeTurn(slot)) this.#start(slot)
     return promise
   }
 
-  #acquire(kind: number, file: OpenFile | undefined): Slot {
+  #acquire(kind: number, file: OpenFile | undefined, tracked?: Tracked): Slot {
     let slot = this.#free.pop()
     if (slot === undefined) {
-      if (this.#slots.length === SLOTS_MAX) throw tooManyOperations(SLOTS_MAX)
+      if (this.#slots.length === SLOTS_MAX) {
+        if (tracked !== undefined) tracked.end()
+        throw tooManyOperations(SLOTS_MAX)
+      }
       slot = new Slot(this.#slots.length)
       this.#slots.push(slot)
     }
     slot.kind = kind
     slot.file = file
+    slot.tracked = tracked
     this.#latest = slot
     return slot
   }
@@ -285,6 +313,8 @@ export class Slots {
     slot.file = undefined
     slot.view = undefined
     slot.memory = undefined
+    if (slot.tracked !== undefined) slot.tracked.end()
+    if (slot.vector !== undefined) endAll(slot.vector.tracked)
     slot.vector = undefined
     this.#free.push(slot)
     if (this.#free.length === this.#slots.length && this.#idleWaiters.length > 0) {
@@ -364,6 +394,7 @@ export class Slots {
       return
     }
     if (slot.kind === OPEN) return this.#completeOpen(slot, low, high)
+    if (slot.kind === ACQUIRE) return this.#completeAcquire(slot, low)
     const failed = high < 0 || (high === 0 && low < 0 && low >= -ERRNO_MAX)
     if (slot.kind <= WRITEV) return this.#completeTransfer(slot, failed ? low : high * 2 ** 32 + (low >>> 0))
     if (failed) this.#fail(slot, this.#errorOf(slot, low))
@@ -391,6 +422,13 @@ export class Slots {
   #completeOpen(slot: Slot, low: number, high: number): void {
     if (low < 0) this.#fail(slot, this.#errorOf(slot, low))
     else this.#succeed(slot, this.#opened(low, high, slot.direct))
+  }
+
+  #completeAcquire(slot: Slot, low: number): void {
+    const block = low === 0 ? this.port.takeBlock(slot.index) : low
+    if (typeof block !== 'number') return this.#succeed(slot, Buffer.from(block, 0, block.byteLength))
+    const { length } = slot
+    this.#fail(slot, () => (block === ECANCELED ? engineClosed() : poolExhausted(length)))
   }
 
   /** What an operation without a size resolves with. */
@@ -460,6 +498,7 @@ export class Slots {
 }
 
 const EINVAL = -22
+const ECANCELED = -125
 
 function textOf(path: string | Uint8Array | undefined): string | undefined {
   if (path === undefined || typeof path === 'string') return path

@@ -4,6 +4,8 @@
 //! the core. `native.rs` is everything that N-API and libuv need raw pointers for: views, the shared array of
 //! completions, waking the event loop, and tear-down. The types for TypeScript are generated from `port.rs`.
 
+pub mod lend;
 mod native;
 mod port;
+mod register;
 mod shared;

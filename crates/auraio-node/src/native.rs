@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use auraio::{BorrowedMemory, Port, PortWaiter};
+use auraio::{BorrowedMemory, Engine, File, Port, PortWaiter, Registration};
 use napi::{
     Env, JsValue, Result, Status,
     bindgen_prelude::{FromNapiValue, Function, Int32Array, TypeName, ValidateNapiValue},
@@ -25,6 +25,7 @@ use napi::{
 use crate::port::Core;
 
 pub(crate) mod hot;
+pub(crate) mod lend;
 mod poller;
 #[cfg(unix)]
 mod uv;
@@ -53,16 +54,53 @@ impl View {
         Some(unsafe { BorrowedMemory::new(self.address.wrapping_add(offset), length) })
     }
 
-    /// How far behind the beginning of a page it begins.
-    pub(crate) fn address_in_page(&self) -> u32 {
-        (self.address.addr() % 4096) as u32
-    }
-
     /// All of it.
     pub(crate) fn all(&self) -> BorrowedMemory {
         // SAFETY: as above.
         unsafe { BorrowedMemory::new(self.address, self.len) }
     }
+}
+
+impl View {
+    /// Where it begins, modulo 2 MiB.
+    pub(crate) fn address_in_huge_page(&self) -> usize {
+        self.address.addr() % (2 << 20)
+    }
+}
+
+/// Registers the bytes of a view for as long as the answer lives.
+pub(crate) fn register(engine: &Engine, view: &View) -> auraio::Result<Registration> {
+    // SAFETY: lib/registered.ts keeps the ArrayBuffer reachable and in its place (it cannot be transferred) until it has
+    // asked for the end; a port that ends before drops what is registered.
+    unsafe { engine.register_memory(view.address, view.len) }
+}
+
+/// A file over a duplicate of a descriptor, and the flags it was opened with; or an errno.
+#[cfg(unix)]
+pub(crate) fn adopt(engine: &Engine, fd: i32) -> std::result::Result<(File, i32), i32> {
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+    let failed = || std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EBADF);
+    // SAFETY: asks for a number; one that is no descriptor is refused. Not 0 to 2: others take those for the standard ones.
+    let duplicate = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+    if duplicate < 0 {
+        return Err(failed());
+    }
+    // SAFETY: made just now, and nobody else knows of it.
+    let duplicate = unsafe { OwnedFd::from_raw_fd(duplicate) };
+    // SAFETY: asks for a number.
+    let flags = unsafe { libc::fcntl(duplicate.as_raw_fd(), libc::F_GETFL) };
+    if flags < 0 {
+        return Err(failed());
+    }
+    engine.adopt(duplicate).map(|file| (file, flags)).map_err(|error| error.errno())
+}
+
+/// There is no duplicating here.
+#[cfg(not(unix))]
+pub(crate) fn adopt(_: &Engine, _: i32) -> std::result::Result<(File, i32), i32> {
+    const ENOSYS: i32 = 38;
+    Err(ENOSYS)
 }
 
 impl TypeName for View {

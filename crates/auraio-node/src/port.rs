@@ -3,8 +3,8 @@
 use std::{cell::RefCell, collections::HashMap, path::PathBuf, rc::Rc};
 
 use auraio::{
-    BorrowedMemory, Completion, Error, File, Metadata, OpenOptions, Operation, Port, PortTicket, RingStats, Timestamp,
-    op,
+    Block, BorrowedMemory, Completion, Error, File, IoBuf, Metadata, OpenOptions, Operation, Port, PortTicket,
+    RingStats, Timestamp, op,
 };
 use napi::{
     Either, Env, Unknown,
@@ -13,7 +13,12 @@ use napi::{
 use napi_derive::napi;
 
 use crate::{
-    native::{CompletionArray, StatOut, View, Watch, Watcher, hot},
+    lend::Acquisitions,
+    native::{
+        CompletionArray, StatOut, View, Watch, Watcher, hot,
+        lend::{Claims, Environment, Span},
+    },
+    register::Registrations,
     shared,
 };
 
@@ -39,6 +44,8 @@ pub struct NativePortOptions {
     pub queue_depth: u32,
     /// SQEs queued before a flush happens by itself.
     pub submit_batch: u32,
+    /// Whether rings register memory and files.
+    pub register: bool,
 }
 
 /// What one ring has done so far.
@@ -60,6 +67,10 @@ pub struct NativeRingStats {
     pub in_flight: f64,
     /// Operations that wait to be handed over.
     pub queued: f64,
+    /// Operations whose memory was registered.
+    pub fixed_buffers: f64,
+    /// Operations whose file was registered.
+    pub fixed_files: f64,
 }
 
 /// Numbers of a port.
@@ -80,6 +91,10 @@ pub(crate) struct Core {
     completions: CompletionArray,
     /// Completions that did not fit into the array.
     ready: Vec<Completion>,
+    environment: Rc<Environment>,
+    claims: Rc<Claims>,
+    pub(crate) acquisitions: Acquisitions,
+    pub(crate) registrations: Registrations,
 }
 
 /// Open files by handle: the index in the low 20 bits, the generation above, so that a handle which was closed never
@@ -125,6 +140,19 @@ impl Core {
         self.port.as_mut()
     }
 
+    pub(crate) const fn engine(&self) -> &auraio::Engine {
+        &self.engine
+    }
+
+    pub(crate) fn file(&self, handle: u32) -> Option<&File> {
+        self.files.get(handle)
+    }
+
+    /// Gives an open file a handle.
+    pub(crate) fn insert_file(&mut self, file: File) -> u32 {
+        self.files.insert(file)
+    }
+
     pub(crate) fn close_files(&mut self) {
         self.files = Files::default();
     }
@@ -134,23 +162,38 @@ impl Core {
         self.files = Files::default();
         self.ready.clear();
         self.port = None;
+        // The kernel is done with all of it.
+        self.registrations.clear();
+        self.claims.release_all();
+        self.acquisitions.clear();
+        self.environment.settle();
     }
 
     /// Operations that JavaScript has not been told of.
     pub(crate) fn outstanding(&self) -> usize {
-        self.port.as_ref().map_or(0, Port::outstanding) + self.ready.len()
+        self.port.as_ref().map_or(0, Port::outstanding) + self.ready.len() + self.acquisitions.outstanding()
+    }
+
+    /// Has the event loop reap in its next turn.
+    pub(crate) fn wake(&self) {
+        if let Some(port) = &self.port {
+            port.waker().wake();
+        }
     }
 
     /// Hands over what is queued, takes what has completed, and writes it to the shared array.
     pub(crate) fn reap(&mut self, env: &Env) -> u32 {
         if let Some(port) = &mut self.port {
             port.poll(&mut self.ready);
+            self.acquisitions.poll(|| port.waker());
         }
-        let Self { ready, completions, files, stats, .. } = self;
+        let Self { ready, completions, files, stats, claims, acquisitions, .. } = self;
         let Some(mut array) = completions.open(env) else { return 0 };
-        let count = ready.len().min(array.len() / STRIDE);
+        let room = array.len() / STRIDE;
+        let count = ready.len().min(room);
         for (at, completion) in ready.drain(..count).enumerate() {
             let token = completion.token();
+            claims.release(token as u32 as usize);
             let (low, high) = match token >> 32 {
                 OPENED => settle_open(completion, files),
                 STAT => settle_stat(token as u32, completion, stats),
@@ -161,6 +204,14 @@ impl Core {
             };
             array.set(at * STRIDE, [token as u32 as i32, low, high]);
         }
+        let mut count = count;
+        while count < room
+            && let Some((slot, result)) = acquisitions.next()
+        {
+            array.set(count * STRIDE, [slot as i32, result, 0]);
+            count += 1;
+        }
+        self.environment.settle();
         count as u32
     }
 }
@@ -195,13 +246,17 @@ pub(crate) struct Submitter {
 }
 
 impl Submitter {
-    /// Queues an operation under a slot.
+    /// Queues an operation under a slot, on memory if it has some.
     #[inline]
-    fn queue<O: Operation>(&self, core: &mut Core, slot: u32, kind: u64, operation: O) -> i32 {
+    fn queue<O: Operation>(&self, core: &mut Core, slot: u32, kind: u64, span: Span, operation: O) -> i32 {
         if slot >= SLOTS_MAX {
             return -EINVAL;
         }
         let Some(port) = &mut core.port else { return -EBADF };
+        // Before the operation is queued, so that nothing lies between: from now on the memory is the kernel's.
+        if !core.claims.claim(slot as usize, span) {
+            return -EINVAL;
+        }
         let ticket = port.submit(operation, kind << 32 | u64::from(slot));
         if port.outstanding() == 1 {
             self.watcher.busy();
@@ -217,15 +272,29 @@ impl Submitter {
     /// Queues an operation on an open file.
     #[inline]
     fn on_file<O: Operation>(&self, slot: u32, handle: u32, kind: u64, make: impl FnOnce(&File) -> O) -> i32 {
+        self.on_memory(slot, handle, kind, Span::NONE, make)
+    }
+
+    /// Queues an operation on an open file and on memory.
+    #[inline]
+    fn on_memory<O: Operation>(
+        &self,
+        slot: u32,
+        handle: u32,
+        kind: u64,
+        span: Span,
+        make: impl FnOnce(&File) -> O,
+    ) -> i32 {
         let core = &mut *self.core.borrow_mut();
         let Some(file) = core.files.get(handle) else { return -EBADF };
         let operation = make(file);
-        self.queue(core, slot, kind, operation)
+        self.queue(core, slot, kind, span, operation)
     }
 
     /// Reads into a part of a view.
     pub(crate) fn read(&self, slot: u32, handle: u32, memory: BorrowedMemory, position: f64) -> i32 {
-        self.on_file(slot, handle, NUMBER, |file| match offset_of(position) {
+        let span = Span::of(memory.as_slice());
+        self.on_memory(slot, handle, NUMBER, span, |file| match offset_of(position) {
             Some(offset) => op::Read::at(file, memory, offset),
             None => op::Read::at_position(file, memory),
         })
@@ -233,7 +302,8 @@ impl Submitter {
 
     /// Writes a part of a view.
     pub(crate) fn write(&self, slot: u32, handle: u32, memory: BorrowedMemory, position: f64) -> i32 {
-        self.on_file(slot, handle, NUMBER, |file| match offset_of(position) {
+        let span = Span::of(memory.as_slice());
+        self.on_memory(slot, handle, NUMBER, span, |file| match offset_of(position) {
             Some(offset) => op::Write::at(file, memory, offset),
             None => op::Write::at_position(file, memory),
         })
@@ -243,9 +313,8 @@ impl Submitter {
 /// A port of the engine, for one JavaScript environment.
 #[napi]
 pub struct NativePort {
-    submitter: Submitter,
+    pub(crate) submitter: Submitter,
     backend: &'static str,
-    reason: String,
 }
 
 #[napi]
@@ -258,16 +327,18 @@ impl NativePort {
         #[napi(ts_arg_type = "(count: number) => void")] dispatch: Function<'_, u32, ()>,
         completions: Int32Array,
     ) -> napi::Result<Self> {
+        // Before the watcher's: hooks run in the reverse order, and memory comes back last.
+        let environment = Environment::of(&env)?;
         let key = shared::Key {
             backend: options.backend,
             routing: options.routing,
             queue_depth: options.queue_depth,
             submit_batch: options.submit_batch,
+            register: options.register,
         };
         let engine = shared::engine(key).map_err(refuse)?;
         let port = engine.port().map_err(refuse)?;
         let backend = port.backend().name();
-        let reason = engine.backend_reason().to_owned();
         let watch = Watch::of(&port);
         let core = Rc::new(RefCell::new(Core {
             port: Some(port),
@@ -277,9 +348,13 @@ impl NativePort {
             stats: HashMap::new(),
             completions: CompletionArray::new(&env, completions)?,
             ready: Vec::new(),
+            claims: environment.add_port(),
+            environment,
+            acquisitions: Acquisitions::default(),
+            registrations: Registrations::default(),
         }));
         let watcher = Watcher::start(&env, Rc::clone(&core), watch, dispatch)?;
-        Ok(Self { submitter: Submitter { core, watcher }, backend, reason })
+        Ok(Self { submitter: Submitter { core, watcher }, backend })
     }
 
     /// What performs the operations.
@@ -288,10 +363,10 @@ impl NativePort {
         self.backend
     }
 
-    /// Why that, in one sentence.
+    /// Why that, in one sentence; and in another, where memory is not registered, why not.
     #[napi(getter)]
     pub fn backend_reason(&self) -> String {
-        self.reason.clone()
+        self.submitter.core.borrow().engine.backend_reason()
     }
 
     /// Reads into a part of a view. A function of its own, to be taken once: it needs no receiver, and none of
@@ -323,7 +398,8 @@ impl NativePort {
         position: f64,
     ) -> i32 {
         let memory = views.iter().map(View::all).collect::<Vec<BorrowedMemory>>();
-        self.submitter.on_file(slot, handle, NUMBER, |file| match offset_of(position) {
+        let span = span_of(&memory);
+        self.submitter.on_memory(slot, handle, NUMBER, span, |file| match offset_of(position) {
             Some(offset) => op::ReadVectored::at(file, memory, offset),
             None => op::ReadVectored::at_position(file, memory),
         })
@@ -339,7 +415,8 @@ impl NativePort {
         position: f64,
     ) -> i32 {
         let memory = views.iter().map(View::all).collect::<Vec<BorrowedMemory>>();
-        self.submitter.on_file(slot, handle, NUMBER, |file| match offset_of(position) {
+        let span = span_of(&memory);
+        self.submitter.on_memory(slot, handle, NUMBER, span, |file| match offset_of(position) {
             Some(offset) => op::WriteVectored::at(file, memory, offset),
             None => op::WriteVectored::at_position(file, memory),
         })
@@ -391,7 +468,7 @@ impl NativePort {
             return -EINVAL;
         }
         let Some(file) = core.files.remove(handle) else { return -EBADF };
-        self.submitter.queue(core, slot, NUMBER, op::Close::new(file))
+        self.submitter.queue(core, slot, NUMBER, Span::NONE, op::Close::new(file))
     }
 
     /// Opens; completes with the descriptor and a handle. With `bounce`, a direct file takes any alignment.
@@ -414,7 +491,7 @@ impl NativePort {
         let core = &mut *self.submitter.core.borrow_mut();
         let options = OpenOptions::new().flags(flags).mode(mode).direct(bounce);
         let operation = op::Open::new(&core.engine, path, options);
-        self.submitter.queue(core, slot, OPENED, operation)
+        self.submitter.queue(core, slot, OPENED, Span::NONE, operation)
     }
 
     /// The stat of an open file, at once: 0, a negated errno, or 1 where it could have to wait.
@@ -444,12 +521,6 @@ impl NativePort {
         alignment.map_or_else(Vec::new, |alignment| vec![alignment.memory, alignment.offset])
     }
 
-    /// How far behind the beginning of a page (4,096 bytes) a view begins.
-    #[napi(catch_unwind)]
-    pub fn address_in_page(&self, #[napi(ts_arg_type = "ArrayBufferView")] view: View) -> u32 {
-        view.address_in_page()
-    }
-
     /// The same as an operation.
     #[napi(catch_unwind)]
     pub fn stat_later(&self, slot: u32, handle: u32) -> i32 {
@@ -468,6 +539,9 @@ impl NativePort {
     #[napi(catch_unwind)]
     pub fn cancel(&self, slot: u32) {
         let core = &mut *self.submitter.core.borrow_mut();
+        if core.acquisitions.cancel(slot) {
+            return core.wake();
+        }
         if let (Some(port), Some(Some(ticket))) = (&mut core.port, core.tickets.get(slot as usize)) {
             port.cancel(*ticket);
         }
@@ -504,6 +578,33 @@ impl NativePort {
     }
 }
 
+impl NativePort {
+    /// Begins something under a slot that is no operation of the port's.
+    pub(crate) fn with_core(&self, slot: u32, begin: impl FnOnce(&mut Core)) -> i32 {
+        let core = &mut *self.submitter.core.borrow_mut();
+        if slot >= SLOTS_MAX {
+            return -EINVAL;
+        }
+        if core.port.is_none() {
+            return -EBADF;
+        }
+        begin(core);
+        self.submitter.watcher.busy();
+        0
+    }
+
+    /// Does something at once; `-EBADF` after the end.
+    pub(crate) fn with_open(&self, work: impl FnOnce(&mut Core) -> i32) -> i32 {
+        let core = &mut *self.submitter.core.borrow_mut();
+        if core.port.is_none() { -EBADF } else { work(core) }
+    }
+
+    /// The block that an acquisition got.
+    pub(crate) fn take_granted(&self, slot: u32) -> Option<Block> {
+        self.submitter.core.borrow_mut().acquisitions.take_granted(slot)
+    }
+}
+
 impl Drop for NativePort {
     /// The class's object was collected: nobody can submit any more, so an idle port is given back. One that is not idle
     /// lives on until its environment ends.
@@ -512,6 +613,11 @@ impl Drop for NativePort {
             self.submitter.watcher.stop();
         }
     }
+}
+
+/// What covers all of them.
+fn span_of(memory: &[BorrowedMemory]) -> Span {
+    memory.iter().fold(Span::NONE, |span, one| span.and(Span::of(one.as_slice())))
 }
 
 fn refuse(error: Error) -> napi::Error {
@@ -564,6 +670,8 @@ fn ring_stats(ring: &RingStats) -> NativeRingStats {
         bounced: ring.bounced as f64,
         in_flight: ring.in_flight as f64,
         queued: ring.queued as f64,
+        fixed_buffers: ring.fixed_buffers as f64,
+        fixed_files: ring.fixed_files as f64,
     }
 }
 

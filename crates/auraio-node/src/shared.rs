@@ -1,7 +1,7 @@
 //! Engines that the environments of a process share.
 //!
 //! A process may have many JavaScript environments (the main thread, Workers), each with its own port. With routing `core`
-//! they must share the rings of the cores, and in every case the pool of threads: so engines are kept here, one for each
+//! they must share the rings of the cores, and in every case the crew of threads: so engines are kept here, one for each
 //! set of options, for as long as the process lives. They hold no ring that nobody uses but those of the cores.
 
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +15,7 @@ pub(crate) struct Key {
     pub(crate) routing: String,
     pub(crate) queue_depth: u32,
     pub(crate) submit_batch: u32,
+    pub(crate) register: bool,
 }
 
 static ENGINES: Mutex<Vec<(Key, Engine)>> = Mutex::new(Vec::new());
@@ -42,6 +43,7 @@ pub(crate) fn engine(key: Key) -> Result<Engine, Error> {
         .routing(routing)
         .queue_depth(key.queue_depth)
         .submit_batch(key.submit_batch)
+        .register(key.register)
         .build()?;
     engines.push((key, engine.clone()));
     Ok(engine)

@@ -1,0 +1,208 @@
+//! Memory for JavaScript: blocks of the pool as ArrayBuffers, and what is to be known of other memory.
+#![expect(clippy::must_use_candidate, clippy::missing_errors_doc, reason = "the callers are TypeScript's")]
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use auraio::{Acquire, Block, Error, Pool, PoolStats};
+use napi::{Env, Unknown};
+use napi_derive::napi;
+
+use crate::{
+    native::{
+        View,
+        lend::{self, Environment, Waits},
+    },
+    port::NativePort,
+};
+
+const ECANCELED: i32 = 125;
+
+/// Numbers of the process's pool.
+#[napi(object)]
+pub struct NativePoolStats {
+    /// Bytes mapped from the system.
+    pub bytes_mapped: f64,
+    /// Bytes of blocks that somebody holds.
+    pub bytes_in_use: f64,
+    /// Bytes free in the caches of threads.
+    pub bytes_cached_threads: f64,
+    /// Bytes free in the shards and as whole slabs.
+    pub bytes_cached_shards: f64,
+    /// Bytes registered with the kernel.
+    pub bytes_registered: f64,
+    /// What is mapped never exceeds this.
+    pub bytes_max: f64,
+    /// Acquisitions that a thread's own cache served.
+    pub hits_thread: f64,
+    /// Acquisitions that a shard served.
+    pub hits_shard: f64,
+    /// Acquisitions for which a slab had to be found or mapped.
+    pub misses: f64,
+    /// Acquisitions that wait for memory now.
+    pub waiting: f64,
+}
+
+/// An ArrayBuffer over a block of at least `size` bytes, a negated errno where there is none to be had, or 0 where the
+/// runtime forbids ArrayBuffers over memory that is not its own.
+#[napi(catch_unwind, ts_return_type = "ArrayBuffer | number")]
+pub fn lend_block(env: Env, size: f64, alignment: u32) -> napi::Result<Unknown<'static>> {
+    Environment::of(&env)?.settle();
+    match Pool::global().acquire_aligned(size as usize, alignment as usize) {
+        Ok(block) => lend::lend(&env, block),
+        Err(error) => lend::number(&env, -error.errno()),
+    }
+}
+
+/// Detaches an ArrayBuffer of `lendBlock` and gives its block back now. False where that cannot be: then nothing has
+/// changed, and the block comes back when the ArrayBuffer is collected. `transfer` is `ArrayBuffer.prototype.transfer`,
+/// where the runtime has it.
+#[napi(catch_unwind)]
+pub fn take_back_block(
+    env: Env,
+    #[napi(ts_arg_type = "ArrayBuffer")] memory: Unknown<'_>,
+    #[napi(ts_arg_type = "Function")] transfer: Option<Unknown<'_>>,
+) -> napi::Result<bool> {
+    lend::take_back(&env, &memory, transfer.as_ref())
+}
+
+/// Four bytes of the process, to be read: how many acquisitions wait for memory. 0 where it cannot be shown.
+#[napi(catch_unwind, ts_return_type = "ArrayBuffer | number")]
+pub fn waiting_acquisitions(env: Env) -> napi::Result<Unknown<'static>> {
+    lend::waiting_memory(&env)
+}
+
+/// Where a view's bytes lie, modulo 2 MiB: enough to align by, too little to find them.
+#[napi(catch_unwind)]
+pub fn address_of(#[napi(ts_arg_type = "ArrayBufferView")] view: View) -> u32 {
+    view.address_in_huge_page() as u32
+}
+
+/// Numbers of the process's pool.
+#[napi(catch_unwind)]
+pub fn pool_stats() -> NativePoolStats {
+    let PoolStats {
+        bytes_mapped,
+        bytes_in_use,
+        bytes_cached_threads,
+        bytes_cached_shards,
+        bytes_registered,
+        bytes_max,
+        hits_thread,
+        hits_shard,
+        misses,
+        waiting,
+        ..
+    } = Pool::global().stats();
+    NativePoolStats {
+        bytes_mapped: bytes_mapped as f64,
+        bytes_in_use: bytes_in_use as f64,
+        bytes_cached_threads: bytes_cached_threads as f64,
+        bytes_cached_shards: bytes_cached_shards as f64,
+        bytes_registered: bytes_registered as f64,
+        bytes_max: bytes_max as f64,
+        hits_thread: hits_thread as f64,
+        hits_shard: hits_shard as f64,
+        misses: misses as f64,
+        waiting: waiting as f64,
+    }
+}
+
+/// Sets the ceiling of the process's pool.
+#[napi(catch_unwind)]
+pub fn set_pool_bytes_max(bytes: f64) {
+    Pool::global().set_bytes_max(bytes as u64);
+}
+
+/// The acquisitions of a port that wait for memory, and those that have theirs.
+#[derive(Default)]
+pub(crate) struct Acquisitions {
+    waiting: VecDeque<Waiting>,
+    /// Slots with their results, for JavaScript.
+    settled: VecDeque<(u32, i32)>,
+    granted: HashMap<u32, Block>,
+}
+
+struct Waiting {
+    slot: u32,
+    acquire: Pin<Box<Acquire>>,
+    _waits: Waits,
+}
+
+impl Acquisitions {
+    /// Those that JavaScript has not been told of.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.waiting.len() + self.settled.len()
+    }
+
+    fn begin(&mut self, slot: u32, acquire: Acquire) {
+        self.waiting.push_back(Waiting { slot, acquire: Box::pin(acquire), _waits: Waits::begin() });
+    }
+
+    pub(crate) fn cancel(&mut self, slot: u32) -> bool {
+        let Some(at) = self.waiting.iter().position(|waiting| waiting.slot == slot) else { return false };
+        drop(self.waiting.remove(at));
+        self.settled.push_back((slot, -ECANCELED));
+        true
+    }
+
+    /// Looks at those that wait, in their order.
+    pub(crate) fn poll(&mut self, waker: impl FnOnce() -> Waker) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let waker = waker();
+        let mut context = Context::from_waker(&waker);
+        let Self { waiting, settled, granted } = self;
+        waiting.retain_mut(|Waiting { slot, acquire, .. }| {
+            let result = match acquire.as_mut().poll(&mut context) {
+                Poll::Pending => return true,
+                Poll::Ready(Err(error)) => -error.errno(),
+                Poll::Ready(Ok(block)) => {
+                    granted.insert(*slot, block);
+                    0
+                }
+            };
+            settled.push_back((*slot, result));
+            false
+        });
+    }
+
+    /// The next to tell JavaScript of.
+    pub(crate) fn next(&mut self) -> Option<(u32, i32)> {
+        self.settled.pop_front()
+    }
+
+    pub(crate) fn take_granted(&mut self, slot: u32) -> Option<Block> {
+        self.granted.remove(&slot)
+    }
+
+    /// The end: nobody will be told.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[napi]
+impl NativePort {
+    /// Acquires a block when it is its turn; completes with 0, and `takeBlock` hands it over, or with a negated errno.
+    #[napi(catch_unwind)]
+    pub fn acquire_later(&self, slot: u32, size: f64, alignment: u32) -> i32 {
+        self.with_core(slot, |core| {
+            core.acquisitions.begin(slot, Pool::global().acquire_async(size as usize, alignment as usize));
+            // Whether or not it is its turn already, the next reap finds out.
+            core.wake();
+        })
+    }
+
+    /// What `acquireLater` got, as from `lendBlock`.
+    #[napi(catch_unwind, ts_return_type = "ArrayBuffer | number")]
+    pub fn take_block(&self, env: Env, slot: u32) -> napi::Result<Unknown<'static>> {
+        let block = self.take_granted(slot);
+        block.map_or_else(|| lend::number(&env, -Error::EngineClosed.errno()), |block| lend::lend(&env, block))
+    }
+}
