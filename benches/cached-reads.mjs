@@ -64,7 +64,7 @@ async function withVersion(node) {
   return { node, version: version.trim() }
 }
 
-/** What issue 2 asks for depends on the version: newer ones have a faster node:fs/promises. */
+/** What is wanted depends on the version: newer ones have a faster node:fs/promises. */
 function figuresOf(version, results) {
   const major = parseInt(version, 10)
   const of = (name) => results[name]?.median ?? {}

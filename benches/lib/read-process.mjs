@@ -1,6 +1,7 @@
 /**
  * One measurement of one peer: a warm-up, then a round. The argument is
- * `{ peer, engine?, load: { path, fileBytes, depth, seconds, sampleEvery, direct } }`; prints a Measurement.
+ * `{ peer, engine?, load: { path, fileBytes, depth, seconds, sampleEvery, direct, leased } }`; prints a Measurement.
+ * `leased`: auraio reads into memory of its pool.
  */
 import { closeSync, constants, openSync, readSync } from 'node:fs'
 import { open } from 'node:fs/promises'
@@ -19,12 +20,19 @@ const peers = {
     const { Engine } = await import('auraio')
     const engine = engineOptions === undefined ? Engine.default : new Engine(engineOptions)
     const file = await engine.open(load.path, flags)
-    await randomReads(file, warmUp)
-    const before = engine.stats?.()
-    const measurement = await randomReads(file, load)
-    const after = engine.stats?.()
+    const memory = load.leased ? blocksOf(engine.acquire(load.depth * BLOCK_BYTES).buffer) : undefined
+    await randomReads(file, warmUp, memory)
+    const before = engine.stats()
+    const measurement = await randomReads(file, load, memory)
+    const after = engine.stats()
     await file.close()
-    return { ...measurement, backend: engine.backend, enters: enters(after) - enters(before) }
+    const counted = (what) => count(after, what) - count(before, what)
+    return {
+      ...measurement,
+      backend: engine.backend,
+      enters: counted('enters'),
+      onRegistered: counted('fixedBuffers') / counted('completed'),
+    }
   },
   async promises() {
     const file = await open(load.path, flags)
@@ -57,9 +65,13 @@ const peers = {
 
 console.log(JSON.stringify(await peers[peer]()))
 
-/** System calls that the engine made for submission, where it counts them. */
-function enters(stats) {
-  return stats?.rings?.reduce((sum, ring) => sum + ring.enters, 0) ?? NaN
+/** What the rings counted so far. */
+function count(stats, what) {
+  return stats.rings.reduce((sum, ring) => sum + ring[what], 0)
+}
+
+function blocksOf(bytes) {
+  return { bytes, words: new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4) }
 }
 
 /** The loop of a worker in randomReads without its promises. It cycles through as many buffers as the others use. */

@@ -14,13 +14,14 @@ export function nodeReader({ name, peer, load, node, env, engine }) {
  * cache; `--norandommap`, because we do not remember either which blocks were read; `--ramp_time`, because the others warm
  * up for as long, outside what is measured. fio does not check the bytes.
  */
-export function fioReader({ name, load, batch }) {
+export function fioReader({ name, load, batch, registered = false }) {
   const args = [
     '--name=bench', `--filename=${load.path}`, '--readonly', '--rw=randread', '--bs=4k', `--size=${load.fileBytes}`,
     '--ioengine=io_uring', `--iodepth=${load.depth}`, `--direct=${load.direct ? 1 : 0}`, '--invalidate=0',
     '--norandommap', '--randrepeat=0', '--time_based', `--runtime=${Math.round(load.seconds * 1000)}ms`,
     '--ramp_time=500ms',
     '--lat_percentiles=1', '--clat_percentiles=0', '--output-format=json',
+    ...(registered ? ['--fixedbufs=1', '--registerfiles=1'] : []),
     ...(batch > 1 ? [`--iodepth_batch_submit=${batch}`, `--iodepth_batch_complete_max=${batch}`] : []),
   ] // prettier-ignore
   return { name, run: async () => fioMeasurement(await output('fio', args)) }

@@ -10,7 +10,7 @@ export const READ_COLUMNS = {
   p999Us: 'p99.9 us',
 }
 
-/** A figure that issue 2 asks for. `min` or `max` is what is wanted; with neither it is only told. */
+/** A figure that is wanted. `min` or `max` is what is wanted; with neither it is only told. */
 export function figure(what, value, { min, max } = {}) {
   const asked = (min !== undefined || max !== undefined) && Number.isFinite(value)
   const reached = asked ? value >= (min ?? -Infinity) && value <= (max ?? Infinity) : undefined

@@ -39,9 +39,13 @@ interface Round {
   end: number
 }
 
-export async function randomReads(file: Readable, load: Load): Promise<Measurement> {
+/** Reads into memory of its own, or into what is given: a block for each read in flight. */
+export async function randomReads(
+  file: Readable,
+  load: Load,
+  memory: BlockMemory = allocateBlocks(load.depth),
+): Promise<Measurement> {
   const latency = createHistogram()
-  const memory = allocateBlocks(load.depth)
   const start = performance.now()
   const cpuStart = process.cpuUsage()
   const round: Round = { file, load, memory, latency, end: start + load.seconds * 1000 }
@@ -65,7 +69,8 @@ async function worker(round: Round, at: number): Promise<number> {
   const { file, memory, latency } = round
   const { sampleEvery } = round.load
   const blocks = round.load.fileBytes / BLOCK_BYTES
-  const buffer = Buffer.from(memory.bytes.buffer, at * BLOCK_BYTES, BLOCK_BYTES)
+  const { buffer: bytes, byteOffset } = memory.bytes
+  const buffer = Buffer.from(bytes, byteOffset + at * BLOCK_BYTES, BLOCK_BYTES)
   // Workers begin at different turns, so that their samples are spread over the round.
   for (let turn = at, operations = 0; ; turn++, operations++) {
     const sampled = turn % sampleEvery === 0
