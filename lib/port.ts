@@ -7,6 +7,8 @@
  *
  * The caller keeps every view (and its ArrayBuffer) reachable from the moment of the call until the slot's completion.
  */
+import type { RingStats } from './stats.js'
+
 export interface Port {
   /** `'uring'`, `'threads'`, or `'node'` for the portable one. */
   readonly backend: string
@@ -92,18 +94,7 @@ export interface Adopted {
 export type Part = [offset: number, length: number, position: number] | [position: number]
 
 export interface PortStats {
-  rings: {
-    cpu: number
-    numaNode: number
-    submitted: number
-    completed: number
-    enters: number
-    bounced: number
-    inFlight: number
-    queued: number
-    fixedBuffers: number
-    fixedFiles: number
-  }[]
+  rings: RingStats[]
 }
 
 /** What a port is made from. */

@@ -6,6 +6,9 @@
 #![expect(clippy::print_stdout, reason = "a bench prints what it found")]
 
 #[cfg(target_os = "linux")]
+mod common;
+
+#[cfg(target_os = "linux")]
 fn main() {
     linux::main();
 }
@@ -29,8 +32,8 @@ mod linux {
     use auraio::{BackendChoice, BorrowedMemory, Engine, OpenOptions, Port, Routing, op, topology};
     use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
-    const BLOCK: usize = 4096;
-    const FILE_BYTES: u64 = 1 << 30;
+    use crate::common::{BLOCK, DataFile, Random};
+
     const DEPTH: usize = 64;
     const BATCH: usize = 32;
     const ROUND: Duration = Duration::from_millis(700);
@@ -147,46 +150,6 @@ mod linux {
             }
             done
         })
-    }
-
-    /// A file each of whose blocks begins with its number.
-    struct DataFile {
-        path: PathBuf,
-    }
-
-    impl DataFile {
-        fn make(dir: &Path) -> Self {
-            let path = dir.join(format!("auraio-bench-{}", std::process::id()));
-            let mut bytes = vec![0u8; 1 << 20];
-            let file = fs::File::create(&path).expect("the directory is writable");
-            for chunk in 0..FILE_BYTES / bytes.len() as u64 {
-                for block in 0..bytes.len() / BLOCK {
-                    let number = chunk * (bytes.len() / BLOCK) as u64 + block as u64;
-                    bytes[block * BLOCK..][..8].copy_from_slice(&number.to_le_bytes());
-                }
-                std::io::Write::write_all(&mut &file, &bytes).expect("there is room for 1 GiB");
-            }
-            file.sync_all().expect("syncs");
-            Self { path }
-        }
-    }
-
-    impl Drop for DataFile {
-        fn drop(&mut self) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-
-    /// xorshift64 (Marsaglia 2003), for offsets.
-    struct Random(u64);
-
-    impl Random {
-        fn block(&mut self) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0 % (FILE_BYTES / BLOCK as u64)
-        }
     }
 
     fn check(buffer: &[u8], block: u64) {
