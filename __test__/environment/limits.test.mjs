@@ -49,6 +49,47 @@ for (const [name, bytes] of [
   )
 }
 
+for (const [name, bytes] of [
+  ['8 MiB', 8 << 20],
+  ['64 KiB', 64 << 10],
+  ['nothing', 0],
+]) {
+  nobody(
+    `an ordinary user with ${name} of locked memory: what has no room is not registered, is told, and works`,
+    async (t) => {
+      const script = `
+      const fs = require('node:fs')
+      const pinned = () => Number(/VmPin:\\s+(\\d+)/.exec(fs.readFileSync('/proc/self/status', 'utf8'))[1]) * 1024
+      const engine = new Engine()
+      fs.writeFileSync(args[0], 'x'.repeat(64))
+      const file = await engine.open(args[0])
+      const leases = Array.from({ length: 12 }, () => engine.acquire(2 ** 20))
+      const own = Buffer.alloc(16 * 2 ** 20)
+      engine.registerBuffers([own])
+      const parts = [...leases.map(({ buffer }) => buffer), own, own.subarray(15 * 2 ** 20)]
+      for (const part of parts) {
+        const { bytesRead } = await file.read(part, 0, 64, 0)
+        if (bytesRead !== 64 || part.toString('utf8', 0, 64) !== 'x'.repeat(64)) throw new Error('wrong bytes')
+      }
+      const { bytesRegistered } = engine.stats().pool
+      tell({ backend: engine.backend, reason: engine.backendReason, bytesRegistered, pinned: pinned() })
+      await engine.unregisterBuffers()
+      leases.forEach((lease) => lease.release())
+      await engine.close()
+      tell('closed')`
+      const wrap = asNobody(`--memlock=${bytes}:${bytes}`)
+      const args = [path.join(sharedDirectory(t), 'file')]
+      const [{ backend, reason, bytesRegistered, pinned }, closed] = await run(t, script, { wrap, args })
+      t.is(closed, 'closed')
+      // half of what may be locked is left to rings
+      t.true(bytesRegistered <= bytes / 2, `${bytesRegistered}`)
+      // the kernel counts whole pages: a Buffer that does not begin on one has one more
+      t.true(pinned >= bytesRegistered && pinned <= bytesRegistered + 4096, `${pinned}`)
+      if (backend === 'uring') t.regex(reason, /RLIMIT_MEMLOCK/)
+    },
+  )
+}
+
 for (const backend of ['uring', 'threads']) {
   for (const routing of ['thread', 'core']) {
     on(backend, needs.command('prlimit'))(

@@ -160,14 +160,12 @@ pub(crate) fn shed() -> Option<&'static str> {
     registry().shed.get().map(String::as_str)
 }
 
-/// Notes that the kernel refused memory that it could have registered.
-pub(crate) fn note_shed(error: &io::Error) {
-    let name = errno::errno_name(error.raw_os_error().unwrap_or(0));
+/// Notes that memory is not registered for want of allowance.
+pub(crate) fn note_shed() {
     let limit =
-        sys::locked_memory_max().map_or(String::new(), |bytes| format!(", RLIMIT_MEMLOCK being {} KiB", bytes >> 10));
-    registry()
-        .shed
-        .get_or_init(|| format!("some memory is not registered, because the kernel refused it with {name}{limit}"));
+        sys::locked_memory_max().map_or(String::new(), |bytes| format!(" (RLIMIT_MEMLOCK, {} KiB)", bytes >> 10));
+    let why = || format!("some memory is not registered, because the limit of locked memory{limit} has no room for it");
+    registry().shed.get_or_init(why);
 }
 
 /// The registration of the slab that an address of the pool lies in, made if it is not there yet. `None` where there is
@@ -269,7 +267,7 @@ impl Registry {
         let Some(limit) = sys::locked_memory_max() else { return len };
         let left = (limit / LIMIT_SHARE).saturating_sub(state.bytes) & !4095;
         if left < len {
-            note_shed(&io::Error::from_raw_os_error(errno::ENOMEM));
+            note_shed();
         }
         if left >= len || left >= BYTES_MIN { left.min(len) } else { 0 }
     }
@@ -283,7 +281,7 @@ pub(crate) fn halving(len: usize, mut attempt: impl FnMut(usize) -> io::Result<(
         match attempt(part) {
             Ok(()) => return Ok(part),
             Err(error) if error.raw_os_error() == Some(errno::ENOMEM) => {
-                note_shed(&error);
+                note_shed();
                 part = (part / 2) & !4095;
                 if part < BYTES_MIN {
                     return Ok(0);
