@@ -196,7 +196,10 @@ impl Registered {
             Call::Read { buf, len, .. } => self.buffers.find(main, buf as usize, len as usize),
             Call::Write { buf, len, .. } => self.buffers.find(main, buf as usize, len as usize),
             Call::ReadVectored { iov, count, .. } | Call::WriteVectored { iov, count, .. } => {
-                self.buffers.find_all(main, iov, count)
+                // Of a file whose driver knows no vectors (much of /proc) the kernel takes the list of vectors for the memory
+                // itself and reads into it (6.18). The file systems of disks know them.
+                let knows_vectors = file.is_some_and(|file| file.facts().regular && file.facts().local);
+                if knows_vectors { self.buffers.find_all(main, iov, count) } else { None }
             }
             _ => return Names::default(),
         };

@@ -195,6 +195,28 @@ properties! {
         assert_eq!((&memory[20..30], &outside[..]), (&bytes[20..30], &bytes[30..]));
     }
 
+    fn files_that_know_no_vectors_are_read_into_registered_vectors_all_the_same(rig) {
+        let engine = rig.engine();
+        // Its driver has no way to read into more than one piece of memory at once.
+        let path = "/proc/self/environ";
+        let expected = fs::read(path).unwrap();
+        let file = engine.block_on(engine.open(path, auraio::OpenOptions::new().read(true))).unwrap();
+        let mut memory = vec![0u8; 4096];
+        // SAFETY: the vector outlives the registration, and is not resized.
+        let registration = unsafe { engine.register_memory(memory.as_mut_ptr(), 4096) }.unwrap();
+        let (first, second) = memory.split_at_mut(10);
+        // SAFETY: each piece is of its own, and they outlive the read, which is awaited.
+        let piece = |from: &mut [u8]| unsafe { BorrowedMemory::new(from.as_mut_ptr(), from.len()) };
+        let pieces = vec![piece(&mut first[..10]), piece(&mut second[..20])];
+        let (read, pieces) = engine.block_on(file.readv_at(pieces, 0));
+        drop((pieces, registration));
+        let wanted = expected.len().min(30);
+        // A driver may give less at a time than asked for, but what it gives is the file's.
+        let read = read.unwrap();
+        assert!(read >= wanted.min(10), "{read}");
+        assert_eq!(&memory[..read], &expected[..read]);
+    }
+
     fn memory_is_unregistered_under_an_operation_without_harm(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let (pipe, path) = fifo(&engine, dir.path());
