@@ -13,7 +13,7 @@ export interface PoolOptions {
   /**
    * Bytes that the pool may map from the system, for all threads together; the last engine that sets it decides. Memory
    * that is mapped stays mapped when the ceiling sinks. On the backend `node` there is no ceiling.
-   * @defaultValue a quarter of the memory, at most 1 GiB
+   * @defaultValue a quarter of the memory, at most 64 GiB
    */
   bytesMax?: number | undefined
   /**
