@@ -107,7 +107,7 @@ impl Model {
     fn new() -> Self {
         let gate = Gate { open_for: AtomicUsize::new(POOL), inside: AtomicBool::new(false) };
         let (shard, homes) = (Shard::new(0, 0), Homes::new(1));
-        shard.add(0, CLASS, &homes);
+        shard.add(0, CLASS, &homes, 0, &mut Batch::new());
         Self { shard, homes, gate, stack: UnsafeCell::new(Vec::new()), waiters: Waiters::new() }
     }
 

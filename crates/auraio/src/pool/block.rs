@@ -57,7 +57,7 @@ use super::{
 pub struct Block {
     pool: &'static Inner,
     address: NonNull<u8>,
-    /// The length, and in the lowest eight bits the class; [`CLASSES`] for whole slabs.
+    /// The length, and in the lowest eight bits the class; [`CLASSES`] or more for whole slabs.
     len_and_class: u64,
 }
 

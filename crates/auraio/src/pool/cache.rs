@@ -247,8 +247,10 @@ impl Cache {
         let Some(arena) = pool.arena() else { return };
         for (class, stack) in self.stacks.iter().enumerate() {
             let mut batch = Batch::new();
-            stack.spill(stack.len.load(Relaxed), |block| batch.push(arena.offset_of(block)));
-            pool.put_back(class, &mut batch);
+            while stack.len.load(Relaxed) > 0 {
+                stack.spill(stack.len.load(Relaxed).min(Batch::MAX as u32), |block| batch.push(arena.offset_of(block)));
+                pool.put_back(class, &mut batch);
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{
     shard::{Batch, Homes, Shard},
     slab::{Arena, Memory, Retired},
 };
-use crate::{Error, Result, lock, sys::memory::Reservation};
+use crate::{Error, lock, sys::memory::Reservation};
 
 /// What a free block of a pool with `debug` is full of: no ASCII, no small number, and no address.
 const POISON: u8 = 0xdb;
@@ -51,6 +51,35 @@ impl Memory for Space {
     }
 }
 
+/// Why there is no block: one of those below, or the positive errno of a reservation that was refused. A number, so that a
+/// block or the lack of one comes back in two registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal(isize);
+
+impl Refusal {
+    pub(super) const SIZE: Self = Self(-1);
+    pub(super) const ALIGNMENT: Self = Self(-2);
+    pub(super) const EXHAUSTED: Self = Self(-3);
+
+    fn reserving(errno: i32) -> Self {
+        Self(errno as isize)
+    }
+
+    /// The same for the caller, who asked for so many bytes. Inlined, since a call would write its error to memory in place
+    /// of the caller's block, and so keep that in memory too.
+    #[inline]
+    pub(super) fn into_error(self, wanted: usize) -> Error {
+        match self {
+            Self::SIZE => {
+                Error::InvalidInput("the size must be 1 to the pool's bytes_max, in whole slabs of 2,097,152 (2 MiB)")
+            }
+            Self::ALIGNMENT => Error::InvalidInput("the alignment must be a power of two up to 2,097,152 (2 MiB)"),
+            Self::EXHAUSTED => Error::PoolExhausted { wanted },
+            Self(errno) => Error::os(errno as i32, if cfg!(windows) { "VirtualAlloc" } else { "mmap" }),
+        }
+    }
+}
+
 impl Wish {
     /// The class of its block; [`CLASSES`] or more for whole slabs.
     fn class(self) -> usize {
@@ -60,36 +89,34 @@ impl Wish {
 
 impl Inner {
     /// Refuses what could never be had.
-    pub(super) fn check(&self, wish: Wish) -> Result<()> {
+    pub(super) fn check(&self, wish: Wish) -> Result<(), Refusal> {
         if !wish.alignment.is_power_of_two() || wish.alignment > SLAB_BYTES {
-            return Err(Error::InvalidInput("the alignment must be a power of two up to 2,097,152 (2 MiB)"));
+            return Err(Refusal::ALIGNMENT);
         }
         let slabs = slabs_of(wish.size);
         // What is mapped may be more than the ceiling, if that was lowered.
         let mapped = || self.arena().is_some_and(|arena| slabs <= arena.counts().mapped as usize);
         if wish.size == 0 || !(slabs <= self.slabs_max() as usize || mapped()) {
-            return Err(Error::InvalidInput(
-                "the size must be 1 to the pool's bytes_max, in whole slabs of 2,097,152 (2 MiB)",
-            ));
+            return Err(Refusal::SIZE);
         }
         Ok(())
     }
 
     /// Memory for a wish that was checked. Holders of slabs that have to be unmapped first are asked to let go of them if
     /// `ask`, else soon, by the trimmer.
-    pub(super) fn find(&'static self, wish: Wish, ask: bool) -> Result<Block> {
-        let class = wish.class();
-        let offset =
-            if class < CLASSES { self.find_block(class) } else { self.find_run(slabs_of(wish.size) as u32, ask) };
-        let offset = offset?.ok_or(Error::PoolExhausted { wanted: wish.size })?;
+    pub(super) fn find(&'static self, wish: Wish, ask: bool) -> Result<NonNull<u8>, Refusal> {
         let arena = &self.ground()?.arena;
-        if self.debug {
-            let bytes = if class < CLASSES { bytes_of(class) } else { slabs_of(wish.size) * SLAB_BYTES };
-            if !arena.is_filled(offset, bytes, POISON) {
-                self.damaged.fetch_add(1, Relaxed);
-            }
+        let class = wish.class();
+        let (offset, bytes) = if class < CLASSES {
+            (self.find_block(class)?, bytes_of(class))
+        } else {
+            let slabs = slabs_of(wish.size);
+            (self.find_run(slabs as u32, ask)?, slabs * SLAB_BYTES)
+        };
+        if self.debug && !arena.is_filled(offset, bytes, POISON) {
+            self.damaged.fetch_add(1, Relaxed);
         }
-        Ok(Block::new(self, arena.address_at(offset), wish.size, class.min(CLASSES)))
+        Ok(arena.address_at(offset))
     }
 
     /// Serves those who wait, as far as memory is there.
@@ -98,8 +125,9 @@ impl Inner {
             return;
         }
         self.waiters.serve(|wish| match self.check(*wish).and_then(|()| self.find(*wish, false)) {
-            Err(Error::PoolExhausted { .. }) => None,
-            outcome => Some(outcome),
+            Err(Refusal::EXHAUSTED) => None,
+            Err(refusal) => Some(Err(refusal.into_error(wish.size))),
+            Ok(address) => Some(Ok(Block::new(self, address, wish.size, wish.class()))),
         });
     }
 
@@ -144,13 +172,12 @@ impl Inner {
     }
 
     /// Where the pool's memory is, reserved at the first call.
-    pub(super) fn ground(&self) -> Result<&Ground> {
+    fn ground(&self) -> Result<&Ground, Refusal> {
         if let Some(ground) = self.ground.get() {
             return Ok(ground);
         }
         let reservation = Reservation::at_most(self.address_space, ADDRESS_SPACE_MIN);
-        let reservation =
-            reservation.map_err(|errno| Error::os(errno, if cfg!(windows) { "VirtualAlloc" } else { "mmap" }))?;
+        let reservation = reservation.map_err(Refusal::reserving)?;
         let space = Space { reservation, has_nodes: self.shards.has_nodes() };
         let homes = Homes::new(space.slabs() as usize);
         Ok(self.ground.get_or_init(|| Ground { arena: Arena::new(space), homes }))
@@ -162,7 +189,7 @@ impl Inner {
     }
 
     /// The offset of a free block; more go into the cache of this thread.
-    fn find_block(&'static self, class: usize) -> Result<Option<usize>> {
+    fn find_block(&'static self, class: usize) -> Result<usize, Refusal> {
         let cache = cache::open(self);
         let want = cache.map_or(1, |cache| cache.limit(class).div_ceil(2).max(1));
         let mut batch = Batch::new();
@@ -179,7 +206,7 @@ impl Inner {
             cache.fill(self, class, &mut batch, |offset| arena.address_at(offset));
         }
         self.put_back(class, &mut batch);
-        Ok(found)
+        found.ok_or(Refusal::EXHAUSTED)
     }
 
     /// Takes blocks from the shard of this core, or else from one of the same node.
@@ -194,7 +221,7 @@ impl Inner {
     }
 
     /// Fills the batch from wherever there is something, or leaves it empty.
-    fn grow(&'static self, here: usize, class: usize, want: usize, batch: &mut Batch) -> Result<()> {
+    fn grow(&'static self, here: usize, class: usize, want: usize, batch: &mut Batch) -> Result<(), Refusal> {
         let _growing = lock(&self.growth);
         let ground = self.ground()?;
         // Another thread may have brought a slab while this one waited for the lock.
@@ -204,7 +231,7 @@ impl Inner {
         }
         let node = self.shards.get(here).node;
         if let Some(slab) = ground.arena.take_free(Some(node)).or_else(|| self.map_one(&ground.arena, node)) {
-            self.adopt(slab, class, here, ground).take(class, want, batch);
+            self.adopt(slab, class, here, want, batch);
             return Ok(());
         }
         // There is not enough for everybody, so nobody takes more than one. Every shard is asked, whatever it seemed to
@@ -221,7 +248,7 @@ impl Inner {
             }
             let idle = || self.shards.iter().find_map(|shard| shard.give_up(1, |_| true).pop());
             if let Some(slab) = ground.arena.take_free(None).or_else(idle) {
-                self.adopt(slab, class, here, ground).take(class, 1, batch);
+                self.adopt(slab, class, here, 1, batch);
                 return Ok(());
             }
         }
@@ -236,16 +263,15 @@ impl Inner {
         Some(slab)
     }
 
-    /// Gives a slab to a class, in a shard of its node.
-    fn adopt(&self, slab: u32, class: usize, here: usize, ground: &Ground) -> &Shard {
-        let node = ground.arena.node_of(slab);
-        let shard = self.shards.of_node_from(node, here).next().unwrap_or(self.shards.get(here));
-        shard.add(slab, class, &ground.homes);
-        shard
+    /// Gives a slab to a class, in a shard of its node, and takes the first blocks of it.
+    fn adopt(&self, slab: u32, class: usize, here: usize, want: usize, batch: &mut Batch) {
+        let Some(Ground { arena, homes }) = self.ground.get() else { return };
+        let shard = self.shards.of_node_from(arena.node_of(slab), here).next().unwrap_or(self.shards.get(here));
+        shard.add(slab, class, homes, want, batch);
     }
 
     /// The offset of so many slabs in a row.
-    fn find_run(&'static self, slabs: u32, ask: bool) -> Result<Option<usize>> {
+    fn find_run(&'static self, slabs: u32, ask: bool) -> Result<usize, Refusal> {
         let here = self.shards.get(self.shards.here());
         here.misses.fetch_add(1, Relaxed);
         let arena = &self.ground()?.arena;
@@ -279,21 +305,21 @@ impl Inner {
                 retired.held
             };
             if asked || (held == 0 && arena.counts().retiring == 0) {
-                return Ok(None);
+                return Err(Refusal::EXHAUSTED);
             }
             if !ask {
                 self.trimmer.ask_holders(self);
-                return Ok(None);
+                return Err(Refusal::EXHAUSTED);
             }
             self.ask_holders();
             asked = true;
         };
-        let missing = self.debug.then(|| plan.missing().to_vec());
-        let first = arena.finish_run(plan);
-        for (first, slabs) in missing.into_iter().flatten().filter(|_| first.is_some()) {
+        let missing = if self.debug { plan.missing().to_vec() } else { Vec::new() };
+        let first = arena.finish_run(plan).ok_or(Refusal::EXHAUSTED)?;
+        for (first, slabs) in missing {
             arena.fill(first as usize * SLAB_BYTES, slabs as usize * SLAB_BYTES, POISON);
         }
-        Ok(first.map(|first| (first as usize) << SLAB_SHIFT))
+        Ok((first as usize) << SLAB_SHIFT)
     }
 
     /// Takes slabs that are free as a whole out of the shards: all, or those that were so already at the last look. The

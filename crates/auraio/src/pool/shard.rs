@@ -13,10 +13,10 @@ use super::{
     sync::{AtomicU32, AtomicU64, Mutex, lock},
 };
 
-/// Blocks on their way, each by its distance from the first address of the pool.
+/// Blocks on their way, half a cache at most, each by its distance from the first address of the pool.
 #[derive(Debug)]
 pub(super) struct Batch {
-    offsets: [usize; CACHED_MAX],
+    offsets: [usize; Self::MAX],
     len: usize,
 }
 
@@ -64,8 +64,10 @@ struct Slab {
 }
 
 impl Batch {
+    pub(super) const MAX: usize = CACHED_MAX / 2;
+
     pub(super) const fn new() -> Self {
-        Self { offsets: [0; CACHED_MAX], len: 0 }
+        Self { offsets: [0; Self::MAX], len: 0 }
     }
 
     /// The caller knows that there is room.
@@ -179,11 +181,12 @@ impl Shard {
         state.idle > before
     }
 
-    /// Takes a slab in whose blocks nobody has yet.
-    pub(super) fn add(&self, slab: u32, class: usize, homes: &Homes) {
+    /// Takes in a slab whose blocks nobody has yet, and takes out what [`take`](Self::take) would, before others can.
+    pub(super) fn add(&self, slab: u32, class: usize, homes: &Homes, want: usize, batch: &mut Batch) {
         let mut state = lock(&self.state);
         let place = state.add(slab, class);
         homes.set(slab, self.number, place);
+        state.take(class, want, batch);
         self.tell(&state, class);
     }
 
