@@ -53,7 +53,8 @@ pub(super) const fn slabs_of(bytes: usize) -> usize {
 }
 
 /// How many blocks of a class a thread keeps, where the pool may map so much: at most 64, 2 MiB, and a 64th of the pool,
-/// so that what idle threads keep cannot be most of a small pool. Benches/pool.rs does not get faster with more.
+/// so that what threads keep cannot be most of a small pool. With 32, a thread that takes 64 blocks and gives them back pays
+/// 14 ns for each in place of 8; with 128 none of the benches got faster by more than their noise.
 pub(super) const fn cached_max(class: usize, bytes_max: u64) -> usize {
     let bytes = bytes_of(class);
     let by_class = if (2 << 20) / bytes < CACHED_MAX { (2 << 20) / bytes } else { CACHED_MAX };

@@ -55,12 +55,20 @@ struct State {
 #[derive(Debug)]
 struct Slab {
     number: u32,
-    class: usize,
     free: u32,
     /// It was free as a whole when the trimmer looked last, and has been since.
     seen: bool,
     /// A bit for each block that is free.
     bits: [u64; 8],
+}
+
+/// Blocks that share a word of bits. Those that come back one after the other often do, and one look at their slab is enough.
+#[derive(Debug, Default)]
+struct Neighbours {
+    slab: u32,
+    place: u32,
+    word: usize,
+    bits: u64,
 }
 
 impl Batch {
@@ -169,14 +177,24 @@ impl Shard {
     pub(super) fn put(&self, class: usize, batch: &mut Batch, homes: &Homes) -> bool {
         let mut state = lock(&self.state);
         let before = state.idle;
+        let mut together = Neighbours::default();
         batch.retain(|offset| {
-            let (shard, place) = homes.get(slab_of(offset));
-            let belongs = shard == self.number;
-            if belongs {
-                state.put(place, offset);
+            let (slab, index) = (slab_of(offset), index_of(class, offset % SLAB_BYTES));
+            let (word, bit) = (index as usize / 64, 1 << (index % 64));
+            if together.bits == 0 || (slab, word) != (together.slab, together.word) {
+                let (shard, place) = homes.get(slab);
+                if shard != self.number {
+                    return true;
+                }
+                state.put(class, &together);
+                together = Neighbours { slab, place, word, bits: 0 };
             }
-            !belongs
+            // A block that came home twice would be handed out twice, and two operations would write to it.
+            assert!(together.bits & bit == 0, "a block was given back twice");
+            together.bits |= bit;
+            false
         });
+        state.put(class, &together);
         self.tell(&state, class);
         state.idle > before
     }
@@ -249,36 +267,40 @@ impl State {
                 self.idle -= 1;
                 slab.seen = false;
             }
-            let before = slab.free;
+            let before = batch.len;
             for (word, bits) in slab.bits.iter_mut().enumerate() {
                 while *bits != 0 && batch.len < want {
                     let index = word as u32 * 64 + bits.trailing_zeros();
                     *bits &= *bits - 1;
-                    slab.free -= 1;
                     batch.push(((number as usize) << SLAB_SHIFT) + offset_of(class, index));
                 }
             }
-            self.free[class] -= before - slab.free;
+            let taken = (batch.len - before) as u32;
+            slab.free -= taken;
+            self.free[class] -= taken;
             if slab.free == 0 {
                 self.with_free[class].pop();
             }
         }
     }
 
-    fn put(&mut self, place: u32, offset: usize) {
+    fn put(&mut self, class: usize, together: &Neighbours) {
+        let Neighbours { place, word, bits, .. } = *together;
+        if bits == 0 {
+            return;
+        }
         let slab = &mut self.slabs[place as usize];
-        let index = index_of(slab.class, offset % SLAB_BYTES);
-        let (word, bit) = (&mut slab.bits[index as usize / 64], 1 << (index % 64));
-        // A block that came home twice would be handed out twice, and two operations would write to it.
-        assert!(*word & bit == 0, "a block was given back twice");
-        *word |= bit;
-        slab.free += 1;
-        self.free[slab.class] += 1;
-        if slab.free == blocks_of_slab(slab.class) {
+        // As above.
+        assert!(slab.bits[word] & bits == 0, "a block was given back twice");
+        slab.bits[word] |= bits;
+        let (before, count) = (slab.free, bits.count_ones());
+        slab.free += count;
+        self.free[class] += count;
+        if slab.free == blocks_of_slab(class) {
             self.idle += 1;
         }
-        if slab.free == 1 {
-            let (class, number) = (slab.class, slab.number);
+        if before == 0 {
+            let number = slab.number;
             self.list(class, number, place);
         }
     }
@@ -291,7 +313,7 @@ impl State {
             let here = blocks.saturating_sub(word as u32 * 64).min(64);
             *bits = if here == 0 { 0 } else { u64::MAX >> (64 - here) };
         }
-        let slab = Slab { number, class, free: blocks, seen: false, bits };
+        let slab = Slab { number, free: blocks, seen: false, bits };
         let place = self.vacant.pop().unwrap_or(self.slabs.len() as u32);
         match self.slabs.get_mut(place as usize) {
             Some(vacant) => *vacant = slab,
