@@ -239,9 +239,11 @@ export class PortablePort implements Port {
 
   #end(entry: Entry, slot: number, error: Failure, result: number | undefined): void {
     entry.inFlight--
+    // asked before the completion: whoever closes in there finds nothing in flight, and closes at once
+    const closes = entry.inFlight === 0 && entry.closeSlot !== -1
     if (error === null) this.#complete(slot, result ?? 0, Math.floor((result ?? 0) / 2 ** 32))
     else this.#complete(slot, errnoOf(error), -1)
-    if (entry.inFlight === 0 && entry.closeSlot !== -1) this.#closeNow(entry)
+    if (closes) this.#closeNow(entry)
   }
 
   #closeNow(entry: Entry): void {
