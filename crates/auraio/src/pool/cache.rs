@@ -103,6 +103,7 @@ pub(super) fn open(pool: &'static Inner) -> Option<&'static Cache> {
     let cache = HERE.with(|here| {
         if let Some(before) = here.pool.replace(Some(pool)).filter(|before| !ptr::eq(*before, pool)) {
             close_own(here, before);
+            before.after_release(true);
         }
         here.cache.get().unwrap_or_else(|| {
             let cache = lock(&SPARE).pop().unwrap_or_else(|| Box::leak(Box::new(CachePadded::new(Cache::new()))));
@@ -110,16 +111,24 @@ pub(super) fn open(pool: &'static Inner) -> Option<&'static Cache> {
             cache
         })
     });
-    let mut caches = lock(&pool.caches);
     if !cache.gate.is_open_for(pool.id()) {
-        let bytes_max = pool.bytes_max();
-        for (class, stack) in cache.stacks.iter().enumerate() {
-            stack.limit.store(cached_max(class, bytes_max) as u32, Relaxed);
-        }
-        caches.push(cache);
-        cache.gate.open(pool.id());
+        open_gate(pool, cache);
     }
     Some(cache)
+}
+
+fn open_gate(pool: &'static Inner, cache: &'static Cache) {
+    let mut caches = lock(&pool.caches);
+    // Whoever was about to shut it when it was looked at may have opened it again.
+    if cache.gate.is_open_for(pool.id()) {
+        return;
+    }
+    let bytes_max = pool.bytes_max();
+    for (class, stack) in cache.stacks.iter().enumerate() {
+        stack.limit.store(cached_max(class, bytes_max) as u32, Relaxed);
+    }
+    caches.push(cache);
+    cache.gate.open(pool.id());
 }
 
 /// As [`open`], but leaves a cache alone that another pool's blocks are in.
@@ -140,19 +149,24 @@ fn close_own(here: &Here, pool: &'static Inner) {
     cache.empty_into(pool);
 }
 
-/// Takes the blocks of all threads back into the shards. False, and none are, where the system has no way to do so.
-pub(super) fn close_all(pool: &'static Inner) -> bool {
+/// Takes the blocks of all threads back into the shards; where the system has no way to do so, those of this thread.
+pub(super) fn close_all(pool: &'static Inner) {
     let mut caches = lock(&pool.caches);
     if caches.is_empty() {
-        return true;
+        return;
     }
-    if !Gate::shut_all(caches.iter().map(|cache| &cache.gate), pool.id()) {
-        return false;
+    if Gate::shut_all(caches.iter().map(|cache| &cache.gate), pool.id()) {
+        for cache in caches.drain(..) {
+            cache.empty_into(pool);
+        }
+        return;
     }
-    for cache in caches.drain(..) {
-        cache.empty_into(pool);
-    }
-    true
+    drop(caches);
+    HERE.with(|here| {
+        if here.pool.get().is_some_and(|own| ptr::eq(own, pool)) {
+            close_own(here, pool);
+        }
+    });
 }
 
 impl Drop for End {

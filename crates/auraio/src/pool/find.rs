@@ -237,8 +237,8 @@ impl Inner {
         // There is not enough for everybody, so nobody takes more than one. Every shard is asked, whatever it seemed to
         // have: who waits must not overlook a block that came back a moment ago.
         for caches_are_closed in [false, true] {
-            if caches_are_closed && !cache::close_all(self) {
-                break;
+            if caches_are_closed {
+                cache::close_all(self);
             }
             for shard in self.shards.iter() {
                 shard.take(class, 1, batch);

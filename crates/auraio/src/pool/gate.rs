@@ -38,13 +38,12 @@ impl Gate {
         self.inside.store(false, Release);
     }
 
-    /// Whether it is open for this pool; asked as [`open`](Self::open) is called.
+    /// Whether it is open for this pool, as its own thread sees it: another may be about to shut it.
     pub(super) fn is_open_for(&self, pool: usize) -> bool {
         self.open_for.load(Relaxed) == pool
     }
 
-    /// Opens the door. Only the thread whose gate it is calls this, with the pool's list of caches locked, as do those who
-    /// shut it.
+    /// Opens the door, for the thread whose gate it is. With the pool's list of caches locked, as it is by those who shut it.
     pub(super) fn open(&self, pool: usize) {
         self.open_for.store(pool, Relaxed);
     }

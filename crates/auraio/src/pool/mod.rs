@@ -259,7 +259,6 @@ impl Pool {
     /// let pool = auraio::Pool::builder().build()?;
     /// drop(pool.acquire(4096)?);
     /// assert_eq!(pool.stats().bytes_mapped, 2 << 20);
-    /// # #[cfg(target_os = "linux")]
     /// assert_eq!(pool.trim(), 2 << 20);
     /// # Ok::<(), auraio::Error>(())
     /// ```

@@ -47,6 +47,34 @@ fn blocks_that_sleeping_threads_keep_hold_nothing_back() {
 }
 
 #[test]
+fn without_a_barrier_other_threads_keep_what_they_have_and_go_on_using_it() {
+    let pool = pool(64 * MIB);
+    let (go, goes) = mpsc::channel::<()>();
+    let (tell, told) = mpsc::channel();
+    let other = thread::spawn(move || {
+        for _ in 0..2 {
+            let address = pool.acquire(4096).unwrap().as_ptr().addr();
+            tell.send(address).unwrap();
+            goes.recv().unwrap();
+        }
+    });
+    let first = told.recv().unwrap();
+    drop(pool.acquire(65_536).unwrap());
+    sync::withheld::BARRIER.set(true);
+    // What this thread kept is gone, and what the other keeps is not.
+    assert_eq!(pool.trim(), 2 << 20);
+    assert!(adds_up(&pool, 0).bytes_cached_threads > 0);
+    let hits = pool.stats().hits_thread;
+    go.send(()).unwrap();
+    assert_eq!(told.recv().unwrap(), first);
+    assert_eq!(pool.stats().hits_thread, hits + 1);
+    assert_eq!(lock(&pool.inner.caches).len(), 1);
+    go.send(()).unwrap();
+    other.join().unwrap();
+    assert_eq!(pool.trim(), 2 << 20);
+}
+
+#[test]
 fn two_looks_give_back_all_but_a_few_slabs() {
     let pool = pool(64 * MIB);
     let blocks = slabs(&pool, 5);
