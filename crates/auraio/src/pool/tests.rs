@@ -26,6 +26,16 @@ fn elsewhere<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| scope.spawn(work).join().unwrap())
 }
 
+/// Runs something on several threads at once, which have ended when this returns. (The end of a scope waits for the work of
+/// threads, not for what they do when they end.)
+fn together(threads: usize, work: impl Fn(usize) + Sync) {
+    thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = (0..threads).map(|number| scope.spawn(move || work(number))).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
 /// Checks that every mapped byte is accounted for, and that so many are in use.
 fn adds_up(pool: &Pool, in_use: usize) -> PoolStats {
     let stats = pool.stats();

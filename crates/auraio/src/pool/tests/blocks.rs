@@ -146,11 +146,12 @@ fn a_producer_and_a_consumer_pass_the_same_memory_round() {
     let pool = pool(1024 * MIB);
     let (send, receive) = std::sync::mpsc::sync_channel::<Block>(64);
     thread::scope(|scope| {
-        scope.spawn(move || receive.into_iter().for_each(drop));
+        let consumer = scope.spawn(move || receive.into_iter().for_each(drop));
         for _ in 0..100_000 {
             send.send(pool.acquire(4096).unwrap()).unwrap();
         }
         drop(send);
+        consumer.join().unwrap();
     });
     // 64 on the way, one in each hand, and two caches: far from a slab's 512.
     assert_eq!(adds_up(&pool, 0).bytes_mapped, 2 << 20);

@@ -46,69 +46,74 @@ impl Marked {
     }
 }
 
+/// What all threads of the test share.
+struct Shared {
+    pool: Pool,
+    shelf: Mutex<Vec<Marked>>,
+    next: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+impl Shared {
+    /// One thread's part.
+    fn work(&self, mut random: Random) {
+        let mut mine: Vec<Marked> = Vec::new();
+        for _ in 0..4000 {
+            match random.below(100) {
+                0..50 => mine.extend(self.acquire(&mut random)),
+                50..85 if !mine.is_empty() => {
+                    let at = random.below(mine.len() as u64) as usize;
+                    mine.swap_remove(at).check();
+                }
+                85..92 => lock(&self.shelf).extend(mine.pop()),
+                92..99 => {
+                    let other = lock(&self.shelf).pop();
+                    other.iter().for_each(Marked::check);
+                    mine.extend(other);
+                }
+                99 => {
+                    shards::pretended::CPU.set(Some(random.below(4) as u32));
+                    if random.below(4) == 0 {
+                        let _ = self.pool.trim();
+                    }
+                }
+                _ => {}
+            }
+        }
+        mine.iter().for_each(Marked::check);
+        lock(&self.shelf).extend(mine);
+    }
+
+    /// Small ones are frequent, and some are larger than a slab.
+    fn acquire(&self, random: &mut Random) -> Option<Marked> {
+        let most = 1 << (8 + random.below(15));
+        let size = 1 + random.below(most) as usize;
+        let alignment = 1 << random.below(22);
+        match self.pool.acquire_aligned(size, alignment) {
+            Ok(block) => {
+                assert!(block.as_ptr().addr().is_multiple_of(alignment.max(4096)));
+                Some(Marked::new(block, self.next.fetch_add(1, Relaxed) as u64))
+            }
+            Err(error) => {
+                assert_eq!(error, Error::PoolExhausted { wanted: size });
+                self.refused.fetch_add(1, Relaxed);
+                None
+            }
+        }
+    }
+}
+
 #[test]
 fn no_two_blocks_overlap_and_every_byte_is_accounted_for() {
-    const THREADS: u64 = 4;
     let seed = seed();
     let machine = Topology::builder().node(0, 0..2).node(1, 2..4).build().unwrap();
     let pool = Pool::builder().bytes_max(96 << 20).topology(machine).build_with(Pace::Never).unwrap();
-    let shelf: Mutex<Vec<Marked>> = Mutex::new(Vec::new());
-    let next = AtomicUsize::new(1);
-    let refused = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let (shelf, next, refused) = (&shelf, &next, &refused);
-            scope.spawn(move || {
-                let mut random = Random((seed ^ thread << 32).max(1));
-                let mut mine: Vec<Marked> = Vec::new();
-                for _ in 0..4000 {
-                    match random.below(100) {
-                        0..50 => {
-                            // Small ones are frequent, and some are larger than a slab.
-                            let most = 1 << (8 + random.below(15));
-                            let size = 1 + random.below(most) as usize;
-                            let alignment = 1 << random.below(22);
-                            match pool.acquire_aligned(size, alignment) {
-                                Ok(block) => {
-                                    assert!(block.as_ptr().addr().is_multiple_of(alignment.max(4096)));
-                                    mine.push(Marked::new(block, next.fetch_add(1, Relaxed) as u64));
-                                }
-                                Err(error) => {
-                                    assert_eq!(error, Error::PoolExhausted { wanted: size });
-                                    refused.fetch_add(1, Relaxed);
-                                }
-                            }
-                        }
-                        50..85 if !mine.is_empty() => {
-                            let at = random.below(mine.len() as u64) as usize;
-                            mine.swap_remove(at).check();
-                        }
-                        85..92 => {
-                            lock(shelf).extend(mine.pop());
-                        }
-                        92..99 => {
-                            let other = lock(shelf).pop();
-                            other.iter().for_each(Marked::check);
-                            mine.extend(other);
-                        }
-                        99 => {
-                            shards::pretended::CPU.set(Some(random.below(4) as u32));
-                            if random.below(4) == 0 {
-                                let _ = pool.trim();
-                            }
-                        }
-                        _ => {}
-                    }
-                }
-                mine.iter().for_each(Marked::check);
-                lock(shelf).extend(mine);
-            });
-        }
-    });
-    let left = shelf.into_inner().unwrap();
+    let shared = Shared { pool, shelf: Mutex::default(), next: AtomicUsize::new(1), refused: AtomicUsize::new(0) };
+    together(4, |thread| shared.work(Random((seed ^ (thread as u64) << 32).max(1))));
+    let left = shared.shelf.into_inner().unwrap();
     left.iter().for_each(Marked::check);
     let stats = adds_up(&pool, left.iter().map(|marked| marked.block.capacity()).sum());
-    println!("{} were refused; {stats:?}", refused.into_inner());
+    println!("{} were refused; {stats:?}", shared.refused.into_inner());
     assert_eq!(stats.bytes_cached_threads, 0);
     drop(left);
     adds_up(&pool, 0);

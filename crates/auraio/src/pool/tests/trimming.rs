@@ -164,24 +164,21 @@ fn no_process_waits_for_it_at_its_end() {
 #[test]
 fn threads_that_acquire_while_others_trim_never_meet_unmapped_memory() {
     let pool = pool(32 * MIB);
-    thread::scope(|scope| {
-        for thread in 1..4u8 {
-            scope.spawn(move || {
-                for round in 0..300 {
-                    let size = [4096, 65_536, MIB, 3 * MIB][round % 4];
-                    if let Ok(mut block) = pool.acquire(size) {
-                        block.fill(thread);
-                        assert!(block.iter().all(|byte| *byte == thread));
-                    }
-                }
-            });
-        }
-        scope.spawn(|| {
+    together(4, |thread| {
+        if thread == 3 {
             for _ in 0..100 {
                 let _ = pool.trim();
                 pool.inner.look();
             }
-        });
+            return;
+        }
+        for round in 0..300 {
+            let size = [4096, 65_536, MIB, 3 * MIB][round % 4];
+            if let Ok(mut block) = pool.acquire(size) {
+                block.fill(thread as u8);
+                assert!(block.iter().all(|byte| *byte == thread as u8));
+            }
+        }
     });
     let _ = pool.trim();
     assert_eq!(adds_up(&pool, 0).bytes_mapped, 0);

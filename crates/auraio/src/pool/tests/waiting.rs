@@ -225,13 +225,9 @@ fn a_lower_ceiling_takes_nothing_away_and_maps_nothing_more() {
 fn threads_that_wait_for_each_other_all_get_their_turn() {
     let pool = pool(2 * MIB);
     let held = pool.acquire(MIB).unwrap();
-    thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                for _ in 0..500 {
-                    drop(pollster::block_on(pool.acquire_async(MIB, 4096)).unwrap());
-                }
-            });
+    together(4, |_| {
+        for _ in 0..500 {
+            drop(pollster::block_on(pool.acquire_async(MIB, 4096)).unwrap());
         }
     });
     drop(held);
