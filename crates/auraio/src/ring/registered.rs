@@ -112,6 +112,15 @@ enum SlabPlace {
     At(u16),
 }
 
+impl SlabPlace {
+    const fn place(&self) -> Option<u16> {
+        match *self {
+            Self::At(place) => Some(place),
+            Self::Unknown | Self::Refused => None,
+        }
+    }
+}
+
 struct Entry {
     pin: Arc<Pin>,
     /// Addresses that this ring has registered.
@@ -121,6 +130,13 @@ struct Entry {
     users: u32,
     /// The program has unregistered it.
     leaving: bool,
+}
+
+impl Entry {
+    /// Whether all is registered that was to be.
+    fn is_whole(&self) -> bool {
+        self.end == self.pin.asked_end()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -294,7 +310,11 @@ impl Buffers {
                 _ => self.learn(main, slab)?,
             };
             let entry = self.entries.get(place as usize)?.as_ref()?;
-            return (address >= entry.start && address + len <= entry.end).then_some((place, false));
+            if address >= entry.start && address + len <= entry.end {
+                return Some((place, false));
+            }
+            // A block of several slabs that were registered one by one, for smaller blocks, is registered as one.
+            return if entry.is_whole() { Some((self.learn(main, slab)?, false)) } else { None };
         }
         if self.all.changes.load(Ordering::Acquire) != self.seen_changes {
             self.look_at_regions(main);
@@ -325,7 +345,7 @@ impl Buffers {
         found
     }
 
-    /// Registers a slab that has not been seen yet.
+    /// Registers a slab that has not been seen yet, or that has become part of a larger block since it was.
     #[cold]
     fn learn(&mut self, main: &mut dyn Backend, slab: u32) -> Option<u16> {
         let index = slab as usize;
@@ -348,7 +368,15 @@ impl Buffers {
         if end > self.slabs.len() {
             self.slabs.resize(end, SlabPlace::Unknown);
         }
-        self.slabs[slabs].fill(SlabPlace::At(place));
+        let before: Vec<u16> = self.slabs[slabs.clone()].iter().filter_map(SlabPlace::place).collect();
+        self.slabs[slabs.clone()].fill(SlabPlace::At(place));
+        // What is registered as a part of this now has no block of its own any more, and so no operation that names it.
+        for part in before.into_iter().filter(|&part| part != place) {
+            let extent = self.entries[part as usize].as_ref().and_then(|entry| entry.pin.extent()).map(slabs_of);
+            if extent.is_some_and(|its| slabs.start <= its.start && its.end <= slabs.end) {
+                self.empty(main, part);
+            }
+        }
         Some(place)
     }
 

@@ -192,25 +192,27 @@ impl Call {
     }
 
     /// The same transfer at another place in the file; what is no transfer stays as it is.
-    pub(crate) const fn at_offset(self, at: u64) -> Self {
-        match self {
-            Self::Read { fd, buf, len, .. } => Self::Read { fd, buf, len, offset: at },
-            Self::Write { fd, buf, len, .. } => Self::Write { fd, buf, len, offset: at },
-            Self::ReadVectored { fd, iov, count, .. } => Self::ReadVectored { fd, iov, count, offset: at },
-            Self::WriteVectored { fd, iov, count, .. } => Self::WriteVectored { fd, iov, count, offset: at },
-            other => other,
+    pub(crate) const fn at_offset(mut self, at: u64) -> Self {
+        if let Self::Read { offset, .. }
+        | Self::Write { offset, .. }
+        | Self::ReadVectored { offset, .. }
+        | Self::WriteVectored { offset, .. } = &mut self
+        {
+            *offset = at;
         }
+        self
     }
 
     /// The same transfer on another file; what is no transfer stays as it is.
-    pub(crate) const fn on_descriptor(self, fd: Descriptor) -> Self {
-        match self {
-            Self::Read { buf, len, offset, .. } => Self::Read { fd, buf, len, offset },
-            Self::Write { buf, len, offset, .. } => Self::Write { fd, buf, len, offset },
-            Self::ReadVectored { iov, count, offset, .. } => Self::ReadVectored { fd, iov, count, offset },
-            Self::WriteVectored { iov, count, offset, .. } => Self::WriteVectored { fd, iov, count, offset },
-            other => other,
+    pub(crate) const fn on_descriptor(mut self, file: Descriptor) -> Self {
+        if let Self::Read { fd, .. }
+        | Self::Write { fd, .. }
+        | Self::ReadVectored { fd, .. }
+        | Self::WriteVectored { fd, .. } = &mut self
+        {
+            *fd = file;
         }
+        self
     }
 
     /// Whether the call writes to a file.

@@ -1,8 +1,6 @@
 //! Vectors of a scattered read or a gathered write, and how much a transfer was asked to move.
 #![expect(unsafe_code, reason = "the vectors of a call are behind an address")]
 
-#[cfg(unix)]
-use super::CURRENT_POSITION;
 use super::Call;
 
 /// One piece of memory of a vectored call, laid out as the kernel reads it.
@@ -74,18 +72,4 @@ pub(crate) const fn transfer_offset(call: &Call) -> Option<u64> {
         | Call::WriteVectored { offset, .. } => Some(offset),
         _ => None,
     }
-}
-
-/// The same read or write without its offset.
-#[cfg(unix)]
-pub(crate) const fn at_current_position(call: &Call) -> Call {
-    let mut call = *call;
-    if let Call::Read { offset, .. }
-    | Call::Write { offset, .. }
-    | Call::ReadVectored { offset, .. }
-    | Call::WriteVectored { offset, .. } = &mut call
-    {
-        *offset = CURRENT_POSITION;
-    }
-    call
 }

@@ -18,8 +18,8 @@ use std::{
 use rustix::fs::{FileType, OFlags};
 
 use super::{
-    CURRENT_POSITION, Call, Descriptor, IoVec, PathPtr, Watch, at_current_position, errno, io_vec, io_vec_base,
-    io_vec_len, perform, poll_watches, transfer_len, transfer_offset,
+    CURRENT_POSITION, Call, Descriptor, IoVec, PathPtr, Watch, errno, io_vec, io_vec_base, io_vec_len, perform,
+    poll_watches, transfer_len, transfer_offset,
     unix::{lend, open, outcome, perform_as_asked, read_some},
     vectors,
 };
@@ -59,7 +59,7 @@ pub(crate) unsafe fn try_perform(call: &Call, progress: &mut Progress) -> Tried 
                 }
             }
             // SAFETY: the same addresses.
-            unsafe { try_transfer(&at_current_position(call)) }
+            unsafe { try_transfer(&call.at_offset(CURRENT_POSITION)) }
         }
         Call::Open { path, flags, mode, resolve } => {
             // SAFETY: the caller keeps the path.

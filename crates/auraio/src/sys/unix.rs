@@ -20,7 +20,7 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use super::linux as platform;
 #[cfg(not(target_os = "linux"))]
 use super::macos as platform;
-use super::{CURRENT_POSITION, Call, Descriptor, FileTime, PathPtr, at_current_position, errno, transfer_offset};
+use super::{CURRENT_POSITION, Call, Descriptor, FileTime, PathPtr, errno, transfer_offset};
 
 /// Performs one call and gives its result, or the negated errno.
 ///
@@ -35,7 +35,7 @@ pub(crate) unsafe fn perform(call: &Call) -> i32 {
     let result = unsafe { perform_as_asked(call) };
     if result == -errno::ESPIPE && transfer_offset(call).is_some() {
         // SAFETY: the same call with the same addresses.
-        return unsafe { perform_as_asked(&at_current_position(call)) };
+        return unsafe { perform_as_asked(&call.at_offset(CURRENT_POSITION)) };
     }
     result
 }
