@@ -24,6 +24,7 @@ mod backend;
 mod buf;
 mod chain;
 mod config;
+pub mod control;
 mod direct;
 mod driver;
 mod engine;
