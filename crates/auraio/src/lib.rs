@@ -31,6 +31,7 @@ mod engine;
 mod error;
 mod file;
 mod future;
+mod lanes;
 mod metadata;
 pub mod op;
 mod pool;

@@ -15,6 +15,7 @@
 //! `decision` are what they measure with and what they tell. docs/decisions/0020-double-loop.md has the reasons and figures.
 
 mod aimd;
+mod batch;
 mod decision;
 mod guard;
 mod quantile;
@@ -22,6 +23,7 @@ mod settings;
 mod timeline;
 
 use aimd::Aimd;
+pub use batch::{BatchPolicy, SubmitBatch};
 use decision::Journal;
 pub use decision::{Decision, Phase, Reason};
 use guard::Sentry;

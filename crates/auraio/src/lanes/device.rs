@@ -1,0 +1,1 @@
+//! Which disk a file lies on.

@@ -1,0 +1,3 @@
+//! Lanes: operations that share one in-flight limit.
+
+pub(crate) mod device;
