@@ -16,18 +16,24 @@
 
 mod aimd;
 mod batch;
+mod classes;
 mod decision;
 mod guard;
+mod priority;
 mod quantile;
 mod settings;
+mod share;
 mod timeline;
 
 use aimd::Aimd;
 pub use batch::{BatchPolicy, SubmitBatch};
+pub use classes::Classes;
 use decision::Journal;
 pub use decision::{Decision, Phase, Reason};
 use guard::Sentry;
+pub use priority::Priority;
 pub use settings::{Bounds, Guard, Policy, Settings};
+pub use share::{Member, Shares};
 use timeline::Timeline;
 
 /// What a controller is told of one completed operation. Times are nanoseconds from any one origin, which need not be a
