@@ -59,9 +59,7 @@ impl Aimd {
     }
 
     pub(super) fn on_completion(&mut self, event: &Event, shared: &mut Shared) {
-        let late = shared.sentry.watch(event, self.limit);
-        shared.sentry.completed(event.now);
-        if late {
+        if shared.sentry.watch(event, self.limit) {
             self.cut(event, shared);
             return;
         }
