@@ -9,6 +9,9 @@ mod call;
 pub(crate) mod errno;
 mod event;
 mod facts;
+#[cfg(target_os = "linux")]
+#[cfg_attr(not(test), expect(dead_code, reason = "what fills entries asks for it"))]
+pub(crate) mod ioprio;
 mod iovec;
 #[cfg(target_os = "linux")]
 mod linux;
