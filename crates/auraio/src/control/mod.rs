@@ -2,6 +2,8 @@
 
 mod batch;
 mod priority;
+mod share;
 
 pub use batch::{BatchPolicy, SubmitBatch};
 pub use priority::Priority;
+pub use share::{Member, Shares};
