@@ -1,0 +1,126 @@
+//! What an outer loop is told to do.
+
+use std::time::Duration;
+
+use crate::{Error, Result};
+
+/// How the in-flight limit is found.
+///
+/// ```
+/// use auraio::control::Policy;
+///
+/// assert_eq!(Policy::default(), Policy::Knee);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// This limit, 1 to 65,536, whatever happens. The bounds of the settings hold for it too; the guard does not.
+    Fixed(u32),
+    /// Additive increase while the limit is in use and the p99 is below the guard, multiplicative decrease when it is not.
+    /// It finds the deepest queue that the guard allows, which on a fast device is far deeper than throughput needs.
+    Aimd,
+    /// The smallest limit at which the device gives its full throughput, found by experiment; the guard cuts as with
+    /// [`Policy::Aimd`].
+    #[default]
+    Knee,
+}
+
+/// The p99 of completion latency above which the limit is cut at once.
+///
+/// ```
+/// use auraio::control::Guard;
+///
+/// assert_eq!(Guard::default(), Guard::Auto);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Guard {
+    /// 10 ms; or 20 times the mean latency of a lone operation, where 2.6 times that is above 10 ms (a hard disk).
+    #[default]
+    Auto,
+    /// This; not zero. If the device cannot do it even at the smallest limit, the limit stays there and
+    /// [`Controller::is_infeasible`](super::Controller::is_infeasible) tells so.
+    At(Duration),
+}
+
+/// The smallest and the largest in-flight limit: 1 <= `min` <= `max`.
+///
+/// ```
+/// use auraio::control::Bounds;
+///
+/// assert_eq!(Bounds::default(), Bounds { min: 1, max: 1024 });
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Never fewer in flight are allowed than this.
+    pub min: u32,
+    /// Never more in flight are allowed than this.
+    pub max: u32,
+}
+
+impl Bounds {
+    /// What the arithmetic may rely on, whatever it was given: 1 <= min <= max.
+    pub(super) fn sound(self) -> Self {
+        let min = self.min.max(1);
+        Self { min, max: self.max.max(min) }
+    }
+
+    pub(super) fn clamp(self, limit: u32) -> u32 {
+        limit.clamp(self.min, self.max)
+    }
+}
+
+impl Default for Bounds {
+    /// 1 to 1,024: what the largest queue of a common NVMe device holds.
+    fn default() -> Self {
+        Self { min: 1, max: 1024 }
+    }
+}
+
+/// What an outer loop is told to do.
+///
+/// ```
+/// use std::time::Duration;
+/// use auraio::control::{Guard, Settings};
+///
+/// let settings = Settings { guard: Guard::At(Duration::from_millis(2)), ..Settings::default() };
+/// assert!(settings.check().is_ok());
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// How the limit is found.
+    pub policy: Policy,
+    /// Between what it stays.
+    pub bounds: Bounds,
+    /// The p99 that cuts it.
+    pub guard: Guard,
+}
+
+impl Settings {
+    /// Whether they can be obeyed.
+    ///
+    /// ```
+    /// use auraio::control::{Bounds, Settings};
+    ///
+    /// let settings = Settings { bounds: Bounds { min: 8, max: 4 }, ..Settings::default() };
+    /// assert!(settings.check().is_err());
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] for a guard of zero, a minimum of zero or above the maximum, and a fixed limit outside
+    /// 1 to 65,536.
+    pub fn check(&self) -> Result<()> {
+        if self.guard == Guard::At(Duration::ZERO) {
+            return Err(Error::InvalidInput("the guard must be longer than zero"));
+        }
+        if self.bounds.min == 0 {
+            return Err(Error::InvalidInput("the smallest in-flight limit must be at least 1"));
+        }
+        if self.bounds.min > self.bounds.max {
+            return Err(Error::InvalidInput("the smallest in-flight limit must not be above the largest"));
+        }
+        if matches!(self.policy, Policy::Fixed(limit) if !(1..=65_536).contains(&limit)) {
+            return Err(Error::InvalidInput("a fixed in-flight limit must be 1 to 65536"));
+        }
+        Ok(())
+    }
+}
