@@ -181,8 +181,7 @@ impl Sentry {
     #[inline]
     pub(super) fn watch(&mut self, event: &Event, limit: u32) -> bool {
         self.stalls.note(event.now);
-        // One cut a round trip: what was submitted before the last cut says nothing of the limit after it.
-        if event.submitted < self.last_cut {
+        if self.is_of_before(event) {
             return false;
         }
         let provable = event.latency.saturating_sub(event.unseen);
@@ -203,6 +202,13 @@ impl Sentry {
         }
         self.slow >= SCORE_MIN + SCORE_PER_LIMIT * f64::from(limit)
             || self.quick >= SCORE_MIN + QUICK_SCORE_PER_LIMIT * f64::from(limit)
+    }
+
+    /// Whether an operation was submitted before the last cut: then it says nothing of the limit since. So there is one cut
+    /// a round trip.
+    #[inline]
+    pub(super) const fn is_of_before(&self, event: &Event) -> bool {
+        event.submitted < self.last_cut
     }
 
     /// How much of a latency a stall accounts for: its length, if the operation was in flight all through it.

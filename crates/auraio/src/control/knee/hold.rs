@@ -23,6 +23,9 @@ const OFF_ERRORS: f64 = 1.5;
 const STREAK: i32 = 2;
 /// What is expected follows what is seen with this weight, so that slow drift is no change either.
 const FOLLOW: f64 = 0.15;
+/// Operations that are worth twice as much or half as much as they were are another load: what is known of the limit, and
+/// what a cut taught, was of the old one.
+const OTHER_MIX: f64 = 2.0;
 /// A limit that was never tried out is tried when operations wait for this part of the time.
 const SATURATED: f64 = 0.6;
 /// For a test of a larger limit they must wait for this part.
@@ -88,7 +91,7 @@ impl Knee {
             return;
         }
         if self.expected == 0.0 {
-            self.expected = window.throughput;
+            self.expect(&window);
         }
         if self.found == shared.bounds.min {
             shared.sentry.reconsider(window.p99);
@@ -97,14 +100,24 @@ impl Knee {
             self.climb_anew(Reason::Saturated, &window, shared);
             return;
         }
+        let mix = window.work / self.expected_work;
         let off = (window.throughput / self.expected).ln();
+        if mix > OTHER_MIX {
+            self.search_anew(Reason::Mix, off - mix.ln(), &window, shared);
+            return;
+        }
+        if mix * OTHER_MIX < 1.0 {
+            self.ceiling = f64::INFINITY;
+            self.climb_anew(Reason::Mix, &window, shared);
+            return;
+        }
         self.compare_with_expected(off, &window);
         self.watch.window = Some(window);
         if window.p99 < EASY * shared.sentry.guard() as f64 {
             self.ceiling = self.ceiling.max(2.0 * f64::from(self.found));
         }
         if self.watch.streak <= -STREAK {
-            self.dropped(off, &window, shared);
+            self.search_anew(Reason::Drop, off, &window, shared);
         } else if self.watch.streak >= STREAK {
             self.ceiling = f64::INFINITY;
             self.climb_anew(Reason::Rise, &window, shared);
@@ -124,6 +137,7 @@ impl Knee {
         } else {
             self.watch.streak = 0;
             self.expect_times(FOLLOW * off);
+            self.expected_work += FOLLOW * (window.work - self.expected_work);
         }
     }
 
@@ -131,18 +145,19 @@ impl Knee {
     fn climb_anew(&mut self, reason: Reason, window: &Measured, shared: &mut Shared) {
         let gain = (window.throughput / self.expected).ln();
         self.tried = true;
-        self.expected = window.throughput;
+        self.expect(window);
         let decision = Decision { gain, ..self.decision(reason, Phase::Climb, self.found, window) };
         shared.journal.record(decision);
         self.climb(Climb { factor: DOUBLE, below: 0 }, Some(*window), shared);
     }
 
-    /// The device is slower. Whether it wants less in flight is searched, first about in proportion.
-    fn dropped(&mut self, off: f64, window: &Measured, shared: &mut Shared) {
+    /// The device serves fewer (e^`off` of what it did). Whether it wants less in flight is searched, first about in
+    /// proportion.
+    fn search_anew(&mut self, reason: Reason, off: f64, window: &Measured, shared: &mut Shared) {
         self.first_step = off.exp().clamp(FIRST_STEP_MIN, HALVE);
-        self.expected = window.throughput;
+        self.expect(window);
         self.watch.down_interval = AFTER_YES;
-        let decision = Decision { gain: off, ..self.decision(Reason::Drop, Phase::Search, self.found, window) };
+        let decision = Decision { gain: off, ..self.decision(reason, Phase::Search, self.found, window) };
         shared.journal.record(decision);
         self.level = 1.0;
         self.search(0, self.found, None, shared);

@@ -100,6 +100,8 @@ pub(super) struct Knee {
     level: f64,
     /// Throughput that holding expects; 0 while nothing is known.
     expected: f64,
+    /// Work of an operation that goes with it.
+    expected_work: f64,
     /// The limit that the last cut allows, for the time being.
     ceiling: f64,
     ceiling_raised: u64,
@@ -117,8 +119,16 @@ impl Knee {
     /// Begins with a limit that another law had, or anew.
     pub(super) fn new(limit: Option<u32>, now: u64, shared: &Shared) -> Self {
         let found = shared.bounds.clamp(limit.unwrap_or(1));
-        let nothing =
-            Measured { throughput: 1.0, samples: 1, saturation: 0.0, mean: 0.0, p99: 0.0, gap: 0, duration: 0 };
+        let nothing = Measured {
+            throughput: 1.0,
+            work: 1.0,
+            samples: 1,
+            saturation: 0.0,
+            mean: 0.0,
+            p99: 0.0,
+            gap: 0,
+            duration: 0,
+        };
         let mut knee = Self {
             state: State::Base,
             now,
@@ -128,6 +138,7 @@ impl Knee {
             latest: nothing,
             level: 1.0,
             expected: 0.0,
+            expected_work: 1.0,
             ceiling: f64::INFINITY,
             ceiling_raised: now,
             demand: 0.0,
@@ -249,7 +260,7 @@ impl Knee {
 
     /// Throughput after a cut is known: the search goes on from there.
     fn recovered(&mut self, measured: Measured, shared: &mut Shared) {
-        self.expected = measured.throughput;
+        self.expect(&measured);
         self.level = 1.0;
         self.search(0, self.found, None, shared);
     }
@@ -340,6 +351,12 @@ impl Knee {
     /// The gain that a smaller limit must reach: the tolerance, less what the limit found already lacks.
     fn tolerated(&self) -> f64 {
         ((1.0 - TOLERANCE) / self.level).ln()
+    }
+
+    /// What was measured is what is to be expected.
+    fn expect(&mut self, measured: &Measured) {
+        self.expected = measured.throughput;
+        self.expected_work = measured.work;
     }
 
     /// Throughput is expected to be e^gain times what it was.

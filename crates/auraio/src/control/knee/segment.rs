@@ -36,6 +36,8 @@ impl Length {
 pub(super) struct Measured {
     /// Work per second while operations waited.
     pub(super) throughput: f64,
+    /// Work of an operation, on average.
+    pub(super) work: f64,
     /// The completions that it rests on.
     pub(super) samples: u64,
     /// The part of the time in which operations waited.
@@ -179,6 +181,7 @@ impl Segment {
         let wall = now.saturating_sub(self.began.unwrap_or(now));
         Measured {
             throughput: self.waited_work.max(1.0) * 1e9 / self.waited_time.max(1) as f64,
+            work: (self.waited_work / self.waited_samples.max(1) as f64).max(1.0),
             samples: self.waited_samples.max(1),
             saturation: self.waited_time as f64 / wall.max(1) as f64,
             mean: self.latency_sum / self.latencies.count().max(1) as f64,
