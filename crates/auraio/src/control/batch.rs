@@ -133,7 +133,7 @@ impl SubmitBatch {
     /// ```
     /// use auraio::control::{BatchPolicy, SubmitBatch};
     ///
-    /// assert_eq!(SubmitBatch::new(BatchPolicy::default()).batch(), 1);
+    /// assert!(SubmitBatch::new(BatchPolicy::default()).batch() <= 4);
     /// assert_eq!(SubmitBatch::new(BatchPolicy::Fixed(8)).batch(), 8);
     /// ```
     #[must_use]
@@ -235,7 +235,7 @@ impl SubmitBatch {
     /// use auraio::control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::default());
-    /// for turn in 1..200 {
+    /// for turn in 1..5_000 {
     ///     batch.on_turn(turn * 100_000, 10, 40_000);
     ///     batch.on_sleep(60_000);
     /// }

@@ -101,8 +101,8 @@ impl Classes {
     /// classes.charge(class, 1.0);
     /// ```
     pub fn charge(&mut self, class: Priority, work: f64) {
-        // NaN is the least, as whatever else makes no sense.
-        let work = work.min(WORK_MAX).max(WORK_MIN);
+        // What is no number is the least.
+        let work = if work.is_nan() { WORK_MIN } else { work.clamp(WORK_MIN, WORK_MAX) };
         match class {
             Priority::High if self.others_waited => self.owed += work / HIGH_WEIGHT,
             Priority::High => {}

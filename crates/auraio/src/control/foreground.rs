@@ -186,6 +186,17 @@ impl Foreground {
         self.last.is_some_and(|last| now.saturating_sub(last) < QUIET_NS)
     }
 
+    /// The part of the places that low operations may have now, 0 to 1: what to tell other rings of the lane, which
+    /// apply it to their own share.
+    ///
+    /// ```
+    /// assert_eq!(auraio::control::Foreground::default().low_share(0), 1.0);
+    /// ```
+    #[must_use]
+    pub fn low_share(&self, now: u64) -> f64 {
+        if self.is_active(now) { self.share } else { 1.0 }
+    }
+
     /// How many low operations may be in flight, out of a limit: at least 1 if the limit is.
     ///
     /// ```

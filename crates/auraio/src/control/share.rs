@@ -136,7 +136,7 @@ impl Shares {
         self.limit
     }
 
-    /// A new member, with no share until it reports.
+    /// A new member, with no share yet.
     ///
     /// ```
     /// let mut shares = auraio::control::Shares::new(32);
@@ -213,7 +213,7 @@ impl Shares {
     /// let mut shares = auraio::control::Shares::new(10);
     /// let (one, two) = (shares.join(), shares.join());
     /// assert_eq!(shares.report(one, 0, 2), 4, "2, and a part of what nobody wants");
-    /// assert_eq!(shares.report(two, 0, 1), 3);
+    /// assert_eq!(shares.report(two, 0, 1), 2, "which is its part");
     /// ```
     pub fn report(&mut self, member: Member, in_flight: u32, waiting: u32) -> u32 {
         let Some(seat) = self.seat_mut(member) else { return 0 };
