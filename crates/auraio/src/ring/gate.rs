@@ -22,6 +22,8 @@ pub(super) const NO_LANE: u16 = u16::MAX;
 
 /// Completions that a ring gathers before it reports them, while nobody waits for its places.
 const REPORT_SAMPLES: usize = 8;
+/// Bytes that are as much work for a device as one operation is.
+const WORK_BYTES: f64 = 65_536.0;
 /// A wait that was shorter found something there at once: nanoseconds.
 const SLEPT_NS: u64 = 5_000;
 /// How long completions may lie before they are reported, in nanoseconds.
@@ -249,7 +251,11 @@ impl State {
         }
         for at in 0..self.gate.seated.len() {
             let lane = self.gate.seated[at];
-            while let Some(index) = self.gate.seat(lane).and_then(Seat::next) {
+            while let Some(seat) = self.gate.seat(lane)
+                && let Some(index) = seat.next()
+            {
+                let slot = self.slots.get(index);
+                seat.classes.charge(slot.class, 1.0 + slot.expect as f64 / WORK_BYTES);
                 self.gate.waiting -= 1;
                 self.gate.in_flight += 1;
                 self.slots.get_mut(index).in_lane = true;
