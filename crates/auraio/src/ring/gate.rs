@@ -101,9 +101,10 @@ impl Seat {
         let waiting = self.waiting();
         self.samples.len() >= REPORT_SAMPLES
             || self.told_waiting == 0 && waiting > 0
-            || self.told_in_flight > 0 && self.in_flight == 0
+            || self.in_flight == 0 && waiting == 0 && self.told_in_flight + self.told_waiting > 0
             || self.lane.is_scarce() && (self.in_flight < self.told_in_flight || self.told_waiting > 0 && waiting == 0)
-            || !self.samples.is_empty() && now.saturating_sub(self.told_at) >= REPORT_AFTER_NS
+            || !(self.samples.is_empty() && self.hits == 0 && self.told_in_flight == self.in_flight)
+                && now.saturating_sub(self.told_at) >= REPORT_AFTER_NS
     }
 }
 
@@ -402,6 +403,14 @@ impl State {
     #[inline]
     pub(super) fn note_reaped(&mut self, now: u64) {
         self.gate.reaped_at = now;
+    }
+
+    /// Tells the lanes everything, for somebody who looks.
+    pub(super) fn report_all(&mut self) {
+        for seat in self.gate.seats.iter_mut().flatten() {
+            seat.told_at = 0;
+        }
+        self.report(lanes::now());
     }
 
     /// Tells the lanes what there is to tell. Answers whether something that waited may go now.
