@@ -259,25 +259,33 @@ impl Simulation {
         self.waiting += 1;
     }
 
-    /// Submits what the limit allows, and lets the device go on. The limit is shared out work-conserving and fair
-    /// (max-min): of the rings with something waiting, the one with the fewest in flight comes first.
+    /// Submits what the limit allows, and lets the device go on.
     fn refill(&mut self) {
         self.advance();
         let limit = self.controller.limit();
         while self.paused_since.is_none() && self.waiting > 0 && self.in_flight < limit {
-            let rings = self.rings.len();
-            let claims = (0..rings).map(|step| (self.turn + step) % rings);
-            let next = claims
-                .filter(|ring| !self.rings[*ring].waiting.is_empty())
-                .min_by_key(|ring| self.rings[*ring].in_flight);
-            let Some(ring) = next else { break };
-            self.turn = (ring + 1) % rings;
+            let Some(ring) = self.next_ring() else { break };
             if let Some(arrived) = self.rings[ring].waiting.pop_front() {
                 self.waiting -= 1;
                 self.submit(ring, arrived);
             }
         }
         self.go_on();
+    }
+
+    /// The ring that may submit next. The limit is shared out work-conserving and fair (max-min): of the rings with something
+    /// waiting, the one with the fewest in flight.
+    fn next_ring(&mut self) -> Option<usize> {
+        let rings = self.rings.len();
+        if rings == 1 {
+            return Some(0);
+        }
+        let next = (self.turn..rings)
+            .chain(0..self.turn)
+            .filter(|ring| !self.rings[*ring].waiting.is_empty())
+            .min_by_key(|ring| self.rings[*ring].in_flight)?;
+        self.turn = (next + 1) % rings;
+        Some(next)
     }
 
     fn submit(&mut self, ring: usize, arrived: u64) {

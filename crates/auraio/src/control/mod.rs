@@ -22,6 +22,9 @@ mod quantile;
 mod settings;
 mod timeline;
 
+#[cfg(test)]
+mod tests;
+
 use aimd::Aimd;
 use decision::Journal;
 pub use decision::{Decision, Phase, Reason};
