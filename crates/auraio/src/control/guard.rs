@@ -184,20 +184,28 @@ impl Sentry {
         if self.is_of_before(event) {
             return false;
         }
-        let provable = event.latency.saturating_sub(event.unseen);
-        if provable > self.guard {
-            self.slow += 1.0;
-            self.late_sum += provable as f64;
-            self.late += 1.0;
-        } else if self.slow > 0.0 {
+        if event.latency.saturating_sub(event.unseen) > self.guard {
+            return self.watch_late(event, limit);
+        }
+        if self.slow > 0.0 {
             self.slow -= CREDIT;
+            self.quick = (self.quick - CREDIT).max(0.0);
             if self.slow <= 0.0 {
-                (self.slow, self.late, self.late_sum) = (0.0, 0.0, 0.0);
+                self.forget_late();
             }
         }
-        if provable > self.quick_guard && provable.saturating_sub(self.excused(event)) > self.quick_guard {
+        false
+    }
+
+    /// Judges a completion that took longer than is allowed.
+    #[cold]
+    fn watch_late(&mut self, event: &Event, limit: u32) -> bool {
+        self.slow += 1.0;
+        self.late_sum += event.latency.saturating_sub(event.unseen) as f64;
+        self.late += 1.0;
+        if self.blamable(event) > self.quick_guard {
             self.quick += 1.0;
-        } else if self.quick > 0.0 {
+        } else {
             self.quick = (self.quick - CREDIT).max(0.0);
         }
         self.slow >= SCORE_MIN + SCORE_PER_LIMIT * f64::from(limit)
@@ -209,6 +217,11 @@ impl Sentry {
     #[inline]
     pub(super) const fn is_of_before(&self, event: &Event) -> bool {
         event.submitted < self.last_cut
+    }
+
+    /// What of a latency is not the host's being busy, and not a stall of the device.
+    pub(super) fn blamable(&self, event: &Event) -> u64 {
+        event.latency.saturating_sub(event.unseen).saturating_sub(self.excused(event))
     }
 
     /// How much of a latency a stall accounts for: its length, if the operation was in flight all through it.

@@ -29,6 +29,9 @@ mod settings;
 mod share;
 mod timeline;
 
+#[cfg(test)]
+mod tests;
+
 use aimd::Aimd;
 pub use batch::{BatchPolicy, SubmitBatch};
 pub use classes::Classes;

@@ -70,7 +70,7 @@ const FINE_LENGTH: Length = Length { completions: 40, turns: 1, time: 4 * MILLIS
 pub(super) const FINE: Rule = Rule { length: FINE_LENGTH, clear: 1.6, doubt: 0.0, ..CLIMB };
 /// From a limit that holds to a larger one: it has time, and in doubt stays.
 pub(super) const UP: Rule = Rule { pairs_max: 12, time_max: LATER, segments_max: 12, doubt: -0.5, ..FINE };
-/// To a smaller one: a wrong yes costs throughput until the next test, so it needs an error below the 2.6 % in question.
+/// To a smaller one: a wrong yes costs throughput until the next test, so it needs an error below the 3 % in question.
 pub(super) const DOWN: Rule = Rule { error_max: 0.022, ..UP };
 
 /// A test under way: whether limit `b` has at least e^`threshold` times the throughput of limit `a`.
