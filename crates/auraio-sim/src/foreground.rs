@@ -224,7 +224,7 @@ impl Run {
 /// ```
 /// use auraio_sim::foreground::{Order, run};
 ///
-/// let outcome = run(Order::Floor(0.65), 64, 11).unwrap();
+/// let outcome = run(Order::Floor(0.75), 64, 11).unwrap();
 /// assert!(outcome.beside > 0.8 * outcome.alone);
 /// ```
 #[must_use]
@@ -273,7 +273,7 @@ pub fn table(seed: u64) -> String {
         idle.p99_us,
         1.0
     );
-    let floors = [0.65, 0.5, 0.3, 0.2, 0.1, 0.0].map(Order::Floor);
+    let floors = [0.75, 0.5, 0.3, 0.2, 0.1, 0.0].map(Order::Floor);
     for order in [Order::Depth(256), Order::OneQueue, Order::HighFirst].into_iter().chain(floors) {
         let Some(outcome) = run(order, 256, seed) else { continue };
         text += &format!(

@@ -18,11 +18,11 @@ fn low_operations_have_all_places_while_nothing_high_is_about() {
     assert_eq!(foreground.low_places(u64::MAX, 7), 7);
     steady(&mut foreground, 1, 1_000, 100_000, true);
     let now = steady(&mut foreground, 1_001, 200, 900_000, false);
-    assert_eq!(foreground.low_places(now, 50), 33);
+    assert_eq!(foreground.low_places(now, 50), 38);
     assert_eq!(foreground.low_places(now + 2 * QUIET_NS, 50), 50);
     // It comes back to what it had found.
     foreground.on_high(now + 3 * QUIET_NS, now + 3 * QUIET_NS - 100_000, false);
-    assert_eq!(foreground.low_places(now + 3 * QUIET_NS, 50), 33);
+    assert_eq!(foreground.low_places(now + 3 * QUIET_NS, 50), 38);
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn the_places_come_back_while_high_operations_keep_their_goal() {
     let mut foreground = Foreground::default();
     steady(&mut foreground, 1, 1_000, 100_000, true);
     let now = steady(&mut foreground, 1_001, 200, 900_000, false);
-    assert_eq!(foreground.low_places(now, 50), 33);
+    assert_eq!(foreground.low_places(now, 50), 38);
     let now = steady(&mut foreground, 1_201, 11 * u64::from(CALM), 150_000, false);
     assert_eq!(foreground.low_places(now, 50), 49, "and one for what is high");
 }
@@ -54,7 +54,7 @@ fn without_knowing_what_is_fast_nothing_is_cut() {
     assert_eq!(foreground.low_places(now, 50), 49);
     foreground.set_no_load(100_000);
     let now = steady(&mut foreground, 1_001, 1_000, 900_000, false);
-    assert_eq!(foreground.low_places(now, 50), 33);
+    assert_eq!(foreground.low_places(now, 50), 38);
 }
 
 #[test]
