@@ -168,13 +168,10 @@ impl Sentry {
     }
 
     /// Takes note of a lone operation's latency.
-    #[inline]
-    pub(super) fn learn_base(&mut self, event: &Event) {
-        if event.in_flight_then == 1 {
-            self.base_samples = (self.base_samples + 1).min(BASE_MEMORY);
-            self.base += (event.latency as f64 - self.base) / f64::from(self.base_samples);
-            self.resolve();
-        }
+    pub(super) fn learn_base(&mut self, latency: u64) {
+        self.base_samples = (self.base_samples + 1).min(BASE_MEMORY);
+        self.base += (latency as f64 - self.base) / f64::from(self.base_samples);
+        self.resolve();
     }
 
     /// Judges a completion under a limit: whether the p99 is above the guard.
@@ -262,4 +259,81 @@ impl Sentry {
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLISECOND: u64 = 1_000_000;
+
+    /// A completion each 100 us.
+    fn event(index: u64, latency: u64, unseen: u64) -> Event {
+        let now = 1_000 * MILLISECOND + index * 100_000;
+        let submitted = now.saturating_sub(latency);
+        Event { now, submitted, latency, unseen, in_flight: 32, waiting: 9, work: 1.0 }
+    }
+
+    /// Whether completions of which every `every`th takes 12 ms are found to be late within 100,000.
+    fn is_late(every: u64) -> bool {
+        let mut sentry = Sentry::new(Guard::Auto);
+        (1..100_000).any(|index| {
+            let latency = if index % every == 0 { 12 * MILLISECOND } else { MILLISECOND };
+            sentry.watch(&event(index, latency, 0), 32)
+        })
+    }
+
+    #[test]
+    fn it_trips_when_more_than_one_in_a_hundred_is_late() {
+        assert!(!is_late(120));
+        assert!(!is_late(100));
+        assert!(is_late(80));
+        assert!(is_late(2));
+    }
+
+    #[test]
+    fn what_is_far_too_late_trips_it_within_one_round() {
+        let mut sentry = Sentry::new(Guard::Auto);
+        let tripped = (1..).position(|index| sentry.watch(&event(index, 20 * MILLISECOND, 0), 32));
+        assert!(tripped < Some(32), "{tripped:?}");
+    }
+
+    #[test]
+    fn time_unseen_does_not_count() {
+        let mut sentry = Sentry::new(Guard::Auto);
+        assert!((1..1_000).all(|index| !sentry.watch(&event(index, 30 * MILLISECOND, 25 * MILLISECOND), 32)));
+    }
+
+    #[test]
+    fn after_a_cut_only_what_was_submitted_since_counts() {
+        let mut sentry = Sentry::new(Guard::Auto);
+        let late = |index| event(index, 20 * MILLISECOND, 0);
+        let trip = (1..100).find(|index| sentry.watch(&late(*index), 32)).expect("20 ms is too late");
+        assert_eq!(sentry.cut(late(trip).now, 32), 16);
+        let again = (trip + 1..1_000).find(|index| sentry.watch(&late(*index), 16)).expect("20 ms is still too late");
+        assert!(late(again).submitted >= late(trip).now);
+    }
+
+    #[test]
+    fn a_cut_aims_below_the_guard() {
+        let mut sentry = Sentry::new(Guard::Auto);
+        let factor = |sentry: &mut Sentry, latency: u64| {
+            (1..1_000).find(|index| sentry.watch(&event(*index, latency, 0), 4)).expect("it is late");
+            f64::from(sentry.cut(0, 1_000)) / 1_000.0
+        };
+        assert_eq!(factor(&mut sentry, 10_100_000), 0.85);
+        assert!((factor(&mut sentry, 15 * MILLISECOND) - 0.6).abs() < 0.01);
+        assert_eq!(factor(&mut sentry, 60 * MILLISECOND), 0.5);
+    }
+
+    #[test]
+    fn a_slow_disk_has_a_guard_of_twenty_of_its_latencies() {
+        let mut sentry = Sentry::new(Guard::Auto);
+        (0..100).for_each(|_| sentry.learn_base(3 * MILLISECOND));
+        assert_eq!(sentry.guard(), 10 * MILLISECOND);
+        (0..1_000).for_each(|_| sentry.learn_base(13 * MILLISECOND));
+        assert!(sentry.guard().abs_diff(260 * MILLISECOND) < MILLISECOND, "{}", sentry.guard());
+        sentry.set(Guard::At(Duration::from_millis(12)));
+        assert!(sentry.base_is_late());
+    }
 }

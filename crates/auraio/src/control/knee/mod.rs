@@ -35,8 +35,9 @@ use super::{
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
 
-/// How much throughput may be given up for a smaller limit: the knee is where 97 % of the plateau is reached.
-const TOLERANCE: f64 = 0.03;
+/// How much throughput may be given up for a smaller limit: 2.7 %, of which tests can tell half, so that 97 % of the plateau
+/// is kept. In simulation 2.6 % takes longer to come down from too deep; 3 % lets queues grow at 91 % of an open load.
+const TOLERANCE: f64 = 0.027;
 /// A p99 below this (in nanoseconds: 200 us) does no harm, so depth is not given up for less.
 const FLOOR: f64 = 200_000.0;
 /// Growth stops where the p99 would be this near to the guard.

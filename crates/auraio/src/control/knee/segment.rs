@@ -191,3 +191,44 @@ impl Segment {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTH: Length = Length { completions: 10, turns: 1, time: 1_000, time_if_few: 1_000 };
+
+    fn event(now: u64, submitted: u64, in_flight: u32, waiting: u32) -> Event {
+        Event { now, submitted, latency: now - submitted, unseen: 0, in_flight, waiting, work: 2.0 }
+    }
+
+    #[test]
+    fn what_was_submitted_under_another_limit_is_no_part_of_it() {
+        let mut segment = Segment::new(8, LENGTH, 1_000);
+        (1..100).for_each(|step| segment.take(&event(1_000 + step, 999, 8, 5)));
+        assert_eq!(segment.measured(2_000).samples, 1);
+        segment.take(&event(1_200, 1_100, 9, 5));
+        segment.take(&event(1_300, 1_100, 8, 5));
+        (1..=20).for_each(|step| segment.take(&event(1_300 + 100 * step, 1_100, 8, 5)));
+        assert!(segment.is_complete());
+        let measured = segment.measured(3_300);
+        assert_eq!((measured.samples, measured.throughput, measured.work), (20, 2e7, 2.0));
+    }
+
+    #[test]
+    fn time_in_which_nothing_waited_does_not_count() {
+        let mut segment = Segment::new(8, LENGTH, 0);
+        segment.take(&event(0, 0, 8, 0));
+        (1..=100).for_each(|step| segment.take(&event(100 * step, 100 * step, 3, 0)));
+        assert!(!segment.is_complete());
+        assert!(segment.is_starved());
+        assert_eq!(segment.measured(10_000).saturation, 0.0);
+    }
+
+    #[test]
+    fn it_begins_also_where_others_exceed_the_limit() {
+        let mut segment = Segment::new(2, LENGTH, 0);
+        (1..=100).for_each(|step| segment.take(&event(100 * step, 100 * step, 50, 5)));
+        assert!(segment.is_complete());
+    }
+}
