@@ -93,6 +93,10 @@ struct Shared {
 }
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for a device, and a box would be a miss of the cache each time"
+)]
 enum Law {
     Fixed(u32),
     Aimd(Aimd),
