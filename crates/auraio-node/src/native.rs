@@ -22,7 +22,7 @@ use napi::{
     sys,
 };
 
-use crate::port::Core;
+use crate::state::Core;
 
 pub(crate) mod hot;
 pub(crate) mod lend;
