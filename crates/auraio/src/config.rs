@@ -2,7 +2,10 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use crate::{Engine, Error, Pool, Result, SimOptions, Topology};
+use crate::{
+    Engine, Error, Pool, Result, SimOptions, Topology,
+    control::{Bounds, Guard, Policy, Priority},
+};
 
 /// Which ring an operation goes to.
 ///
@@ -100,7 +103,11 @@ pub struct Builder {
     pub(crate) backend: BackendChoice,
     pub(crate) routing: Routing,
     pub(crate) queue_depth: u32,
-    pub(crate) submit_batch: u32,
+    pub(crate) submit_batch: Option<u32>,
+    pub(crate) policy: Policy,
+    pub(crate) guard: Guard,
+    pub(crate) in_flight: Option<Bounds>,
+    pub(crate) priority: Priority,
     pub(crate) flush_budget: u64,
     pub(crate) threads_max: u32,
     pub(crate) kernel_poll: Option<Duration>,
@@ -115,7 +122,11 @@ impl Default for Builder {
             backend: BackendChoice::Auto,
             routing: Routing::Core,
             queue_depth: 1024,
-            submit_batch: 32,
+            submit_batch: None,
+            policy: Policy::default(),
+            guard: Guard::default(),
+            in_flight: None,
+            priority: Priority::default(),
             flush_budget: crate::op::route::FLUSH_BUDGET_BYTES,
             threads_max: 16,
             kernel_poll: None,
@@ -170,7 +181,8 @@ impl Builder {
         self
     }
 
-    /// How many SQEs are gathered before they are handed to the kernel without being asked for, 1 to 1,024 (default 32).
+    /// How many SQEs are gathered before they are handed to the kernel without being asked for, 1 to 1,024. Without it the
+    /// inner loop decides, by what a system call costs and how busy the thread is; and 32 where the page cache serves them.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().submit_batch(8).build()?;
@@ -179,7 +191,7 @@ impl Builder {
     /// ```
     #[must_use]
     pub fn submit_batch(mut self, entries: u32) -> Self {
-        self.submit_batch = entries;
+        self.submit_batch = Some(entries);
         self
     }
 
@@ -291,12 +303,13 @@ impl Builder {
         if !within(self.queue_depth, QUEUE_DEPTH_MAX) {
             return Err(Error::InvalidInput("queue_depth must be 1 to 32,768"));
         }
-        if !within(self.submit_batch, 1024) {
+        if self.submit_batch.is_some_and(|entries| !within(entries, 1024)) {
             return Err(Error::InvalidInput("submit_batch must be 1 to 1,024"));
         }
         if !within(self.threads_max, 1024) {
             return Err(Error::InvalidInput("threads_max must be 1 to 1,024"));
         }
+        self.control(BackendKind::Uring).check()?;
         Engine::new(self)
     }
 }

@@ -191,6 +191,7 @@ mod tests {
             alignment,
             append,
             dev: 0,
+            mount: None,
             regular: true,
             block_size: 4096,
         }

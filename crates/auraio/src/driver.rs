@@ -11,6 +11,8 @@ use std::{
 
 use crate::{
     engine::Shared,
+    lanes,
+    ring::Ring,
     sys::{self, Bell, Descriptor},
 };
 
@@ -69,11 +71,18 @@ fn run(engine: &Weak<Shared>, control: &Control) {
             .flat_map(|ring| ring.descriptors().iter().copied())
             .chain(control.bell.descriptor())
             .collect();
+        let working: Vec<Weak<Ring>> =
+            rings.iter().filter(|ring| ring.is_working() && ring.may_submit()).map(Arc::downgrade).collect();
         // The engine must be able to end while this thread sleeps; its rings' descriptors are then no longer ours to
         // look at, but the bell has been rung before they are closed.
         drop(engine);
         drop(rings);
         let timeout = stuck.then_some(std::time::Duration::from_millis(1));
+        let began = lanes::now();
         let _ = sys::poll_readable(&descriptors, timeout);
+        let ended = lanes::now();
+        for ring in working.iter().filter_map(Weak::upgrade) {
+            ring.woke(began, ended);
+        }
     }
 }

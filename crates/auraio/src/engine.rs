@@ -20,10 +20,11 @@ use crate::{
         threads::{Crew, ThreadsBackend},
     },
     driver::Driver,
+    lanes::{self, Wishes},
     lock,
     op::{self, Done, Operation},
     pool::SlabHolder,
-    ring::{Regions, Ring, RingSpec, ThreadMark},
+    ring::{Regions, Ring, RingSpec, ThreadMark, asleep},
     stats::{RingStats, Stats},
     sys::{self, Bell},
     topology,
@@ -45,6 +46,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
+    /// What this handle and its clones wish of the lanes that their files use.
+    client: Arc<Wishes>,
 }
 
 pub(crate) struct Shared {
@@ -89,6 +92,7 @@ impl Engine {
 
     pub(crate) fn new(options: Builder) -> Result<Self> {
         let (backend, reason) = backend::choose(&options.backend)?;
+        let (control, class) = (options.control(backend), options.priority);
         let topology = options.topology.clone().unwrap_or_else(Topology::detect);
         let cores = (0..=topology.cpu_max()).map(|_| OnceLock::new()).collect();
         let crew = Arc::new(Crew::new(options.threads_max as usize));
@@ -106,15 +110,20 @@ impl Engine {
             seeds: AtomicU64::new(0),
             regions: Arc::default(),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        let client = Wishes::of(&control, class);
+        Ok(Self { shared: Arc::new(shared), client })
+    }
+
+    pub(crate) const fn client(&self) -> &Arc<Wishes> {
+        &self.client
     }
 
     pub(crate) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
     }
 
-    pub(crate) const fn from_shared(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(crate) const fn from_shared(shared: Arc<Shared>, client: Arc<Wishes>) -> Self {
+        Self { shared, client }
     }
 
     /// What performs the operations.
@@ -250,7 +259,8 @@ impl Engine {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let rings = self.shared.rings().iter().map(|ring| RingStats::of(ring)).collect();
-        Stats { backend: self.shared.backend, rings, pool: self.pool().stats() }
+        let lanes = lanes::all().iter().map(|lane| lane.stats()).collect();
+        Stats { backend: self.shared.backend, rings, lanes, pool: self.pool().stats() }
     }
 
     /// A block of aligned memory of at least one and at most `size` bytes' capacity, from the pool of the process, at a
@@ -313,6 +323,10 @@ impl Shared {
 
     pub(crate) fn regions(&self) -> &Regions {
         &self.regions
+    }
+
+    pub(crate) const fn backend(&self) -> BackendKind {
+        self.backend
     }
 
     pub(crate) fn routing(&self) -> Routing {
@@ -407,13 +421,13 @@ impl Shared {
             cpu,
             numa_node: self.topology.node_of(cpu).unwrap_or(0),
             in_flight_max: depth,
-            submit_batch: self.options.submit_batch,
+            submit_batch: self.options.batch_policy(),
             flush_budget: self.options.flush_budget,
             heavy_max: op::route::heavy_max(self.topology.cpus().len()),
             single_issuer,
             register: self.options.register,
         };
-        let ring = Arc::new(Ring::new(spec, main, helper, self.options.pool, Arc::clone(&self.regions)));
+        let ring = Ring::new(spec, main, helper, self.options.pool, Arc::clone(&self.regions));
         let holder = Arc::downgrade(&ring);
         self.options.pool.add_holder(holder as Weak<dyn SlabHolder>);
         Ok(ring)
@@ -446,7 +460,7 @@ impl Shared {
         let soon = Duration::from_millis(1);
         let timeout = if stuck { Some(timeout.map_or(soon, |limit| limit.min(soon))) } else { timeout };
         // An interrupted wait is one that ended early, and the caller looks again.
-        let _ = sys::poll_readable(&descriptors, timeout);
+        let _ = asleep(&rings, || sys::poll_readable(&descriptors, timeout));
     }
 
     /// Sees to it that somebody reaps for a future that is not ready: the caller, if it runs `block_on`, else a thread of

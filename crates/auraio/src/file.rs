@@ -6,14 +6,16 @@ use std::{
     fmt,
     path::Path,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
 };
 
 use crate::{
     Engine, IoBuf, IoBufMut, Metadata, OpFuture, OpenOptions, Pool, Timestamp,
+    control::{Guard, Priority},
     engine::Shared,
+    lanes::{Lane, Wishes},
     lock,
     op::{self, Advice, AllocateMode},
     ring::{Ring, Ticket},
@@ -45,6 +47,14 @@ pub struct File {
 
 pub(crate) struct FileInner {
     engine: Arc<Shared>,
+    /// Whoever opened it: what it wishes of the lane.
+    client: Arc<Wishes>,
+    /// What the file itself wishes, if anything.
+    wishes: OnceLock<Arc<Wishes>>,
+    /// What governs its transfers.
+    lane: Option<Arc<Lane>>,
+    /// The class of its transfers, as [`Priority::index`].
+    class: AtomicU8,
     descriptor: Descriptor,
     facts: FileFacts,
     /// Tells one opening from another that has the same descriptor later.
@@ -74,10 +84,14 @@ struct Cursor {
 impl FileInner {
     /// Takes over a descriptor that was just opened with `flags`. On an error it is closed. `bounces` says whether direct
     /// transfers that are not aligned are to go by way of other memory, or to be refused by the kernel.
-    pub(crate) fn adopt(engine: Arc<Shared>, descriptor: Descriptor, flags: i32, bounces: bool) -> Result<Self, i32> {
+    pub(crate) fn adopt(engine: Engine, descriptor: Descriptor, flags: i32, bounces: bool) -> Result<Self, i32> {
         match sys::file_facts(descriptor, flags) {
             Ok(facts) => Ok(Self {
-                engine,
+                lane: engine.lane_of(&facts),
+                wishes: OnceLock::new(),
+                class: AtomicU8::new(engine.client().class() as u8),
+                client: Arc::clone(engine.client()),
+                engine: engine.shared(),
                 descriptor,
                 facts: facts.for_transfers(bounces),
                 twin: BufferedTwin::new(descriptor, facts.local),
@@ -99,6 +113,10 @@ impl FileInner {
         self.descriptor
     }
 
+    pub(crate) fn engine(&self) -> Engine {
+        Engine::from_shared(Arc::clone(&self.engine), Arc::clone(&self.client))
+    }
+
     /// The rings that may hold operations on the file.
     pub(crate) fn rings(&self) -> Vec<Arc<Ring>> {
         self.engine.rings()
@@ -106,6 +124,29 @@ impl FileInner {
 
     pub(crate) const fn facts(&self) -> &FileFacts {
         &self.facts
+    }
+
+    /// What governs transfers on the file: nothing, if it is on no device.
+    #[inline]
+    pub(crate) const fn lane(&self) -> Option<&Arc<Lane>> {
+        self.lane.as_ref()
+    }
+
+    /// What the file wishes of its lane, beside the engine that opened it.
+    pub(crate) fn wish(&self, guard: Option<Guard>) {
+        let Some(lane) = &self.lane else { return };
+        let wishes = self.wishes.get_or_init(Arc::default);
+        wishes.set_guard(guard);
+        wishes.use_lane(lane);
+    }
+
+    pub(crate) fn set_priority(&self, class: Priority) {
+        self.class.store(class as u8, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn priority(&self) -> Priority {
+        Priority::ALL[usize::from(self.class.load(Ordering::Relaxed)).min(2)]
     }
 
     pub(crate) const fn id(&self) -> u64 {
@@ -222,7 +263,7 @@ impl File {
     }
 
     fn submit<O: op::Operation>(&self, operation: O) -> OpFuture<O> {
-        Engine::from_shared(Arc::clone(&self.inner.engine)).submit(operation)
+        self.inner.engine().submit(operation)
     }
 
     /// The number that the operating system knows the file by (on Windows, its handle). It stays the engine's.
@@ -618,7 +659,7 @@ impl File {
     /// ```
     #[must_use = "a future does nothing until it is polled or the submit batch fills up"]
     pub fn close(self) -> OpFuture<op::Close> {
-        let engine = Engine::from_shared(Arc::clone(&self.inner.engine));
+        let engine = self.inner.engine();
         engine.submit(op::Close::new(self))
     }
 }
@@ -648,7 +689,7 @@ impl Engine {
 
         let flags =
             rustix::fs::fcntl_getfl(&descriptor).map_err(|error| crate::Error::os(error.raw_os_error(), "fcntl"))?;
-        FileInner::adopt(self.shared(), descriptor.into_raw_fd(), flags.bits().cast_signed(), true)
+        FileInner::adopt(self.clone(), descriptor.into_raw_fd(), flags.bits().cast_signed(), true)
             .map(File::new)
             .map_err(|errno| crate::Error::os(errno, "fstat"))
     }

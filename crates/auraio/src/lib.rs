@@ -41,6 +41,7 @@ mod ring;
 mod stats;
 mod sys;
 pub mod topology;
+mod tuning;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -53,6 +54,9 @@ pub use engine::Engine;
 pub use error::{Error, Result};
 pub use file::File;
 pub use future::OpFuture;
+/// The crate whose histograms [`Engine::histogram`] gives.
+pub use hdrhistogram;
+pub use lanes::{ClassStats, HistogramKind, LaneDecision, LaneId, LaneMode, LaneStats};
 pub use metadata::{Metadata, Timestamp};
 pub use op::{OpenOptions, Operation};
 pub use pool::{Acquire, Block, Pool, PoolBuilder, PoolStats};

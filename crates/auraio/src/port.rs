@@ -3,11 +3,19 @@
 //! A port belongs to one thread. It is what the JavaScript binding is built on, and what serves any loop that would
 //! rather look at completions in bulk than poll futures.
 
-use std::{fmt, marker::PhantomData, sync::Arc, task::Waker, time::Duration};
+use std::{
+    cell::Cell,
+    fmt,
+    marker::PhantomData,
+    sync::{Arc, atomic::Ordering},
+    task::Waker,
+    time::Duration,
+};
 
 use crate::{
     BackendKind, Engine, Error, Result, RingStats, Routing,
     engine::Shared,
+    lanes,
     op::{Done, Operation},
     ring::{Key, Mailbox, Ring, ThreadMark},
     sys::{self, Bell, Descriptor, errno},
@@ -34,6 +42,8 @@ pub struct Port {
     rings: Vec<(Arc<Ring>, u32)>,
     early: Vec<Completion>,
     outstanding: usize,
+    /// When the thread began to wait.
+    waits_since: Cell<u64>,
     /// Of the shared rings that this port uses and its mailbox, where rings are shared.
     #[cfg(target_os = "linux")]
     watch: Option<rustix::fd::OwnedFd>,
@@ -163,13 +173,14 @@ impl Port {
     fn new(engine: Arc<Shared>) -> Result<Self> {
         let refused = |error: std::io::Error| Error::os(error.raw_os_error().unwrap_or(errno::EMFILE), "eventfd");
         let bell = Bell::new().map_err(refused)?;
-        let mailbox = Arc::new(Mailbox { letters: crossbeam_queue::SegQueue::new(), bell });
+        let mailbox = Arc::new(Mailbox::new(bell));
         let mut port = Self {
             engine,
             mailbox,
             rings: Vec::new(),
             early: Vec::new(),
             outstanding: 0,
+            waits_since: Cell::new(0),
             #[cfg(target_os = "linux")]
             watch: None,
             not_send: PhantomData,
@@ -290,6 +301,7 @@ impl Port {
     /// ```
     pub fn poll(&mut self, completions: &mut Vec<Completion>) -> usize {
         let before = completions.len();
+        self.look_at_sleep();
         completions.append(&mut self.early);
         self.mailbox.bell.quiet();
         for (ring, number) in &self.rings {
@@ -400,7 +412,9 @@ impl Port {
             return;
         }
         // A wait that ended early is one that the caller repeats.
+        self.begin_wait();
         let _ = sys::poll_readable(&self.raw_descriptors(), timeout);
+        self.end_wait();
     }
 
     /// What the rings that this port uses have done so far; a shared ring's numbers are those of all its ports.
@@ -554,7 +568,7 @@ impl Port {
     /// ```
     #[must_use]
     pub fn backend(&self) -> BackendKind {
-        Engine::from_shared(Arc::clone(&self.engine)).backend()
+        self.engine.backend()
     }
 
     /// Cancels what can be cancelled and waits until everything has completed; the completions are dropped. Answers false
@@ -586,6 +600,61 @@ impl Port {
                 return false;
             }
             self.sleep(1, Some(Duration::from_millis(50)));
+        }
+    }
+
+    /// This thread goes to sleep, in a wait of its own, until one of [`Port::descriptors`] is readable. The outer loop needs
+    /// to know: what completes while the thread is awake may have lain there for some time, which is not the device's doing,
+    /// and the inner loop gathers fewer operations for a system call the more the thread sleeps. A loop that never tells is
+    /// taken to be always busy. [`Port::wait`] tells by itself.
+    ///
+    /// ```
+    /// use auraio::op;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// port.submit(op::Nop, 7);
+    /// port.flush();
+    /// port.begin_wait();
+    /// // ... epoll_wait(2) or the like on the port's descriptors ...
+    /// port.end_wait();
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn begin_wait(&self) {
+        if self.outstanding == 0 {
+            return;
+        }
+        let now = lanes::now();
+        self.waits_since.set(now);
+        self.rings.iter().filter(|(ring, _)| ring.is_working()).for_each(|(ring, _)| ring.falls_asleep(now));
+    }
+
+    /// The wait is over: see [`Port::begin_wait`].
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # let mut port = engine.port()?;
+    /// port.begin_wait();
+    /// port.end_wait();
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn end_wait(&self) {
+        let since = self.waits_since.replace(0);
+        if since == 0 {
+            return;
+        }
+        let now = lanes::now();
+        self.rings.iter().filter(|(ring, _)| ring.is_working()).for_each(|(ring, _)| ring.woke(since, now));
+    }
+
+    /// Passes on that another thread slept for this one ([`PortWaiter::wait`]).
+    #[inline]
+    fn look_at_sleep(&self) {
+        let woken = self.mailbox.woken_at.load(Ordering::Acquire);
+        if woken > 0 {
+            self.mailbox.woken_at.store(0, Ordering::Relaxed);
+            let since = self.mailbox.slept_from.load(Ordering::Relaxed);
+            self.rings.iter().for_each(|(ring, _)| ring.woke(since, woken));
         }
     }
 
@@ -699,7 +768,10 @@ impl PortWaiter {
     /// ```
     pub fn wait(&self, timeout: Option<Duration>) {
         // A wait that ended early is one that the caller repeats.
+        let began = lanes::now();
         let _ = sys::poll_readable(&self.descriptors, timeout);
+        self.mailbox.slept_from.store(began, Ordering::Relaxed);
+        self.mailbox.woken_at.store(lanes::now(), Ordering::Release);
     }
 
     /// Ends a wait of any thread.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::{BackendKind, PoolStats, ring::Ring};
+use crate::{BackendKind, LaneStats, PoolStats, ring::Ring};
 
 /// What an engine has done so far. Every number is read without stopping anything, so they may be of slightly different
 /// moments.
@@ -21,6 +21,8 @@ pub struct Stats {
     pub backend: BackendKind,
     /// One for each ring that was made.
     pub rings: Vec<RingStats>,
+    /// One for each device and mode that the process has used: what its in-flight limit is, and why.
+    pub lanes: Vec<LaneStats>,
     /// The memory that the engine takes blocks from.
     pub pool: PoolStats,
 }

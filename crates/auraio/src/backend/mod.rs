@@ -8,6 +8,7 @@ use std::{io, sync::OnceLock, time::Duration};
 
 use crate::{
     BackendChoice, BackendKind, Error, Result, SimOptions,
+    control::Priority,
     sys::{Call, Descriptor},
 };
 
@@ -28,8 +29,20 @@ pub(crate) struct Entry {
     pub(crate) link: bool,
     /// Never performed inside `submit`: for what would block the submitting thread (`IOSQE_ASYNC`).
     pub(crate) force_async: bool,
+    /// A read that is to fail with `EAGAIN` rather than wait, where [`Backend::attempts`] says that this can be had.
+    pub(crate) attempt: bool,
+    /// The class that the device is told, where the kernel does that.
+    pub(crate) class: Priority,
     /// Other names for what the call works on, where the backend has been told of them.
     pub(crate) fixed: Fixed,
+}
+
+impl Entry {
+    /// A call by itself, with nothing asked beyond it.
+    pub(crate) const fn new(call: Call, user_data: u64) -> Self {
+        let fixed = Fixed { buffer: None, file: None };
+        Self { call, user_data, link: false, force_async: false, attempt: false, class: Priority::Normal, fixed }
+    }
 }
 
 /// Places in the tables of a ring: of the buffer that a call's memory lies in ([`Backend::set_buffer`]), and of its file
@@ -105,6 +118,11 @@ pub(crate) trait Backend: Send {
 
     /// Entries pushed and not yet taken by `submit`.
     fn unsubmitted(&self) -> u32;
+
+    /// Whether it can attempt a read on condition that it does not wait ([`Entry::attempt`]).
+    fn attempts(&self) -> bool {
+        false
+    }
 
     /// Completions that can be held at once: the size of the CQ. The ring keeps at most so many operations in flight.
     fn in_flight_max(&self) -> u32;
@@ -232,7 +250,7 @@ fn probe() -> Result<(), Refusal> {
         Some(errno::EINVAL) => lasting("the kernel is older than 5.19"),
         _ => refused("io_uring_setup", &error),
     })?;
-    let nop = Entry { call: Call::Nop, user_data: 1, link: false, force_async: false, fixed: Fixed::default() };
+    let nop = Entry::new(Call::Nop, 1);
     // SAFETY: a nop has no address.
     unsafe { ring.push(nop) };
     ring.submit(Wait::AtLeast(1, Some(Duration::from_secs(2)))).map_err(|error| refused("io_uring_enter", &error))?;

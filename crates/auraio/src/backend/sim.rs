@@ -471,7 +471,7 @@ mod tests {
     }
 
     fn entry(user_data: u64, call: Call) -> Entry {
-        Entry { call, user_data, link: false, force_async: false, fixed: Fixed::default() }
+        Entry::new(call, user_data)
     }
 
     fn linked(user_data: u64, call: Call) -> Entry {
@@ -549,10 +549,7 @@ mod tests {
                 let last = next + 1 == COUNT || sim.room() == 1 || in_flight == u64::from(sim.in_flight_max());
                 let link = !last && dice.chance(0.2);
                 chained |= link;
-                push(
-                    &mut sim,
-                    [Entry { call, user_data: next, link, force_async: dice.chance(0.2), fixed: Fixed::default() }],
-                );
+                push(&mut sim, [Entry { link, force_async: dice.chance(0.2), ..Entry::new(call, next) }]);
                 next += 1;
                 if !link && dice.chance(0.3) {
                     break;

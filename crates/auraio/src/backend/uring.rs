@@ -12,7 +12,7 @@ use std::{io, os::fd::AsRawFd, time::Duration};
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 
 use super::{Backend, Cqe, Entry, Wait, registry};
-use crate::sys::{self, Call, Descriptor, PathPtr, STATX_MASK, errno, statx_flags};
+use crate::sys::{self, Call, Descriptor, PathPtr, STATX_MASK, errno, ioprio::ioprio_of, statx_flags};
 
 mod master;
 
@@ -231,16 +231,20 @@ fn cq_entries(in_flight_max: u32) -> u32 {
 
 /// A transfer, by the descriptor or the file's place in the table, on plain memory or on a registered buffer.
 macro_rules! transfer {
-    ($plain:ident, $fixed:ident, $names:expr, $fd:expr, ($memory:expr, $size:expr), $offset:expr) => {
-        match ($names.buffer, $names.file) {
-            (None, None) => opcode::$plain::new(types::Fd($fd), $memory, $size).offset($offset).build(),
-            (None, Some(place)) => opcode::$plain::new(place_of(place), $memory, $size).offset($offset).build(),
-            (Some(index), None) => opcode::$fixed::new(types::Fd($fd), $memory, $size, index).offset($offset).build(),
-            (Some(index), Some(place)) => {
-                opcode::$fixed::new(place_of(place), $memory, $size, index).offset($offset).build()
-            }
+    ($plain:ident, $fixed:ident, $entry:expr, $fd:expr, ($memory:expr, $size:expr), $offset:expr) => {{
+        let (class, flags) = (ioprio_of($entry.class), if $entry.attempt { libc::RWF_NOWAIT } else { 0 });
+        macro_rules! built {
+            ($transfer:expr) => {
+                $transfer.offset($offset).ioprio(class).rw_flags(flags).build()
+            };
         }
-    };
+        match ($entry.fixed.buffer, $entry.fixed.file) {
+            (None, None) => built!(opcode::$plain::new(types::Fd($fd), $memory, $size)),
+            (None, Some(place)) => built!(opcode::$plain::new(place_of(place), $memory, $size)),
+            (Some(index), None) => built!(opcode::$fixed::new(types::Fd($fd), $memory, $size, index)),
+            (Some(index), Some(place)) => built!(opcode::$fixed::new(place_of(place), $memory, $size, index)),
+        }
+    }};
 }
 
 impl Backend for UringBackend {
@@ -290,19 +294,19 @@ impl Backend for UringBackend {
                 self.push_entry(&sqe, user_data);
             }
             Call::Read { fd, buf, len, offset } => {
-                let sqe = transfer!(Read, ReadFixed, entry.fixed, fd, (buf, len), offset);
+                let sqe = transfer!(Read, ReadFixed, entry, fd, (buf, len), offset);
                 self.push_entry(&sqe.flags(flags).user_data(user_data), user_data);
             }
             Call::Write { fd, buf, len, offset } => {
-                let sqe = transfer!(Write, WriteFixed, entry.fixed, fd, (buf, len), offset);
+                let sqe = transfer!(Write, WriteFixed, entry, fd, (buf, len), offset);
                 self.push_entry(&sqe.flags(flags).user_data(user_data), user_data);
             }
             Call::ReadVectored { fd, iov, count, offset } => {
-                let sqe = transfer!(Readv, ReadvFixed, entry.fixed, fd, (iov, count), offset);
+                let sqe = transfer!(Readv, ReadvFixed, entry, fd, (iov, count), offset);
                 self.push_entry(&sqe.flags(flags).user_data(user_data), user_data);
             }
             Call::WriteVectored { fd, iov, count, offset } => {
-                let sqe = transfer!(Writev, WritevFixed, entry.fixed, fd, (iov, count), offset);
+                let sqe = transfer!(Writev, WritevFixed, entry, fd, (iov, count), offset);
                 self.push_entry(&sqe.flags(flags).user_data(user_data), user_data);
             }
             Call::Open { path, flags: how, mode, resolve } if resolve != 0 => {
@@ -395,6 +399,10 @@ impl Backend for UringBackend {
         // SAFETY: the lock of the ring that owns this backend makes this the only reader and writer of the queue's tail.
         let queue = unsafe { self.ring.submission_shared() };
         queue.len() as u32
+    }
+
+    fn attempts(&self) -> bool {
+        true
     }
 
     fn in_flight_max(&self) -> u32 {

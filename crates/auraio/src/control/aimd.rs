@@ -1,7 +1,7 @@
 //! Additive increase, multiplicative decrease, with the guard: the classic law (Chiu and Jain 1989; TCP's).
 //!
-//! One more in flight after every window in which the limit was in use and nothing was late; a cut as soon as the guard
-//! says so. It knows nothing of throughput, so on a device that stays below the guard at any depth it ends at the largest
+//! One more in flight after every window in which the limit was in use and the p99 below the guard; a cut as soon as the
+//! guard says so, or at the end of a window whose p99 is above it. It knows nothing of throughput, so on a device that stays below the guard at any depth it ends at the largest
 //! limit allowed, with all the waiting moved into the device.
 
 use super::{
@@ -28,7 +28,10 @@ pub(super) struct Aimd {
     /// Completions in the window while others waited behind the limit.
     waited_for: u64,
     latency_sum: f64,
+    /// Latencies that the device can be blamed for: without the time that a completion may have lain unseen.
     latencies: Histogram,
+    /// Whether the device stalled in the window.
+    stalled: bool,
     after_cut: bool,
 }
 
@@ -40,6 +43,7 @@ impl Aimd {
             waited_for: 0,
             latency_sum: 0.0,
             latencies: Histogram::new(),
+            stalled: false,
             after_cut: false,
         }
     }
@@ -59,24 +63,26 @@ impl Aimd {
     }
 
     pub(super) fn on_completion(&mut self, event: &Event, shared: &mut Shared) {
-        let late = shared.sentry.watch(event, self.limit);
-        shared.sentry.completed(event.now);
-        if late {
+        if shared.sentry.watch(event, self.limit) {
             self.cut(event, shared);
             return;
         }
-        self.latencies.record(event.latency);
+        if shared.sentry.is_of_before(event) {
+            return;
+        }
+        self.stalled |= shared.sentry.is_stall(shared.sentry.gap());
+        self.latencies.record(event.latency.saturating_sub(event.unseen));
         self.latency_sum += event.latency as f64;
         self.waited_for += u64::from(event.waiting > 0);
         let elapsed = event.now.saturating_sub(self.began);
         let samples = self.latencies.count();
         if (elapsed >= WINDOW && samples >= WINDOW_SAMPLES) || elapsed >= WINDOW_MAX {
-            self.end_window(samples, event.now, shared);
+            self.end_window(samples, event, shared);
         }
     }
 
-    /// One more, if the window gives reason.
-    fn end_window(&mut self, samples: u64, now: u64, shared: &mut Shared) {
+    /// One more or a cut, if the window gives reason.
+    fn end_window(&mut self, samples: u64, event: &Event, shared: &mut Shared) {
         let mean = self.latency_sum / samples.max(1) as f64;
         if samples >= FEW_SAMPLES {
             shared.sentry.set_usual_latency(mean);
@@ -84,8 +90,13 @@ impl Aimd {
             if self.limit == shared.bounds.min {
                 shared.sentry.reconsider(p99);
             }
+            let late = p99 > shared.sentry.guard() as f64;
+            if late && samples >= WINDOW_SAMPLES && !self.stalled {
+                self.cut(event, shared);
+                return;
+            }
             let in_use = self.waited_for * 2 > samples;
-            if in_use && p99 <= shared.sentry.guard() as f64 && self.limit < shared.bounds.max {
+            if in_use && !late && self.limit < shared.bounds.max {
                 let mut decision = Decision::new(Reason::Step, Phase::Increase, self.limit, self.limit + 1);
                 (decision.p99, decision.mean, decision.samples) = (p99 as u64, mean as u64, samples);
                 shared.journal.record(decision);
@@ -93,7 +104,7 @@ impl Aimd {
                 self.after_cut = false;
             }
         }
-        self.begin(now);
+        self.begin(event.now);
     }
 
     fn cut(&mut self, event: &Event, shared: &mut Shared) {
@@ -102,6 +113,7 @@ impl Aimd {
             if shared.sentry.give_up() {
                 shared.journal.record(Decision::new(Reason::Infeasible, self.phase(), from, from));
             }
+            self.begin(event.now);
             return;
         }
         let in_use = from.min(event.in_flight);
@@ -118,5 +130,6 @@ impl Aimd {
         self.waited_for = 0;
         self.latency_sum = 0.0;
         self.latencies.clear();
+        self.stalled = false;
     }
 }

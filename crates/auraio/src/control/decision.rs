@@ -91,6 +91,8 @@ pub enum Reason {
     Drop,
     /// The device has become faster.
     Rise,
+    /// Operations have become much larger or much smaller.
+    Mix,
     /// The limit was in use and the p99 below the guard: one more.
     Step,
     /// New settings.
@@ -119,6 +121,7 @@ impl Reason {
             Self::Saturated => "saturated",
             Self::Drop => "drop",
             Self::Rise => "rise",
+            Self::Mix => "mix",
             Self::Step => "step",
             Self::Set => "set",
         }

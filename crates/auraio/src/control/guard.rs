@@ -40,9 +40,9 @@ const STALL_OF_MEAN: f64 = 6.0;
 /// For how long after a stall it excuses latency, as a multiple of the guard: longer than what was in flight can take.
 const STALL_EXCUSES: u64 = 3;
 
-/// Cuts aim this far below the guard...
+/// Cuts aim this far below the guard, as if latency grew in proportion to depth...
 const CUT_TARGET: f64 = 0.9;
-/// ...but at least halve nothing and at most leave 85 %: latency grows with depth at most linearly, and less near the knee.
+/// ...but never leave less than half (the next round trip cuts again if need be) nor more than 85 %.
 const CUT_MIN: f64 = 0.5;
 const CUT_MAX: f64 = 0.85;
 /// Below this part of the guard the p99 of the smallest limit shows that the guard can be met after all.
@@ -76,8 +76,19 @@ struct Stalls {
     /// From which length on a gap is a stall.
     threshold: u64,
     last_completion: Option<u64>,
+    /// Before the latest completion.
+    gap: u64,
     ended: u64,
     length: u64,
+}
+
+impl Stalls {
+    fn note(&mut self, now: u64) {
+        self.gap = now.saturating_sub(self.last_completion.replace(now).unwrap_or(now));
+        if self.gap > self.threshold {
+            (self.ended, self.length) = (now, self.gap);
+        }
+    }
 }
 
 impl Sentry {
@@ -95,7 +106,7 @@ impl Sentry {
             last_cut: 0,
             cuts: 0,
             infeasible: false,
-            stalls: Stalls { threshold: STALL_MIN, last_completion: None, ended: 0, length: 0 },
+            stalls: Stalls { threshold: STALL_MIN, last_completion: None, gap: 0, ended: 0, length: 0 },
         };
         sentry.resolve();
         sentry
@@ -141,10 +152,6 @@ impl Sentry {
         self.base_samples > 0 && self.base > self.guard as f64
     }
 
-    pub(super) const fn knows_base(&self) -> bool {
-        self.base_samples > 0
-    }
-
     /// Whether this long without a completion is a stall of the device.
     pub(super) const fn is_stall(&self, gap: u64) -> bool {
         gap > self.stalls.threshold
@@ -155,14 +162,9 @@ impl Sentry {
         self.stalls.threshold = STALL_MIN.max((STALL_OF_MEAN * mean) as u64);
     }
 
-    /// The gap that this completion ends, in nanoseconds. To be called once for each, after [`Self::watch`].
-    pub(super) fn completed(&mut self, now: u64) {
-        self.stalls.last_completion = Some(now);
-    }
-
-    /// Since the last completion.
-    pub(super) fn gap(&self, now: u64) -> u64 {
-        self.stalls.last_completion.map_or(0, |last| now.saturating_sub(last))
+    /// The time without a completion that the latest one ended.
+    pub(super) const fn gap(&self) -> u64 {
+        self.stalls.gap
     }
 
     /// Takes note of a lone operation's latency.
@@ -178,12 +180,8 @@ impl Sentry {
     /// Judges a completion under a limit: whether the p99 is above the guard.
     #[inline]
     pub(super) fn watch(&mut self, event: &Event, limit: u32) -> bool {
-        let gap = self.gap(event.now);
-        if gap > self.stalls.threshold {
-            (self.stalls.ended, self.stalls.length) = (event.now, gap);
-        }
-        // One cut a round trip: what was submitted before the last cut says nothing of the limit after it.
-        if event.submitted < self.last_cut {
+        self.stalls.note(event.now);
+        if self.is_of_before(event) {
             return false;
         }
         let provable = event.latency.saturating_sub(event.unseen);
@@ -204,6 +202,13 @@ impl Sentry {
         }
         self.slow >= SCORE_MIN + SCORE_PER_LIMIT * f64::from(limit)
             || self.quick >= SCORE_MIN + QUICK_SCORE_PER_LIMIT * f64::from(limit)
+    }
+
+    /// Whether an operation was submitted before the last cut: then it says nothing of the limit since. So there is one cut
+    /// a round trip.
+    #[inline]
+    pub(super) const fn is_of_before(&self, event: &Event) -> bool {
+        event.submitted < self.last_cut
     }
 
     /// How much of a latency a stall accounts for: its length, if the operation was in flight all through it.

@@ -16,18 +16,26 @@
 
 mod aimd;
 mod batch;
+mod classes;
 mod decision;
 mod guard;
+mod knee;
+mod priority;
 mod quantile;
 mod settings;
+mod share;
 mod timeline;
 
 use aimd::Aimd;
 pub use batch::{BatchPolicy, SubmitBatch};
+pub use classes::Classes;
 use decision::Journal;
 pub use decision::{Decision, Phase, Reason};
 use guard::Sentry;
+pub use priority::Priority;
+use knee::Knee;
 pub use settings::{Bounds, Guard, Policy, Settings};
+pub use share::{Member, Shares};
 use timeline::Timeline;
 
 /// What a controller is told of one completed operation. Times are nanoseconds from any one origin, which need not be a
@@ -94,6 +102,7 @@ struct Shared {
 enum Law {
     Fixed(u32),
     Aimd(Aimd),
+    Knee(Knee),
 }
 
 /// Operations that the mean of work remembers.
@@ -156,6 +165,7 @@ impl Controller {
         match &mut self.law {
             Law::Fixed(_) => {}
             Law::Aimd(aimd) => aimd.on_completion(&event, &mut self.shared),
+            Law::Knee(knee) => knee.on_completion(&event, &mut self.shared),
         }
     }
 
@@ -165,6 +175,7 @@ impl Controller {
         match &self.law {
             Law::Fixed(limit) => *limit,
             Law::Aimd(aimd) => aimd.limit(),
+            Law::Knee(knee) => knee.limit(),
         }
     }
 
@@ -174,6 +185,7 @@ impl Controller {
         match &self.law {
             Law::Fixed(_) => Phase::Fixed,
             Law::Aimd(aimd) => aimd.phase(),
+            Law::Knee(knee) => knee.phase(),
         }
     }
 
@@ -198,12 +210,14 @@ impl Controller {
             return;
         }
         let from = self.limit();
-        let at = self.timeline.advance(now);
+        self.timeline.advance(now);
+        let at = self.timeline.now();
         self.shared.journal.at = now;
         self.shared.bounds = settings.bounds.sound();
         self.shared.sentry.set(settings.guard);
         match &mut self.law {
             Law::Aimd(aimd) if settings.policy == Policy::Aimd => aimd.settings_changed(at, &self.shared),
+            Law::Knee(knee) if settings.policy == Policy::Knee => knee.settings_changed(at, &self.shared),
             _ => self.law = Law::new(settings.policy, Some(from), at, &self.shared),
         }
         self.settings = settings;
@@ -270,7 +284,8 @@ impl Law {
     fn new(policy: Policy, limit: Option<u32>, now: u64, shared: &Shared) -> Self {
         match policy {
             Policy::Fixed(limit) => Self::Fixed(shared.bounds.clamp(limit)),
-            Policy::Aimd | Policy::Knee => Self::Aimd(Aimd::new(limit, now, shared)),
+            Policy::Aimd => Self::Aimd(Aimd::new(limit, now, shared)),
+            Policy::Knee => Self::Knee(Knee::new(limit, now, shared)),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::{collections::VecDeque, path::Path, sync::Arc};
 use crate::{
     Error, Result,
     buf::Payload,
+    control::Priority,
     file::FileInner,
     ring::Bounce,
     sys::{Call, CallKind, Descriptor, SysPath, perform_close},
@@ -21,6 +22,7 @@ mod close;
 mod nop;
 mod open;
 mod path;
+mod prioritized;
 mod read;
 mod read_path;
 pub(crate) mod route;
@@ -37,6 +39,7 @@ pub use close::Close;
 pub use nop::Nop;
 pub use open::{Open, OpenOptions, Resolve};
 pub use path::{CreateDir, HardLink, RemoveDir, RemoveFile, Rename, RenameFlags, Symlink};
+pub use prioritized::Prioritized;
 pub use read::Read;
 pub use read_path::ReadPath;
 pub use stat::Stat;
@@ -70,6 +73,27 @@ pub trait Operation: Send + Sized + 'static {
 
     #[doc(hidden)]
     fn finish(done: Done) -> Self::Output;
+
+    /// The same operation in a class of its own, instead of its file's: of those that wait for a device, the high come
+    /// first. Says nothing for what works on no file.
+    ///
+    /// ```
+    /// use auraio::{OpenOptions, Operation, control::Priority, op};
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// let file = engine.open("Cargo.toml", OpenOptions::new().read(true)).await?;
+    /// let read = op::Read::at(&file, vec![0; 9], 0).with_priority(Priority::High);
+    /// let (read, buffer) = engine.submit(read).await;
+    /// assert_eq!(&buffer[..read?], b"[package]");
+    /// # Ok::<(), auraio::Error>(())
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    fn with_priority(self, class: Priority) -> Prioritized<Self> {
+        Prioritized::new(self, class)
+    }
 }
 
 /// What follows the first call. Boxed, because hardly any operation has it and every slot has the place.
@@ -99,13 +123,25 @@ pub struct Prepared {
     pub(crate) closing: Option<Arc<FileInner>>,
     /// Uses the file's own position, so it waits for others that do.
     pub(crate) cursor: bool,
+    /// The class that was asked for; else it is the file's.
+    pub(crate) class: Option<Priority>,
     /// Known without a call: a refused argument, or nothing to do.
     pub(crate) early: Option<Result<u64, Box<Error>>>,
 }
 
 impl Prepared {
     pub(crate) const fn new(call: Call, payload: Payload) -> Self {
-        Self { call, expect: 0, more: None, payload, file: None, closing: None, cursor: false, early: None }
+        Self {
+            call,
+            expect: 0,
+            more: None,
+            payload,
+            file: None,
+            closing: None,
+            cursor: false,
+            class: None,
+            early: None,
+        }
     }
 
     pub(crate) fn on(file: Arc<FileInner>, call: Call, payload: Payload) -> Self {

@@ -1,12 +1,11 @@
 //! Open a file.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 use super::{Done, Operation, Prepared, sys_path};
 use crate::{
     Engine, Error, File, Result,
     buf::Payload,
-    engine::Shared,
     file::FileInner,
     sys::{self, Call, CallKind, Descriptor, SysPath},
 };
@@ -333,7 +332,7 @@ impl OpenOptions {
 /// ```
 #[derive(Debug)]
 pub struct Open {
-    engine: Arc<Shared>,
+    engine: Engine,
     path: PathBuf,
     options: OpenOptions,
 }
@@ -351,13 +350,13 @@ impl Open {
     /// ```
     #[must_use]
     pub fn new(engine: &Engine, path: impl Into<PathBuf>, options: OpenOptions) -> Self {
-        Self { engine: engine.shared(), path: path.into(), options }
+        Self { engine: engine.clone(), path: path.into(), options }
     }
 }
 
 #[derive(Debug)]
 struct Kept {
-    engine: Arc<Shared>,
+    engine: Engine,
     path: SysPath,
     flags: i32,
     bounces: bool,

@@ -11,7 +11,7 @@ use std::{
 
 use super::{Effects, Place, Ring, Sink, State, Waiting};
 use crate::{
-    backend::{Backend, Entry, Fixed, Wait},
+    backend::{Backend, Entry, Wait},
     lock,
     op::{
         Done, Prepared,
@@ -205,7 +205,7 @@ impl State {
             slot.place = Place::Helper;
             self.in_flight_helper += 1;
             let link = position + 1 < steps.len();
-            let entry = Entry { call: slot.call, user_data, link, force_async: true, fixed: Fixed::default() };
+            let entry = Entry { link, force_async: true, class: slot.class, ..Entry::new(slot.call, user_data) };
             if let Some(helper) = &mut self.helper {
                 // SAFETY: the slot owns what the call points to until this key's completion.
                 unsafe { helper.push(entry) };

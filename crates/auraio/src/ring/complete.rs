@@ -32,15 +32,20 @@ impl State {
             helper.reap(&mut cqes);
         }
         out.reserve(cqes.len());
+        let now = if cqes.is_empty() { 0 } else { self.time_of_reap() };
         for cqe in &cqes {
             match self.slots.find(cqe.user_data) {
-                Some(index) => self.complete_cqe(index, cqe.result, port, out, effects),
+                Some(index) => self.complete_cqe(index, cqe.result, now, port, out, effects),
                 None => debug_assert!(false, "a completion for nobody: {cqe:?}"),
             }
         }
         let any = !cqes.is_empty();
         cqes.clear();
         self.cqes = cqes;
+        if any {
+            self.note_reaped(now);
+            self.report(now);
+        }
         any && (self.waiting_anywhere() + self.unsubmitted_anywhere() as usize > 0)
     }
 
@@ -53,6 +58,7 @@ impl State {
         &mut self,
         index: u32,
         result: i32,
+        now: u64,
         port: Option<u32>,
         out: &mut Vec<Completion>,
         effects: &mut Effects,
@@ -72,6 +78,10 @@ impl State {
             self.complete_step(chain, index, result, effects);
             return;
         }
+        if self.sample(index, result, now) {
+            return;
+        }
+        let slot = self.slots.get(index);
         let last_resort = slot.place == Place::Helper || self.helper.is_none();
         match -result {
             // Nobody cancelled it: the kernel found no thread to do it (or the submitting thread ended).
@@ -158,6 +168,7 @@ impl State {
     /// Tells whoever waits for the slot's operation.
     #[inline]
     fn deliver(&mut self, index: u32, port: Option<u32>, out: &mut Vec<Completion>, effects: &mut Effects) {
+        self.leave_lane(index);
         let slot = self.slots.get_mut(index);
         let file = slot.file.take();
         let cursor = slot.cursor;

@@ -24,8 +24,9 @@ use crossbeam_utils::CachePadded;
 use crate::{
     Completion,
     backend::{Backend, Cqe, Wait, threads::ThreadsBackend},
+    control::{BatchPolicy, SubmitBatch},
     file::FileInner,
-    lock,
+    lanes, lock,
     op::{Done, Operation, Prepared},
     pool::{Pool, SlabHolder},
     sys::{self, Bell, Call, Descriptor},
@@ -34,12 +35,14 @@ use crate::{
 mod bounce;
 mod chain;
 mod complete;
+mod gate;
 mod registered;
 mod slots;
 mod submit;
 
 pub(crate) use bounce::Bounce;
 pub(crate) use chain::ChainKey;
+use gate::Gate;
 pub(crate) use registered::Regions;
 use registered::Registered;
 pub(crate) use slots::Key;
@@ -56,6 +59,15 @@ pub(crate) struct Ticket {
 pub(crate) struct Mailbox {
     pub(crate) letters: SegQueue<Completion>,
     pub(crate) bell: Bell,
+    /// From when to when another thread slept for the port, if one does; 0 when it has been looked at.
+    pub(crate) slept_from: AtomicU64,
+    pub(crate) woken_at: AtomicU64,
+}
+
+impl Mailbox {
+    pub(crate) fn new(bell: Bell) -> Self {
+        Self { letters: SegQueue::new(), bell, slept_from: AtomicU64::new(0), woken_at: AtomicU64::new(0) }
+    }
 }
 
 /// A port as the waker of a future.
@@ -94,7 +106,7 @@ pub(crate) struct RingSpec {
     pub(crate) cpu: u32,
     pub(crate) numa_node: u32,
     pub(crate) in_flight_max: u32,
-    pub(crate) submit_batch: u32,
+    pub(crate) submit_batch: BatchPolicy,
     pub(crate) flush_budget: u64,
     /// Buffered reads by workers of the kernel that may run at once.
     pub(crate) heavy_max: u32,
@@ -103,6 +115,10 @@ pub(crate) struct RingSpec {
     /// Whether it registers memory and files.
     pub(crate) register: bool,
 }
+
+/// Entries that are gathered for one system call where no device waits for them, unless the caller decides: reads from the
+/// page cache complete inside the call, so more of them a call is less work for each.
+const BUFFERED_BATCH: u32 = 32;
 
 /// Tells threads apart, cheaply: the address of something that each has one of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +145,11 @@ struct State {
     helper: Option<ThreadsBackend>,
     slots: Slots,
     registered: Registered,
+    gate: Gate,
+    /// How many entries are gathered for one system call, on the way to a device.
+    inner: SubmitBatch,
+    /// The main backend can attempt a read on condition that it does not wait.
+    attempts: bool,
     chains: chain::Chains,
     waiting: VecDeque<Waiting>,
     /// Heavy operations that wait for others like them, out of everybody else's way.
@@ -193,15 +214,20 @@ impl Ring {
         helper: Option<ThreadsBackend>,
         pool: Pool,
         regions: Arc<Regions>,
-    ) -> Self {
+    ) -> Arc<Self> {
         let descriptors = main.descriptor().into_iter().chain(helper.as_ref().and_then(Backend::descriptor)).collect();
         let room = main.room();
+        let attempts = main.attempts() && helper.is_some();
         let registered = Registered::new(spec.register.then_some(&*main), pool, regions);
         let limit = spec.in_flight_max.min(main.in_flight_max()).max(1);
-        let batch = spec.submit_batch.max(1);
+        let inner = SubmitBatch::new(spec.submit_batch);
+        let batch = match spec.submit_batch {
+            BatchPolicy::Fixed(batch) => batch.max(1),
+            _ => BUFFERED_BATCH,
+        };
         let heavy_max = spec.heavy_max.max(1);
         let budget = submit::Budget::new(spec.flush_budget);
-        Self {
+        Arc::new(Self {
             spec,
             descriptors,
             counters: CachePadded::default(),
@@ -210,6 +236,9 @@ impl Ring {
                 helper,
                 slots: Slots::new(),
                 registered,
+                gate: Gate::default(),
+                inner,
+                attempts,
                 chains: chain::Chains::default(),
                 waiting: VecDeque::new(),
                 waiting_heavy: VecDeque::new(),
@@ -233,7 +262,7 @@ impl Ring {
                 without_workers: 0,
                 held: 0,
             })),
-        }
+        })
     }
 
     /// The core that the ring was made for.
@@ -404,7 +433,16 @@ impl Ring {
         if state.in_flight_helper + state.held == 0 && state.in_flight > 0 && !state.broken {
             // Nothing but the kernel can end the wait, so handing over and waiting are one system call.
             let wanted = wanted.clamp(1, state.in_flight);
+            let governed = state.gate.in_flight > 0;
+            let began = if governed { lanes::now() } else { 0 };
+            if governed {
+                state.falls_asleep(began);
+            }
             state.submit(Wait::AtLeast(wanted, timeout));
+            // What waited for others to complete was kept by the host, not by the device.
+            if governed && wanted == 1 {
+                state.woke(began, lanes::now());
+            }
             self.leave(state, effects);
             return;
         }
@@ -415,8 +453,9 @@ impl Ring {
         self.leave(state, effects);
         if idle {
             let all: Vec<_> = self.descriptors.iter().copied().chain(also).collect();
+            let this = std::slice::from_ref(self);
             // An interrupted or failed poll is a wait that ended early, which every caller allows for.
-            let _ = sys::poll_readable(&all, timeout);
+            let _ = asleep(this, || sys::poll_readable(&all, timeout));
         }
     }
 
@@ -542,6 +581,21 @@ impl Ring {
         }
     }
 
+    /// The thread that reaps this ring goes to sleep until there is something to reap.
+    pub(crate) fn falls_asleep(&self, now: u64) {
+        lock(&self.state).falls_asleep(now);
+    }
+
+    /// It slept, and was woken just now.
+    pub(crate) fn woke(&self, slept_from: u64, now: u64) {
+        lock(&self.state).woke(slept_from, now);
+    }
+
+    /// Whether the loops have to hear of sleeps: something is in flight.
+    pub(crate) fn is_working(&self) -> bool {
+        self.counters.in_flight.load(Ordering::Relaxed) > 0
+    }
+
     /// Adds a port, and says by which number the ring knows it.
     pub(crate) fn add_port(&self, mailbox: &Arc<Mailbox>) -> u32 {
         let mut state = lock(&self.state);
@@ -609,6 +663,20 @@ impl Ring {
     }
 }
 
+/// Sleeps, and tells the rings that the thread reaps: what completes meanwhile is seen as soon as it does.
+pub(crate) fn asleep<T>(rings: &[Arc<Ring>], sleep: impl FnOnce() -> T) -> T {
+    let working: Vec<&Arc<Ring>> = rings.iter().filter(|ring| ring.is_working() && ring.may_submit()).collect();
+    if working.is_empty() {
+        return sleep();
+    }
+    let began = lanes::now();
+    working.iter().for_each(|ring| ring.falls_asleep(began));
+    let slept = sleep();
+    let ended = lanes::now();
+    working.iter().for_each(|ring| ring.woke(began, ended));
+    slept
+}
+
 /// Lets go of a share in a file; the last one starts the close that waits for it.
 fn release_file(file: Arc<FileInner>) {
     if let Some(closer) = Arc::into_inner(file).and_then(FileInner::into_closer) {
@@ -627,7 +695,7 @@ impl Effects {
 impl State {
     /// Operations that wait for room.
     fn waiting_anywhere(&self) -> usize {
-        self.waiting.len() + self.waiting_heavy.len() + self.waiting_helper.len()
+        self.waiting.len() + self.waiting_heavy.len() + self.waiting_helper.len() + self.gate.waiting as usize
     }
 
     /// Publishes the counters.
@@ -669,8 +737,10 @@ impl Drop for Ring {
         // Nobody holds the ring any more, so nobody waits for what is in flight; the kernel may still write to it. It is
         // waited for, and if it does not end, leaked: a leak is better than memory that the kernel writes to after it
         // became somebody else's.
-        if !lock(&self.state).drain_alone(Duration::from_secs(10)) {
+        let mut state = lock(&self.state);
+        if !state.drain_alone(Duration::from_secs(10)) {
             std::mem::forget(Arc::clone(&self.state));
         }
+        state.gate.leave_lanes();
     }
 }

@@ -7,8 +7,10 @@
 
 use std::{sync::Arc, task::Waker};
 
+use super::gate::NO_LANE;
 use crate::{
     buf::Payload,
+    control::Priority,
     file::FileInner,
     op::{Done, Later, More, Prepared},
     sys::{self, Call},
@@ -61,6 +63,18 @@ pub(super) struct Slot {
     pub(super) force_async: bool,
     /// A copy by a worker of the kernel that takes a core for long: few at a time.
     pub(super) heavy: bool,
+    /// The number of the lane that governs the operation.
+    pub(super) lane: u16,
+    /// It has one of the ring's places there.
+    pub(super) in_lane: bool,
+    /// It was pushed without one, on condition that it does not wait.
+    pub(super) attempt: bool,
+    pub(super) class: Priority,
+    /// When it began to wait for a place; 0: it did not.
+    pub(super) asked: u64,
+    /// When the call was handed over, and how many were in flight on its lane then, this one among them.
+    pub(super) submitted: u64,
+    pub(super) in_flight_then: u32,
     /// Completion queue entries that the call may take.
     pub(super) weight: u32,
     /// The place of registered memory that the operation is counted against.
@@ -150,7 +164,8 @@ impl Slots {
     /// Gives the operation a slot.
     #[inline(always)]
     pub(super) fn insert(&mut self, prepared: Prepared, sink: Sink) -> u32 {
-        let Prepared { call, expect, more, payload, file, cursor, .. } = prepared;
+        let Prepared { call, expect, more, payload, file, cursor, class, .. } = prepared;
+        let class = class.unwrap_or_else(|| file.as_ref().map_or(Priority::Normal, |file| file.priority()));
         if self.free == NONE {
             let index = self.entries.len() as u32;
             assert!(index < NONE, "four thousand million operations wait on one ring");
@@ -163,6 +178,13 @@ impl Slots {
                 attempts: 0,
                 force_async: false,
                 heavy: false,
+                lane: NO_LANE,
+                in_lane: false,
+                attempt: false,
+                class,
+                asked: 0,
+                submitted: 0,
+                in_flight_then: 0,
                 weight: 1,
                 counted: None,
                 inline: false,
@@ -187,6 +209,9 @@ impl Slots {
         slot.attempts = 0;
         slot.force_async = false;
         slot.heavy = false;
+        slot.lane = NO_LANE;
+        slot.class = class;
+        slot.asked = 0;
         slot.inline = false;
         slot.call = call;
         slot.expect = expect;

@@ -2,7 +2,8 @@
 
 use super::{Effects, Place, Sink, State, Waiting, slots::Slot};
 use crate::{
-    backend::{Backend, Entry, Fixed, Wait},
+    backend::{Backend, Entry, Wait},
+    lanes,
     op::route::{FLUSH_BUDGET_OPERATIONS, Route, inline_read_bytes, needs_worker, route},
     sys::errno,
 };
@@ -10,11 +11,6 @@ use crate::{
 /// How many calls go to the helper, once the kernel had no worker for one, before the kernel is tried again: a refusal
 /// takes it 50 ms, so one refusal in a thousand is an average of 50 us.
 const WITHOUT_WORKERS: u32 = 1024;
-
-/// Direct reads and writes are handed over when they are this part of what the device has. At 64 in flight and one of 1, 4,
-/// 8, 16 and 32, JavaScript's reads a second were 0.94, 0.99, 1.00, 0.91 and 0.96 of fio's at 7.3, 7.1, 7.4, 8.3 and 9.7
-/// us of CPU (medians of 3 alternating rounds of 1 s, on a shared machine where the same run differs by 0.1).
-const DEVICE_SHARE: u32 = 8;
 
 /// How often a submission that a signal interrupted is made again in one flush.
 const INTERRUPTED_MAX: u32 = 16;
@@ -70,21 +66,37 @@ impl State {
             let pooled = self.registered.is_pool_memory(&slot.call);
             route(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()), pooled)
         };
-        match way {
-            Route::Inline => {
-                slot.place = Place::Inline;
-                let call = slot.call;
-                let key = self.slots.key(index);
-                effects.note().inline.push((key, call));
-            }
-            Route::Threads => self.admit_helper(index),
-            Route::RingAsync => {
-                slot.force_async = true;
-                slot.heavy = slot.is_heavy();
-                self.admit(index);
-            }
-            Route::Ring => self.admit(index),
+        if way == Route::Inline {
+            slot.place = Place::Inline;
+            let call = slot.call;
+            let key = self.slots.key(index);
+            effects.note().inline.push((key, call));
+        } else if self.takes_place(index, way) {
+            self.go_by(index, way);
         }
+    }
+
+    /// Sends an operation that has its place on its lane the way that it goes.
+    #[inline(always)]
+    fn go_by(&mut self, index: u32, way: Route) {
+        if way == Route::Threads {
+            self.admit_helper(index);
+            return;
+        }
+        if way == Route::RingAsync {
+            let slot = self.slots.get_mut(index);
+            slot.force_async = true;
+            slot.heavy = slot.is_heavy();
+        }
+        self.admit(index);
+    }
+
+    /// The same for one that has waited for its place.
+    pub(super) fn go(&mut self, index: u32) {
+        let slot = self.slots.get(index);
+        let pooled = self.registered.is_pool_memory(&slot.call);
+        let way = route(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()), pooled);
+        self.go_by(index, way);
     }
 
     /// As [`State::start`], on a thread that may not submit to the ring: what has to go there waits for one that may.
@@ -107,6 +119,9 @@ impl State {
         slot.force_async = way == Route::RingAsync;
         slot.heavy = slot.force_async && slot.is_heavy();
         slot.place = Place::Waiting;
+        if self.waits_for_place(index) {
+            return;
+        }
         if self.goes_to_helper(index) {
             self.admit_helper(index);
             return;
@@ -139,7 +154,7 @@ impl State {
         }
         if self.waiting.is_empty() && self.make_room(weight) {
             self.push_main(index, false);
-            if self.unsubmitted >= self.batch_for(index) {
+            if self.is_batch_full(index) {
                 self.submit(Wait::No);
             }
         } else {
@@ -147,20 +162,25 @@ impl State {
         }
     }
 
-    /// How many entries to gather before they are handed over, where the operation in a slot is the last of them. Reads and
-    /// writes past the page cache are gathered by how full the device is kept meanwhile: a device that runs empty while a
-    /// program prepares the next batch does its work in lock-step with the program (at 64 in flight, 0.84 of fio's reads a
-    /// second with a batch of 32, 0.96 with one of 1 at 1.4 times the CPU; benches/direct-reads.mjs). What completes inside
-    /// the submission leaves nothing empty.
-    fn batch_for(&self, index: u32) -> u32 {
+    /// Whether what is queued is to be handed over now, where the operation in a slot is the last of it. What goes to a device
+    /// past the page cache is gathered as the inner loop says: a device that runs empty while a program prepares the next
+    /// batch does its work in lock-step with the program. What completes inside the submission leaves nothing empty.
+    #[inline(always)]
+    fn is_batch_full(&mut self, index: u32) -> bool {
         let slot = self.slots.get(index);
-        let direct = slot.file.as_ref().is_some_and(|file| file.facts().direct);
         // What a worker of the kernel begins reaches the device later anyway.
-        if !direct || slot.force_async {
-            return self.batch;
+        if slot.force_async || slot.file.as_ref().is_none_or(|file| !file.facts().direct) {
+            return self.unsubmitted >= self.batch;
+        }
+        let mut now = 0;
+        if self.inner.needs_time() && self.unsubmitted < self.inner.batch() {
+            now = lanes::now();
+            if self.gate.oldest == 0 {
+                self.gate.oldest = now;
+            }
         }
         let in_kernel = self.in_flight - self.unsubmitted;
-        (in_kernel / DEVICE_SHARE).clamp(1, self.batch)
+        self.inner.should_flush(now, self.unsubmitted, self.gate.oldest, in_kernel)
     }
 
     /// Lets an operation onto the helper if there is room.
@@ -226,8 +246,16 @@ impl State {
         let names = self.registered.names(&mut *self.main, &slot.call, slot.file.as_deref());
         slot.place = Place::Main;
         slot.counted = names.counted;
-        let entry =
-            Entry { call: slot.call, user_data, link, force_async: slot.force_async || !within, fixed: names.fixed };
+        let entry = Entry {
+            call: slot.call,
+            user_data,
+            link,
+            force_async: slot.force_async || !within && !slot.attempt,
+            attempt: slot.attempt,
+            class: slot.class,
+            fixed: names.fixed,
+        };
+        let governed = slot.in_lane;
         self.in_flight += slot.weight;
         self.heavy += u32::from(slot.heavy);
         self.room -= slot.weight;
@@ -235,6 +263,9 @@ impl State {
         // SAFETY: the addresses of the call lie in the slot's payload, and its descriptor is open through the slot's
         // share in the file. `complete` is the only place that takes them out, and it runs for this key's completion.
         unsafe { self.main.push(entry) };
+        if governed {
+            self.note_pushed(index);
+        }
     }
 
     /// Pushes a slot's call to the helper threads. `submit` hands it over.
@@ -247,8 +278,12 @@ impl State {
         let user_data = self.slots.key(index);
         let slot = self.slots.get_mut(index);
         slot.place = Place::Helper;
+        slot.attempt = false;
+        if slot.in_lane {
+            slot.submitted = lanes::now();
+        }
         self.in_flight_helper += 1;
-        let entry = Entry { call: slot.call, user_data, link: false, force_async: true, fixed: Fixed::default() };
+        let entry = Entry { force_async: true, class: slot.class, ..Entry::new(slot.call, user_data) };
         if let Some(helper) = &mut self.helper {
             // SAFETY: as for the main backend: the slot owns what the call points to until this key's completion.
             unsafe { helper.push(entry) };
@@ -268,6 +303,7 @@ impl State {
 
     /// Moves what waits onto the ring, in order, as far as there is room.
     pub(super) fn pump(&mut self) {
+        self.pump_lanes();
         self.pump_helper();
         self.pump_heavy();
         while let Some(&next) = self.waiting.front() {
@@ -315,6 +351,9 @@ impl State {
     pub(super) fn flush(&mut self) {
         self.registered.tidy(&mut *self.main);
         self.pump();
+        if self.gate.waiting > 0 && self.report(0) {
+            self.pump();
+        }
         if self.unsubmitted > 0 {
             self.submit(Wait::No);
         }
@@ -334,9 +373,14 @@ impl State {
     /// One system call, or a few where it is interrupted or takes only a part.
     pub(super) fn submit(&mut self, wait: Wait) {
         self.budget.reset();
+        let began = self.stamp();
+        let queued = self.unsubmitted;
         for _ in 0..INTERRUPTED_MAX {
             let outcome = self.main.submit(wait);
             self.look();
+            if let (Some(began), Wait::No) = (began, wait) {
+                self.inner.on_enter(queued - self.unsubmitted, lanes::now().saturating_sub(began));
+            }
             match outcome {
                 Ok(taken) if taken > 0 && self.unsubmitted > 0 => {}
                 Ok(_) => return,
@@ -432,6 +476,7 @@ impl State {
         let alone = !matches!(self.slots.get(index).sink, Sink::Chain(_));
         if before == Place::Waiting && alone {
             self.slots.get_mut(index).place = Place::Inline;
+            self.leave_line(index);
             self.waiting.retain(|waiting| !matches!(waiting, Waiting::One(other) if *other == index));
             self.waiting_heavy.retain(|other| *other != index);
             self.waiting_helper.retain(|other| *other != index);

@@ -215,6 +215,18 @@ impl Call {
         self
     }
 
+    /// Whether the call moves bytes between a file and memory.
+    #[inline]
+    pub(crate) const fn is_transfer(&self) -> bool {
+        self.is_read() || self.is_write()
+    }
+
+    /// Whether the call reads from a file.
+    #[inline]
+    pub(crate) const fn is_read(&self) -> bool {
+        matches!(self, Self::Read { .. } | Self::ReadVectored { .. })
+    }
+
     /// Whether the call writes to a file.
     pub(crate) const fn is_write(&self) -> bool {
         matches!(self, Self::Write { .. } | Self::WriteVectored { .. })

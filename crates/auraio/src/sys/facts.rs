@@ -24,6 +24,8 @@ pub(crate) struct FileFacts {
     pub(crate) append: bool,
     /// As `st_dev` of `stat`.
     pub(crate) dev: u64,
+    /// The mount that it was opened through, where the kernel tells.
+    pub(crate) mount: Option<u64>,
     pub(crate) regular: bool,
     /// The file system's preferred size of a transfer.
     pub(crate) block_size: u32,
@@ -62,6 +64,7 @@ pub(crate) fn file_facts(fd: Descriptor, open_flags: i32) -> Result<FileFacts, i
         alignment: alignment_of(&metadata, direct),
         append: open_flags & libc::O_APPEND != 0,
         dev: metadata.dev(),
+        mount: metadata.mount_id(),
         regular: metadata.is_file(),
         block_size: metadata.block_size(),
     })
@@ -94,6 +97,7 @@ pub(crate) fn file_facts(fd: Descriptor, open_flags: i32) -> Result<FileFacts, i
         alignment: alignment_of(&metadata, direct),
         append: open_flags & O_APPEND != 0,
         dev: metadata.dev(),
+        mount: None,
         regular: metadata.is_file(),
         block_size: metadata.block_size(),
     })

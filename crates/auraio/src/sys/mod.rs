@@ -9,6 +9,8 @@ mod call;
 pub(crate) mod errno;
 mod event;
 mod facts;
+#[cfg(target_os = "linux")]
+pub(crate) mod ioprio;
 mod iovec;
 #[cfg(target_os = "linux")]
 mod linux;

@@ -12,7 +12,6 @@ use std::{
 
 use super::*;
 use crate::{
-    backend::Fixed,
     metadata::Metadata,
     sys::{CURRENT_POSITION, FileTime, NO_DESCRIPTOR, SysPath, errno, io_vec, poll_readable, raw_stat_zeroed},
 };
@@ -26,7 +25,7 @@ fn backend(threads_max: usize) -> ThreadsBackend {
 
 fn push(backend: &mut ThreadsBackend, user_data: u64, link: bool, call: Call) {
     // SAFETY: each test keeps its buffers until it has reaped the completion, or drops the backend before them.
-    unsafe { backend.push(Entry { call, user_data, link, force_async: false, fixed: Fixed::default() }) };
+    unsafe { backend.push(Entry { link, ..Entry::new(call, user_data) }) };
 }
 
 /// Submits, and waits for exactly so many completions.

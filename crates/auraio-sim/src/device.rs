@@ -1,0 +1,223 @@
+//! What serves operations: a station whose rate depends on its load, or a gate that lets through so many a second.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use crate::random::Random;
+
+/// The deepest that a station's tables go.
+pub const DEPTH_MAX: usize = 4096;
+
+/// What an operation moves; a station may have another curve for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// 4 KiB at random.
+    Small,
+    /// 1 MiB in sequence.
+    Large,
+}
+
+impl Size {
+    /// In bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        match self {
+            Self::Small => 4 << 10,
+            Self::Large => 1 << 20,
+        }
+    }
+}
+
+/// A device.
+#[derive(Clone, Debug)]
+pub enum Device {
+    /// A disk.
+    Station(Station),
+    /// A rented volume.
+    Gate(Gate),
+}
+
+/// One server for all, the faster the more it has to choose from: how a disk looks from outside. Operations are served
+/// one after another, partly out of order, each for as long as the rate at the present depth says.
+#[derive(Clone, Debug)]
+pub struct Station {
+    /// Operations per second at each depth, small and large.
+    pub rates: [Arc<[f64]>; 2],
+    /// How often, at each depth, the next one is picked at random and not in turn.
+    pub disorder: Arc<[f64]>,
+    /// Coefficients of variation of the work of an operation: alone, and among others.
+    pub variation_alone: f64,
+    /// See [`Self::variation_alone`].
+    pub variation: f64,
+    /// Standard deviation of the logarithm of the rate's slow noise (an Ornstein-Uhlenbeck process, 200 ms).
+    pub noise: f64,
+    /// Factor on the rate: below 1 a neighbour takes the rest.
+    pub scale: f64,
+    /// The most per second.
+    pub cap: f64,
+    /// Collecting garbage: nothing is served.
+    pub paused: bool,
+    noise_state: f64,
+    noise_factor: f64,
+    queue: VecDeque<u32>,
+    serving: Option<Serving>,
+    /// To when `serving.left` is right.
+    since: u64,
+    /// Which of the finishes foretold is the valid one.
+    version: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Serving {
+    request: u32,
+    size: Size,
+    /// Work left, of 1 on average.
+    left: f64,
+}
+
+/// How long the slow noise remembers, and how often it moves, in milliseconds.
+const NOISE_MEMORY_MS: f64 = 200.0;
+/// See [`NOISE_MEMORY_MS`].
+pub const NOISE_STEP_MS: u64 = 5;
+
+impl Station {
+    /// One without load.
+    #[must_use]
+    pub fn new(rates: [Arc<[f64]>; 2], disorder: Arc<[f64]>, variations: (f64, f64), noise: f64) -> Self {
+        Self {
+            rates,
+            disorder,
+            variation_alone: variations.0,
+            variation: variations.1,
+            noise,
+            scale: 1.0,
+            cap: f64::INFINITY,
+            paused: false,
+            noise_state: 0.0,
+            noise_factor: 1.0,
+            queue: VecDeque::new(),
+            serving: None,
+            since: 0,
+            version: 0,
+        }
+    }
+
+    /// Operations per nanosecond at the present depth.
+    fn rate(&self, size: Size) -> f64 {
+        if self.paused {
+            return 0.0;
+        }
+        let depth = (self.queue.len() + usize::from(self.serving.is_some())).min(DEPTH_MAX);
+        (self.rates[size as usize][depth] * self.scale).min(self.cap) * self.noise_factor / 1e9
+    }
+
+    /// Works until `now`. To be called before anything changes.
+    pub fn advance(&mut self, now: u64) {
+        if let Some(serving) = self.serving {
+            let done = self.rate(serving.size) * (now - self.since) as f64;
+            self.serving = Some(Serving { left: (serving.left - done).max(0.0), ..serving });
+        }
+        self.since = now;
+    }
+
+    /// Takes in an operation.
+    pub fn push(&mut self, request: u32) {
+        self.queue.push_back(request);
+    }
+
+    /// Begins to serve the next one if it serves none. `size_of` tells an operation's size.
+    pub fn pick(&mut self, now: u64, random: &mut Random, size_of: impl Fn(u32) -> Size) {
+        if self.serving.is_some() || self.queue.is_empty() {
+            return;
+        }
+        let waiting = self.queue.len();
+        let disorder = self.disorder[waiting.min(DEPTH_MAX)];
+        let place = if disorder > 0.0 && waiting > 1 && random.unit() < disorder { random.below(waiting) } else { 0 };
+        if let Some(request) = self.queue.remove(place) {
+            let variation = if waiting <= 1 { self.variation_alone } else { self.variation };
+            let left = random.log_normal(variation);
+            self.serving = Some(Serving { request, size: size_of(request), left });
+            self.since = now;
+        }
+    }
+
+    /// When it will be done with what it serves, if nothing changes: the time, and the version to give to
+    /// [`Self::finish`]. Whatever was foretold before is void.
+    pub fn foretell(&mut self, now: u64) -> Option<(u64, u64)> {
+        self.version += 1;
+        let serving = self.serving?;
+        let rate = self.rate(serving.size);
+        (rate > 0.0).then(|| (now + (serving.left / rate).ceil().max(1.0) as u64, self.version))
+    }
+
+    /// Ends what it serves, if `version` is valid.
+    pub fn finish(&mut self, now: u64, version: u64) -> Option<u32> {
+        if version != self.version {
+            return None;
+        }
+        self.since = now;
+        self.serving.take().map(|serving| serving.request)
+    }
+
+    /// Moves the slow noise on by one step.
+    pub fn drift(&mut self, random: &mut Random) {
+        let memory = (-(NOISE_STEP_MS as f64) / NOISE_MEMORY_MS).exp();
+        self.noise_state = self.noise_state * memory + (1.0 - memory * memory).sqrt() * random.normal();
+        self.noise_factor = (self.noise * self.noise_state - 0.5 * self.noise * self.noise).exp();
+    }
+}
+
+/// A token bucket in arrears: `rate` a second, after up to `burst` at once.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    rate: f64,
+    burst: f64,
+    /// When all that was let through so far would have been, at the rate (the virtual scheduling of ATM's GCRA).
+    due: f64,
+}
+
+impl Bucket {
+    fn pass(&mut self, at: f64) -> f64 {
+        let step = 1e9 / self.rate;
+        let passed = at.max(self.due - (self.burst - 1.0) * step);
+        self.due = self.due.max(passed) + step;
+        passed
+    }
+}
+
+/// A rented volume: two token buckets in a row, then a latency that does not depend on the load.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    rented: Bucket,
+    machine: Bucket,
+    /// Mean latency behind the buckets, in nanoseconds.
+    pub latency: f64,
+    variation: f64,
+}
+
+/// How often an operation of a rented volume takes longer, and by how much on average, in nanoseconds.
+const STRAGGLERS: f64 = 0.002;
+const STRAGGLE: f64 = 3e6;
+
+impl Gate {
+    /// One without load. Buckets are (a second, burst); the latency is in microseconds.
+    #[must_use]
+    pub fn new(rented: (f64, f64), machine: (f64, f64), latency_us: f64, variation: f64) -> Self {
+        let bucket = |(rate, burst): (f64, f64)| Bucket { rate, burst, due: f64::MIN };
+        Self { rented: bucket(rented), machine: bucket(machine), latency: latency_us * 1e3, variation }
+    }
+
+    /// Another rate was rented, or burst credits ran out.
+    pub fn set_rate(&mut self, rate: f64) {
+        self.rented.rate = rate;
+    }
+
+    /// When an operation submitted now will be done.
+    pub fn done_at(&mut self, now: u64, random: &mut Random) -> u64 {
+        let passed = self.machine.pass(self.rented.pass(now as f64));
+        let mut latency = self.latency * random.log_normal(self.variation);
+        if random.unit() < STRAGGLERS {
+            latency += STRAGGLE * random.exponential();
+        }
+        (passed + latency) as u64
+    }
+}

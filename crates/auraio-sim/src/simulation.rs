@@ -1,0 +1,430 @@
+//! One run: rings with their loads, a controller that they share, a device.
+//!
+//! A run is a sequence of events in order of time. Whatever is drawn at random comes from the seed, in three streams: one
+//! for operations, one for the device's slow noise and one for stalls and pauses. The latter two do not depend on what a
+//! controller does, so that all controllers and all fixed depths meet the same device.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    mem,
+};
+
+use auraio::control::{Controller, Sample, Settings};
+
+use crate::{
+    MILLISECOND,
+    device::{Device, NOISE_STEP_MS, Size},
+    nanoseconds,
+    random::Random,
+    record::Record,
+    scenario::{Change, Load, Scenario},
+};
+
+/// How often the limit is noted.
+const TICK: u64 = 10 * MILLISECOND;
+/// The least time between two pauses of the host: a microsecond.
+const PAUSE_GAP_MIN: u64 = 1_000;
+
+/// What can happen. The order decides nothing: events of one time happen in the order in which they were foreseen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// The station is done, if the version is valid.
+    Served(u64),
+    /// The gate's operation is done.
+    Passed(u32),
+    Tick,
+    Drift,
+    /// An arrival at a ring, if the ring's load is still that one.
+    Arrival(usize, u32),
+    /// A worker of a ring has thought.
+    Thought(usize),
+    /// A change of the scenario.
+    Change(usize),
+    StallBegins,
+    StallEnds,
+    PauseBegins,
+    PauseEnds,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    ring: usize,
+    size: Size,
+    submitted: u64,
+    arrived: u64,
+    in_flight_then: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Ring {
+    load: Load,
+    size: Size,
+    in_flight: u32,
+    /// When what waits arrived.
+    waiting: VecDeque<u64>,
+    /// Workers of a closed load that are about.
+    workers: usize,
+    /// Tells the arrivals of one open load from those of the next.
+    generation: u32,
+}
+
+/// Pauses of the host, or stalls of the device: gap and length as ranges in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+struct Breaks {
+    gap: (f64, f64),
+    length: (f64, f64),
+}
+
+/// A run under way.
+pub struct Simulation {
+    now: u64,
+    end: u64,
+    agenda: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    foreseen: u64,
+    random: Random,
+    random_noise: Random,
+    random_breaks: Random,
+    device: Device,
+    rings: Vec<Ring>,
+    /// The ring that is asked first when several have a claim.
+    turn: usize,
+    in_flight: u32,
+    waiting: u32,
+    requests: Vec<Request>,
+    free: Vec<u32>,
+    changes: Vec<Change>,
+    stalls: Option<Breaks>,
+    pauses: Option<Breaks>,
+    /// Since when the host is away, and what completed meanwhile.
+    paused_since: Option<u64>,
+    unreaped: Vec<u32>,
+    controller: Controller,
+    record: Record,
+}
+
+impl Simulation {
+    /// A run of a scenario with a seed under a controller of these settings.
+    #[must_use]
+    pub fn new(scenario: &Scenario, settings: Settings, seed: u64) -> Self {
+        let ring = |load: &Load| Ring {
+            load: *load,
+            size: Size::Small,
+            in_flight: 0,
+            waiting: VecDeque::new(),
+            workers: 0,
+            generation: 0,
+        };
+        let mut simulation = Self {
+            now: 0,
+            end: nanoseconds(scenario.end()),
+            agenda: BinaryHeap::new(),
+            foreseen: 0,
+            random: Random::new(seed),
+            random_noise: Random::new(seed ^ 0x00AB_CDEF),
+            random_breaks: Random::new(seed ^ 0x0055_AA55),
+            device: scenario.device.clone(),
+            rings: scenario.rings.iter().map(ring).collect(),
+            turn: 0,
+            in_flight: 0,
+            waiting: 0,
+            requests: vec![],
+            free: vec![],
+            changes: scenario.changes.iter().map(|(_, change)| *change).collect(),
+            stalls: None,
+            pauses: None,
+            paused_since: None,
+            unreaped: vec![],
+            controller: Controller::new(settings),
+            record: Record::new(scenario),
+        };
+        (0..simulation.rings.len()).for_each(|ring| simulation.begin_load(ring));
+        for (index, (at, _)) in scenario.changes.iter().enumerate() {
+            simulation.foresee(nanoseconds(*at), Event::Change(index));
+        }
+        simulation.foresee(TICK, Event::Tick);
+        simulation.foresee(NOISE_STEP_MS * MILLISECOND, Event::Drift);
+        simulation
+    }
+
+    /// Runs it to its end.
+    #[must_use]
+    pub fn run(mut self) -> Record {
+        self.refill();
+        while let Some(Reverse((at, _, event))) = self.agenda.pop() {
+            if at > self.end {
+                break;
+            }
+            self.now = at;
+            self.happen(event);
+        }
+        self.take_decisions();
+        self.record.cuts = self.controller.cuts();
+        self.record.is_infeasible = self.controller.is_infeasible();
+        self.record
+    }
+
+    fn foresee(&mut self, at: u64, event: Event) {
+        self.foreseen += 1;
+        self.agenda.push(Reverse((at, self.foreseen, event)));
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Served(version) => self.served(version),
+            Event::Passed(request) => self.done(request),
+            Event::Tick => self.tick(),
+            Event::Drift => self.drift(),
+            Event::Arrival(ring, generation) => self.arrive(ring, generation),
+            Event::Thought(ring) => {
+                self.wait(ring);
+                self.refill();
+            }
+            Event::Change(index) => {
+                self.advance();
+                self.change(self.changes[index]);
+                self.refill();
+            }
+            Event::StallBegins => self.stall(),
+            Event::StallEnds => self.set_paused(false),
+            Event::PauseBegins => self.pause(),
+            Event::PauseEnds => self.resume(),
+        }
+    }
+
+    /// Lets the station work until now.
+    fn advance(&mut self) {
+        if let Device::Station(station) = &mut self.device {
+            station.advance(self.now);
+        }
+    }
+
+    /// Lets the station go on, and foresees when it is done.
+    fn go_on(&mut self) {
+        let Device::Station(station) = &mut self.device else { return };
+        let requests = &self.requests;
+        station.pick(self.now, &mut self.random, |request| requests[request as usize].size);
+        if let Some((at, version)) = station.foretell(self.now) {
+            self.foresee(at, Event::Served(version));
+        }
+    }
+
+    fn served(&mut self, version: u64) {
+        let Device::Station(station) = &mut self.device else { return };
+        if let Some(request) = station.finish(self.now, version) {
+            self.done(request);
+        }
+    }
+
+    /// An operation is done: reaped if the host is there.
+    fn done(&mut self, request: u32) {
+        if self.paused_since.is_some() {
+            self.unreaped.push(request);
+            self.go_on();
+        } else {
+            self.reap(request, 0);
+            self.refill();
+        }
+    }
+
+    fn reap(&mut self, id: u32, unseen: u64) {
+        let request = self.requests[id as usize];
+        self.free.push(id);
+        self.in_flight -= 1;
+        self.rings[request.ring].in_flight -= 1;
+        self.record.completed(self.now, request.ring, self.now - request.submitted, self.now - request.arrived);
+        self.controller.on_completion(&Sample {
+            now: self.now,
+            submitted: request.submitted,
+            in_flight: self.in_flight,
+            waiting: self.waiting,
+            unseen,
+            in_flight_then: request.in_flight_then,
+            work: 1.0 + request.size.bytes() as f32 / 65_536.0,
+        });
+        if let Load::Closed { workers, think_us } = self.rings[request.ring].load {
+            if self.rings[request.ring].workers > workers {
+                self.rings[request.ring].workers -= 1;
+            } else if think_us > 0.0 {
+                let thinks = self.random.exponential() * think_us * 1e3;
+                self.foresee(self.now + thinks as u64, Event::Thought(request.ring));
+            } else {
+                self.wait(request.ring);
+            }
+        }
+    }
+
+    fn wait(&mut self, ring: usize) {
+        self.rings[ring].waiting.push_back(self.now);
+        self.waiting += 1;
+    }
+
+    /// Submits what the limit allows, and lets the device go on. The limit is shared out work-conserving and fair
+    /// (max-min): of the rings with something waiting, the one with the fewest in flight comes first.
+    fn refill(&mut self) {
+        self.advance();
+        let limit = self.controller.limit();
+        while self.paused_since.is_none() && self.waiting > 0 && self.in_flight < limit {
+            let rings = self.rings.len();
+            let claims = (0..rings).map(|step| (self.turn + step) % rings);
+            let next = claims
+                .filter(|ring| !self.rings[*ring].waiting.is_empty())
+                .min_by_key(|ring| self.rings[*ring].in_flight);
+            let Some(ring) = next else { break };
+            self.turn = (ring + 1) % rings;
+            if let Some(arrived) = self.rings[ring].waiting.pop_front() {
+                self.waiting -= 1;
+                self.submit(ring, arrived);
+            }
+        }
+        self.go_on();
+    }
+
+    fn submit(&mut self, ring: usize, arrived: u64) {
+        self.in_flight += 1;
+        self.rings[ring].in_flight += 1;
+        let size = self.rings[ring].size;
+        let request = Request { ring, size, submitted: self.now, arrived, in_flight_then: self.in_flight };
+        let id = if let Some(id) = self.free.pop() {
+            self.requests[id as usize] = request;
+            id
+        } else {
+            self.requests.push(request);
+            self.requests.len() as u32 - 1
+        };
+        match &mut self.device {
+            Device::Station(station) => station.push(id),
+            Device::Gate(gate) => {
+                let at = gate.done_at(self.now, &mut self.random);
+                self.foresee(at, Event::Passed(id));
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.record.limit(self.now, self.controller.limit());
+        self.take_decisions();
+        self.foresee(self.now + TICK, Event::Tick);
+        self.refill();
+    }
+
+    fn take_decisions(&mut self) {
+        self.record.decisions.extend(std::iter::from_fn(|| self.controller.next_decision()));
+    }
+
+    fn drift(&mut self) {
+        self.advance();
+        if let Device::Station(station) = &mut self.device {
+            station.drift(&mut self.random_noise);
+        }
+        self.go_on();
+        self.foresee(self.now + NOISE_STEP_MS * MILLISECOND, Event::Drift);
+    }
+
+    fn arrive(&mut self, ring: usize, generation: u32) {
+        let Load::Open { rate, queue } = self.rings[ring].load else { return };
+        if self.rings[ring].generation != generation {
+            return;
+        }
+        if self.rings[ring].waiting.len() < queue {
+            self.wait(ring);
+        }
+        self.foresee_arrival(ring, rate);
+        self.refill();
+    }
+
+    fn foresee_arrival(&mut self, ring: usize, rate: f64) {
+        let gap = self.random.exponential() / rate * 1e9;
+        self.foresee(self.now + gap as u64, Event::Arrival(ring, self.rings[ring].generation));
+    }
+
+    /// Makes a ring's load what it is to be.
+    fn begin_load(&mut self, ring: usize) {
+        match self.rings[ring].load {
+            Load::Closed { workers, .. } => {
+                while self.rings[ring].workers > workers && self.rings[ring].waiting.pop_front().is_some() {
+                    self.waiting -= 1;
+                    self.rings[ring].workers -= 1;
+                }
+                while self.rings[ring].workers < workers {
+                    self.rings[ring].workers += 1;
+                    self.wait(ring);
+                }
+            }
+            Load::Open { rate, .. } => {
+                self.rings[ring].generation += 1;
+                self.rings[ring].workers = 0;
+                self.foresee_arrival(ring, rate);
+            }
+        }
+    }
+
+    fn change(&mut self, change: Change) {
+        match (change, &mut self.device) {
+            (Change::Scale(scale), Device::Station(station)) => station.scale = scale,
+            (Change::Scale(scale), Device::Gate(gate)) => gate.latency /= scale,
+            (Change::Cap(cap), Device::Station(station)) => station.cap = cap,
+            (Change::Rate(rate), Device::Gate(gate)) => gate.set_rate(rate),
+            (Change::Cap(_), Device::Gate(_)) | (Change::Rate(_), Device::Station(_)) => {}
+            (Change::Size(size), _) => self.rings.iter_mut().for_each(|ring| ring.size = size),
+            (Change::Load(load), _) => (0..self.rings.len()).for_each(|ring| self.set_load(ring, load)),
+            (Change::RingLoad(ring, load), _) => self.set_load(ring, load),
+            (Change::RingOff(ring), _) => {
+                self.set_load(ring, Load::Closed { workers: 0, think_us: 0.0 });
+            }
+            (Change::Stalls { every_s: (least, most), ms }, _) => {
+                self.stalls = Some(Breaks { gap: (least * 1e9, most * 1e9), length: (ms.0 * 1e6, ms.1 * 1e6) });
+                let first = self.random_breaks.range((1e8, most * 1e9));
+                self.foresee(self.now + first as u64, Event::StallBegins);
+            }
+            (Change::HostPauses { every_ms, ms }, _) => {
+                let gap = (every_ms.0 * 1e6, every_ms.1 * 1e6);
+                self.pauses = Some(Breaks { gap, length: (ms.0 * 1e6, ms.1 * 1e6) });
+                self.foresee(self.now + MILLISECOND, Event::PauseBegins);
+            }
+        }
+    }
+
+    fn set_load(&mut self, ring: usize, load: Load) {
+        self.rings[ring].load = load;
+        self.begin_load(ring);
+    }
+
+    /// The device stalls, and will again.
+    fn stall(&mut self) {
+        let Some(stalls) = self.stalls else { return };
+        self.set_paused(true);
+        let until = self.now + self.random_breaks.range(stalls.length) as u64;
+        self.foresee(until, Event::StallEnds);
+        let next = until + self.random_breaks.range(stalls.gap) as u64;
+        self.foresee(next, Event::StallBegins);
+    }
+
+    fn set_paused(&mut self, paused: bool) {
+        self.advance();
+        if let Device::Station(station) = &mut self.device {
+            station.paused = paused;
+        }
+        self.go_on();
+    }
+
+    /// The host goes away.
+    fn pause(&mut self) {
+        let Some(pauses) = self.pauses else { return };
+        self.paused_since = Some(self.now);
+        let length = self.random_breaks.range(pauses.length);
+        self.foresee(self.now + length as u64, Event::PauseEnds);
+    }
+
+    /// The host is back, and reaps what completed meanwhile. Each may have lain there all the time.
+    fn resume(&mut self) {
+        let (Some(since), Some(pauses)) = (self.paused_since.take(), self.pauses) else { return };
+        self.advance();
+        for request in mem::take(&mut self.unreaped) {
+            self.reap(request, self.now - since);
+        }
+        self.refill();
+        let gap = self.random_breaks.range(pauses.gap) as u64;
+        self.foresee(self.now + gap.max(PAUSE_GAP_MIN), Event::PauseBegins);
+    }
+}

@@ -1,0 +1,204 @@
+//! A paired test: which of two limits gives more throughput, while the device itself becomes faster and slower.
+//!
+//! Two depths apart by d in throughput are told apart by N >= 2 (z cv / d)^2 completions a side: at a coefficient of
+//! variation of 0.4 and z = 1.6, 1,300 for 2.5 %. That is 30 ms at 80,000 a second, in which a device drifts by more than
+//! 2.5 %. So the sides take turns, A B B A A B ..., each pair gives one logarithm of a ratio in which slow drift cancels, and
+//! the mean of those is compared with a threshold as soon as it is clear of it (a sequential test: most end after 2 pairs).
+
+use super::{
+    MILLISECOND,
+    segment::{Length, Measured},
+};
+
+/// Variance of ln(throughput) that one completion's luck adds, over their number: half its coefficient of variation of
+/// 0.5 squared would do for a pair; 0.5^2 for each side, as devices' service times vary by 0.4 to 0.5.
+const VARIANCE_PER_COMPLETION: f64 = 0.25;
+/// What a pair varies by even with endless completions: drift within a pair of segments of some ms.
+const PAIR_DRIFT: f64 = 0.008;
+/// From so many pairs on, their own spread is used; two say too little of it.
+const PAIRS_FOR_SPREAD: u32 = 3;
+/// But never less than this part of the spread that counts alone explain: three pairs may agree by chance.
+const SPREAD_LEAST: f64 = 0.8;
+/// A single pair decides if it is this many standard errors clear: p = 0.014 one-sided.
+const SINGLE_PAIR_Z: f64 = 2.2;
+/// Segments that a stall of the device spoiled and that are measured again; then they count, or it would never end.
+const REDONE_MAX: u32 = 4;
+/// How many standard errors a gain is brought nearer to 0 where it will be built upon. Of many steps the lucky ones are
+/// taken (the winner's curse); 0.7 is about what a decision at 1.3 to 1.6 standard errors overestimates by.
+const SHRINK: f64 = 0.7;
+
+/// What makes tests of one kind different.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule {
+    /// How long its segments are.
+    pub(super) length: Length,
+    /// Standard errors clear of the threshold that decide before the end: 1.3 is 10 %, 1.6 is 5 % one-sided.
+    pub(super) clear: f64,
+    /// The most pairs.
+    pub(super) pairs_max: u32,
+    /// The most time in nanoseconds, to which [`Self::segments_max`] of the longer segment are added.
+    pub(super) time_max: u64,
+    pub(super) segments_max: u64,
+    /// At the end without a clear answer: standard errors given to (or, if negative, taken from) the larger throughput.
+    pub(super) doubt: f64,
+    /// A yes needs a standard error of at most this.
+    pub(super) error_max: f64,
+}
+
+const SOON: u64 = 170 * MILLISECOND;
+const LATER: u64 = 600 * MILLISECOND;
+
+/// While climbing: quick, and in doubt a yes, since a step too far is undone by the search.
+pub(super) const CLIMB: Rule = Rule {
+    length: Length { completions: 24, turns: 1, time: 4 * MILLISECOND, time_if_few: 4 * MILLISECOND },
+    clear: 1.3,
+    pairs_max: 8,
+    time_max: SOON,
+    segments_max: 4,
+    doubt: 0.5,
+    error_max: f64::INFINITY,
+};
+/// Halving while nothing is known below: in doubt a yes, since the next, finer steps correct it.
+pub(super) const COARSE: Rule = Rule {
+    length: Length { completions: 32, turns: 1, time: 4 * MILLISECOND, time_if_few: 4 * MILLISECOND },
+    clear: 1.6,
+    pairs_max: 6,
+    ..CLIMB
+};
+const FINE_LENGTH: Length = Length { completions: 40, turns: 1, time: 4 * MILLISECOND, time_if_few: 10 * MILLISECOND };
+/// Bisecting.
+pub(super) const FINE: Rule = Rule { length: FINE_LENGTH, clear: 1.6, doubt: 0.0, ..CLIMB };
+/// From a limit that holds to a larger one: it has time, and in doubt stays.
+pub(super) const UP: Rule = Rule { pairs_max: 12, time_max: LATER, segments_max: 12, doubt: -0.5, ..FINE };
+/// To a smaller one: a wrong yes costs throughput until the next test, so it needs an error below the 2.6 % in question.
+pub(super) const DOWN: Rule = Rule { error_max: 0.022, ..UP };
+
+/// A test under way: whether limit `b` has at least e^`threshold` times the throughput of limit `a`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Paired {
+    pub(super) a: u32,
+    pub(super) b: u32,
+    rule: Rule,
+    threshold: f64,
+    began: u64,
+    measured_a: Option<Measured>,
+    measured_b: Option<Measured>,
+    pairs: u32,
+    sum: f64,
+    squares: f64,
+    redone: u32,
+}
+
+/// What the pairs so far say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Verdict {
+    /// Whether `b` reaches the threshold, once that can be said.
+    pub(super) answer: Option<bool>,
+    /// Mean of ln(throughput at b / throughput at a).
+    pub(super) gain: f64,
+    /// Its standard error.
+    pub(super) error: f64,
+    pub(super) threshold: f64,
+    /// The latest of each side.
+    pub(super) at_a: Measured,
+    pub(super) at_b: Measured,
+}
+
+impl Verdict {
+    /// The gain, brought nearer to 0 for the luck in it.
+    pub(super) fn cautious_gain(&self) -> f64 {
+        self.gain.signum() * (self.gain.abs() - SHRINK * self.error).max(0.0)
+    }
+}
+
+/// What comes after a segment of a test.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Next {
+    /// A segment at this limit.
+    Measure(u32),
+    /// A pair is complete. If it does not answer, the next one begins with the side just measured.
+    Compared(Verdict),
+}
+
+impl Paired {
+    /// A test; `known` is a measurement of side `a` just made.
+    pub(super) fn new((a, b): (u32, u32), threshold: f64, rule: Rule, known: Option<Measured>, now: u64) -> Self {
+        Self {
+            a,
+            b,
+            rule,
+            threshold,
+            began: now,
+            measured_a: known,
+            measured_b: None,
+            pairs: 0,
+            sum: 0.0,
+            squares: 0.0,
+            redone: 0,
+        }
+    }
+
+    /// The limit of its first segment.
+    pub(super) const fn first(&self) -> u32 {
+        if self.measured_a.is_some() { self.b } else { self.a }
+    }
+
+    pub(super) const fn length(&self) -> Length {
+        self.rule.length
+    }
+
+    /// Takes in a segment measured at a limit, in which the device stalled or not.
+    pub(super) fn take(&mut self, limit: u32, measured: Measured, stalled: bool, now: u64) -> Next {
+        if stalled && self.redone < REDONE_MAX {
+            self.redone += 1;
+            return Next::Measure(limit);
+        }
+        if limit == self.b {
+            self.measured_b = Some(measured);
+        } else {
+            self.measured_a = Some(measured);
+        }
+        match (self.measured_a, self.measured_b) {
+            (Some(at_a), Some(at_b)) => {
+                (self.measured_a, self.measured_b) = (None, None);
+                Next::Compared(self.compare(at_a, at_b, now))
+            }
+            _ => Next::Measure(if limit == self.a { self.b } else { self.a }),
+        }
+    }
+
+    fn compare(&mut self, at_a: Measured, at_b: Measured, now: u64) -> Verdict {
+        let ratio = (at_b.throughput / at_a.throughput).ln();
+        self.pairs += 1;
+        self.sum += ratio;
+        self.squares += ratio * ratio;
+        let pairs = f64::from(self.pairs);
+        let gain = self.sum / pairs;
+        let by_counts = spread(&at_a, &at_b, PAIR_DRIFT);
+        let spread = if self.pairs >= PAIRS_FOR_SPREAD {
+            let variance = (self.squares / pairs - gain * gain).max(0.0) * pairs / (pairs - 1.0);
+            variance.sqrt().max(SPREAD_LEAST * by_counts)
+        } else {
+            by_counts
+        };
+        let error = spread / pairs.sqrt();
+        let longest = at_a.duration.max(at_b.duration);
+        let time_is_up =
+            now.saturating_sub(self.began) > self.rule.time_max.saturating_add(self.rule.segments_max * longest);
+        let answer = self.answer(gain, error, time_is_up);
+        Verdict { answer, gain, error, threshold: self.threshold, at_a, at_b }
+    }
+
+    fn answer(&self, gain: f64, error: f64, time_is_up: bool) -> Option<bool> {
+        let clearance = (gain - self.threshold).abs();
+        let clear = clearance > self.rule.clear * error && (self.pairs >= 2 || clearance > SINGLE_PAIR_Z * error);
+        let yes = if clear { gain > self.threshold } else { gain + self.rule.doubt * error > self.threshold };
+        (clear || time_is_up || self.pairs >= self.rule.pairs_max).then_some(yes && error <= self.rule.error_max)
+    }
+}
+
+/// The standard deviation of ln(throughput ratio) of two segments, as far as counts explain it, and drift.
+pub(super) fn spread(one: &Measured, other: &Measured, drift: f64) -> f64 {
+    let counts = VARIANCE_PER_COMPLETION / one.samples as f64 + VARIANCE_PER_COMPLETION / other.samples as f64;
+    (counts + drift * drift).sqrt()
+}

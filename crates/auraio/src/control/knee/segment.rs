@@ -1,0 +1,193 @@
+//! A segment: what the device does while one limit is in force.
+//!
+//! It counts from the first completion that was submitted under its limit, so that what an earlier limit left behind is no
+//! part of it. Throughput is counted only while operations wait behind the limit: otherwise it is the load's, not the
+//! device's.
+
+use super::super::{Event, quantile::Histogram};
+
+/// From this many completions on, the shorter time of a [`Length`] is enough: their count alone is known within 3 %.
+const MANY: u64 = 256;
+/// Completions submitted under the limit after which the segment begins in any case: somebody else does not keep to the
+/// limit, and it would never begin.
+const ARM_SLACK: u64 = 64;
+
+/// How long a segment of some kind lasts: so many completions and so much time, both while operations wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Length {
+    /// The fewest completions.
+    pub(super) completions: u64,
+    /// The fewest as a multiple of the limit, so that all that was in flight has turned over.
+    pub(super) turns: u64,
+    /// The least time in nanoseconds.
+    pub(super) time: u64,
+    /// The least time if there were fewer than [`MANY`] completions in it.
+    pub(super) time_if_few: u64,
+}
+
+impl Length {
+    fn completions_at(self, limit: u32) -> u64 {
+        self.completions.max(self.turns * u64::from(limit))
+    }
+}
+
+/// What a segment found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    /// Work per second while operations waited.
+    pub(super) throughput: f64,
+    /// Work of an operation, on average.
+    pub(super) work: f64,
+    /// The completions that it rests on.
+    pub(super) samples: u64,
+    /// The part of the time in which operations waited.
+    pub(super) saturation: f64,
+    /// Mean latency in nanoseconds.
+    pub(super) mean: f64,
+    /// The p99 of latency in nanoseconds.
+    pub(super) p99: f64,
+    /// The longest time without a completion.
+    pub(super) gap: u64,
+    /// From the change of the limit to the end.
+    pub(super) duration: u64,
+}
+
+/// The segment under way.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    limit: u32,
+    length: Length,
+    /// Completions that it is to have, while operations wait.
+    wanted: u64,
+    changed: u64,
+    /// Completions submitted under the limit, before the segment began.
+    early: u64,
+    /// When it began to count.
+    began: Option<u64>,
+    last: u64,
+    waited_samples: u64,
+    waited_work: f64,
+    waited_time: u64,
+    latency_sum: f64,
+    gap: u64,
+    latencies: Histogram,
+}
+
+impl Segment {
+    pub(super) fn new(limit: u32, length: Length, now: u64) -> Self {
+        Self {
+            limit,
+            length,
+            wanted: length.completions_at(limit),
+            changed: now,
+            early: 0,
+            began: None,
+            last: now,
+            waited_samples: 0,
+            waited_work: 0.0,
+            waited_time: 0,
+            latency_sum: 0.0,
+            gap: 0,
+            latencies: Histogram::new(),
+        }
+    }
+
+    /// Begins anew, under a limit. One that was in force already needs no settling.
+    pub(super) fn begin(&mut self, limit: u32, length: Length, now: u64) {
+        let settled = self.limit == limit && self.began.is_some();
+        self.limit = limit;
+        self.length = length;
+        self.wanted = length.completions_at(limit);
+        self.changed = now;
+        self.early = 0;
+        self.began = settled.then_some(now);
+        self.last = now;
+        self.waited_samples = 0;
+        self.waited_work = 0.0;
+        self.waited_time = 0;
+        self.latency_sum = 0.0;
+        self.gap = 0;
+        self.latencies.clear();
+    }
+
+    /// Begins anew as it was.
+    pub(super) fn repeat(&mut self, now: u64) {
+        self.begin(self.limit, self.length, now);
+    }
+
+    pub(super) const fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// The longest time without a completion so far.
+    pub(super) const fn gap(&self) -> u64 {
+        self.gap
+    }
+
+    /// Counts a completion.
+    #[inline]
+    pub(super) fn take(&mut self, event: &Event) {
+        if self.began.is_none() {
+            self.settle(event);
+            return;
+        }
+        let step = event.now.saturating_sub(self.last);
+        self.last = event.now;
+        self.latency_sum += event.latency as f64;
+        self.latencies.record(event.latency);
+        self.gap = self.gap.max(step);
+        if event.waiting > 0 {
+            self.waited_samples += 1;
+            self.waited_work += event.work;
+            self.waited_time += step;
+        }
+    }
+
+    /// Begins to count if this completion shows that the limit has taken hold.
+    fn settle(&mut self, event: &Event) {
+        if event.submitted >= self.changed {
+            self.early += 1;
+            if event.in_flight <= self.limit || self.early > u64::from(self.limit) + ARM_SLACK {
+                self.began = Some(event.now);
+                self.last = event.now;
+            }
+        }
+    }
+
+    /// Whether it has all that it was to have.
+    #[inline]
+    pub(super) fn is_complete(&self) -> bool {
+        self.waited_samples >= self.wanted
+            && (self.waited_time >= self.length.time_if_few
+                || (self.waited_time >= self.length.time && self.waited_samples >= MANY))
+    }
+
+    /// Whether there were completions enough in `times` the segment's time, though few of them while others waited.
+    pub(super) fn is_unwaited(&self, now: u64, times: u64) -> bool {
+        self.began.is_some_and(|began| now.saturating_sub(began) > times * self.length.time)
+            && self.latencies.count() >= self.wanted
+    }
+
+    /// Whether, after so long, not even a quarter of what it was to have came while operations waited.
+    #[inline]
+    pub(super) fn is_starved(&self, now: u64, patience: u64) -> bool {
+        now.saturating_sub(self.changed) > patience
+            && self.began.is_some()
+            && self.waited_samples.saturating_mul(4) < self.wanted
+    }
+
+    /// What it has found so far.
+    pub(super) fn measured(&self, now: u64) -> Measured {
+        let wall = now.saturating_sub(self.began.unwrap_or(now));
+        Measured {
+            throughput: self.waited_work.max(1.0) * 1e9 / self.waited_time.max(1) as f64,
+            work: (self.waited_work / self.waited_samples.max(1) as f64).max(1.0),
+            samples: self.waited_samples.max(1),
+            saturation: self.waited_time as f64 / wall.max(1) as f64,
+            mean: self.latency_sum / self.latencies.count().max(1) as f64,
+            p99: self.latencies.quantile(0.99),
+            gap: self.gap,
+            duration: now.saturating_sub(self.changed),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The loop of one lane, with those who share its limit. All of it is behind the lane's lock.
+
+use std::sync::{Arc, Weak, atomic::Ordering};
+
+use hdrhistogram::Histogram;
+
+use super::{
+    Disk, LaneId, LaneMode, Place, Report, Wishes, log,
+    seen::Seen,
+    stats::{HistogramKind, LaneStats},
+    wishes,
+};
+use crate::control::{self, Controller, Member, Policy, Priority, Settings, Shares};
+
+/// A ring that uses the lane.
+struct Ringed {
+    member: Member,
+    place: Place,
+    in_flight: u32,
+    waiting: [u32; 3],
+}
+
+pub(super) struct Governor {
+    id: LaneId,
+    controller: Controller,
+    shares: Shares,
+    rings: Vec<Option<Ringed>>,
+    clients: Vec<Weak<Wishes>>,
+    seen: Seen,
+    /// Sums of what the rings told.
+    in_flight: u32,
+    waiting: u32,
+    batch: u32,
+    sqe_per_enter: f64,
+}
+
+impl Governor {
+    pub(super) fn new(id: LaneId, settings: Settings) -> Self {
+        let controller = Controller::new(settings);
+        Self {
+            id,
+            shares: Shares::new(controller.limit()),
+            controller,
+            rings: Vec::new(),
+            clients: Vec::new(),
+            seen: Seen::new(),
+            in_flight: 0,
+            waiting: 0,
+            batch: 0,
+            sqe_per_enter: 0.0,
+        }
+    }
+
+    pub(super) fn join(&mut self) -> (u32, Place) {
+        let member = self.shares.join();
+        let place = Place::default();
+        let at = self.rings.iter().position(Option::is_none).unwrap_or(self.rings.len());
+        if at == self.rings.len() {
+            self.rings.push(None);
+        }
+        self.rings[at] = Some(Ringed { member, place: Arc::clone(&place), in_flight: 0, waiting: [0; 3] });
+        self.tell();
+        (at as u32, place)
+    }
+
+    pub(super) fn leave(&mut self, ring: u32) {
+        let Some(gone) = self.rings.get_mut(ring as usize).and_then(Option::take) else { return };
+        self.in_flight -= gone.in_flight;
+        self.waiting -= gone.waiting.iter().sum::<u32>();
+        self.shares.leave(gone.member);
+        self.tell();
+    }
+
+    /// Takes a ring's report. Answers whether somebody lacks a place.
+    pub(super) fn report(&mut self, report: Report<'_>) -> bool {
+        let Some(Some(ring)) = self.rings.get_mut(report.member as usize) else { return false };
+        let waiting: u32 = report.waiting.iter().sum();
+        self.in_flight = self.in_flight - ring.in_flight + report.in_flight;
+        self.waiting = self.waiting - ring.waiting.iter().sum::<u32>() + waiting;
+        ring.in_flight = report.in_flight;
+        ring.waiting = report.waiting;
+        let member = ring.member;
+        ring.place.others.store(self.in_flight - report.in_flight, Ordering::Relaxed);
+        (self.batch, self.sqe_per_enter) = (report.batch, report.sqe_per_enter);
+        self.seen.hits += report.hits;
+        let count = report.samples.len() as u32;
+        for (nth, sample) in (0..).zip(report.samples.drain(..)) {
+            self.seen.record(&sample);
+            self.controller.on_completion(&control::Sample {
+                now: sample.now,
+                submitted: sample.submitted,
+                // What is reported together left one after the other.
+                in_flight: self.in_flight + (count - 1 - nth),
+                waiting: self.waiting,
+                unseen: sample.unseen,
+                in_flight_then: sample.in_flight_then,
+                work: sample.work(),
+            });
+        }
+        self.shares.report(member, report.in_flight, waiting, report.now);
+        self.after_decisions();
+        self.shares.is_contended()
+    }
+
+    pub(super) fn add_client(&mut self, wishes: &Arc<Wishes>) {
+        self.clients.push(Arc::downgrade(wishes));
+    }
+
+    /// Brings the wishes of those who are there together. Answers them, for their last share may be among those held here.
+    pub(super) fn reconsider(&mut self, now: u64) -> Vec<Arc<Wishes>> {
+        self.clients.retain(|client| client.strong_count() > 0);
+        let clients: Vec<_> = self.clients.iter().filter_map(Weak::upgrade).collect();
+        // With nobody there is nobody to ask: what was found stays for the next.
+        if !clients.is_empty() {
+            let settings = wishes::together(&clients.iter().map(|client| client.get()).collect::<Vec<_>>());
+            if settings != *self.controller.settings() {
+                self.controller.set(settings, now);
+                self.after_decisions();
+            }
+        }
+        clients
+    }
+
+    /// Makes known what the loop decided, and hands its limit out.
+    fn after_decisions(&mut self) {
+        while let Some(decision) = self.controller.next_decision() {
+            log::note(self.id, decision);
+        }
+        self.shares.set_limit(self.controller.limit());
+        self.tell();
+    }
+
+    /// Writes every ring's share where the ring reads it. What has not changed is not written.
+    fn tell(&self) {
+        let limit = self.controller.limit();
+        for ring in self.rings.iter().flatten() {
+            let share = self.shares.share(ring.member);
+            let place = &ring.place;
+            for (told, value) in [(&place.share, share), (&place.share_low, share), (&place.limit, limit)] {
+                if told.load(Ordering::Relaxed) != value {
+                    told.store(value, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    pub(super) fn histogram(&self, kind: HistogramKind) -> Histogram<u64> {
+        self.seen.histogram(kind)
+    }
+
+    pub(super) fn stats(&self, disk: &Disk, mode: LaneMode) -> LaneStats {
+        let completion = self.seen.completion();
+        let waiting = |class: Priority| self.rings.iter().flatten().map(|ring| ring.waiting[class.index()]).sum();
+        LaneStats {
+            id: self.id,
+            device: disk.name.clone(),
+            mode,
+            policy: match self.controller.settings().policy {
+                Policy::Fixed(_) => "fixed",
+                Policy::Aimd => "aimd",
+                Policy::Knee => "knee",
+            },
+            phase: self.controller.phase().name(),
+            in_flight_limit: self.controller.limit(),
+            in_flight: self.in_flight,
+            queued: self.waiting,
+            submit_batch: self.batch,
+            sqe_per_enter: self.sqe_per_enter,
+            guard_p99_ms: self.controller.guard_ns() as f64 / 1e6,
+            guard_infeasible: self.controller.is_infeasible(),
+            guard_cuts: self.controller.cuts(),
+            completed: self.seen.completed,
+            bytes: self.seen.bytes,
+            cache_hits: self.seen.hits,
+            completion_p50_us: completion.p50,
+            completion_p99_us: completion.p99,
+            completion_p999_us: completion.p999,
+            total_p99_us: self.seen.total_p99(),
+            by_class: Priority::ALL.map(|class| self.seen.class(class, waiting(class))),
+        }
+    }
+}

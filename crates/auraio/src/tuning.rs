@@ -1,0 +1,317 @@
+//! What a user of an engine can say about the double loop, and see of it.
+
+use std::{sync::Arc, time::Duration};
+
+use hdrhistogram::Histogram;
+
+use crate::{
+    BackendKind, Builder, Engine, Error, File, HistogramKind, LaneDecision, LaneId, Result,
+    control::{BatchPolicy, Bounds, Guard, Policy, Priority, Settings},
+    lanes::{self, Lane, LaneMode, Wishes},
+    sys::FileFacts,
+};
+
+impl Builder {
+    /// How the in-flight limit of each device is found (default [`Policy::Knee`]).
+    ///
+    /// ```
+    /// use auraio::{Engine, control::Policy};
+    ///
+    /// let engine = Engine::builder().policy(Policy::Fixed(32)).build()?;
+    /// assert_eq!(engine.control().policy, Policy::Fixed(32));
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// The p99 of a device past which concurrency is cut at once. Without it: 10 ms, or 20 times the idle mean of a device
+    /// that is slower than that allows.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use auraio::{Engine, control::Guard};
+    ///
+    /// let engine = Engine::builder().guard_p99(Duration::from_millis(2)).build()?;
+    /// assert_eq!(engine.control().guard, Guard::At(Duration::from_millis(2)));
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn guard_p99(mut self, guard: Duration) -> Self {
+        self.guard = Guard::At(guard);
+        self
+    }
+
+    /// Between which numbers the in-flight limit of a device is kept. Without it: 1 and the queue depth, or on the backend
+    /// `threads` 1 and the number of threads.
+    ///
+    /// ```
+    /// use auraio::{Engine, Error};
+    ///
+    /// let engine = Engine::builder().in_flight(1, 64).build()?;
+    /// assert_eq!(engine.control().bounds.max, 64);
+    /// assert!(matches!(Engine::builder().in_flight(65, 64).build(), Err(Error::InvalidInput(_))));
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn in_flight(mut self, min: u32, max: u32) -> Self {
+        self.in_flight = Some(Bounds { min, max });
+        self
+    }
+
+    /// The class of transfers on files that say nothing else (default [`Priority::Normal`]).
+    ///
+    /// ```
+    /// use auraio::{Engine, control::Priority};
+    ///
+    /// let bulk = Engine::builder().priority(Priority::Low).build()?;
+    /// # drop(bulk);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn priority(mut self, class: Priority) -> Self {
+        self.priority = class;
+        self
+    }
+
+    /// What an engine on a backend asks of its lanes.
+    pub(crate) fn control(&self, backend: BackendKind) -> Settings {
+        let max = match backend {
+            BackendKind::Threads => self.threads_max,
+            BackendKind::Uring | BackendKind::Sim => self.queue_depth,
+        };
+        let bounds = self.in_flight.unwrap_or(Bounds { min: 1, max });
+        Settings { policy: self.policy, guard: self.guard, bounds }
+    }
+
+    pub(crate) fn batch_policy(&self) -> BatchPolicy {
+        self.submit_batch.map_or_else(BatchPolicy::default, BatchPolicy::Fixed)
+    }
+}
+
+impl Engine {
+    /// The same engine for another user: the same rings, threads and files' rules, but with wishes of its own about the
+    /// devices that its files are on. Where users of a process wish different things of one device, they get the strictest
+    /// guard, the smallest maximum, the largest minimum that fits under it, and the policy that was asked for last.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] as [`Settings::check`] says.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use auraio::{Engine, control::{Guard, Settings}};
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// let strict = engine.with_control(Settings { guard: Guard::At(Duration::from_millis(2)), ..engine.control() })?;
+    /// assert_ne!(strict.control().guard, engine.control().guard);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn with_control(&self, control: Settings) -> Result<Self> {
+        control.check()?;
+        Ok(Self::from_shared(self.shared(), Wishes::of(&control, self.client().class())))
+    }
+
+    /// What this engine asks of the devices that its files are on.
+    ///
+    /// ```
+    /// use auraio::{Engine, control::Settings};
+    ///
+    /// assert_eq!(Engine::builder().build()?.control().policy, Settings::default().policy);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn control(&self) -> Settings {
+        self.client().settings()
+    }
+
+    /// Changes the policy, also while operations are in flight.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for a fixed limit out of range.
+    ///
+    /// ```
+    /// use auraio::control::Policy;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// engine.set_policy(Policy::Aimd)?;
+    /// assert!(engine.set_policy(Policy::Fixed(0)).is_err());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn set_policy(&self, policy: Policy) -> Result<()> {
+        Settings { policy, ..self.control() }.check()?;
+        self.client().set_policy(policy);
+        Ok(())
+    }
+
+    /// Changes the guard, also while operations are in flight.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for a guard of zero.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use auraio::control::Guard;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// engine.set_guard(Guard::At(Duration::from_millis(2)))?;
+    /// assert!(engine.set_guard(Guard::At(Duration::ZERO)).is_err());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn set_guard(&self, guard: Guard) -> Result<()> {
+        Settings { guard, ..self.control() }.check()?;
+        self.client().set_guard(Some(guard));
+        Ok(())
+    }
+
+    /// Changes the bounds of the in-flight limit, also while operations are in flight.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for a minimum of zero, or one above the maximum.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// engine.set_in_flight(1, 32)?;
+    /// assert!(engine.set_in_flight(33, 32).is_err());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn set_in_flight(&self, min: u32, max: u32) -> Result<()> {
+        let bounds = Bounds { min, max };
+        Settings { bounds, ..self.control() }.check()?;
+        self.client().set_bounds(bounds);
+        Ok(())
+    }
+
+    /// Changes the class of files that are opened from now on.
+    ///
+    /// ```
+    /// use auraio::control::Priority;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// engine.set_priority(Priority::Low);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn set_priority(&self, class: Priority) {
+        self.client().set_class(class);
+    }
+
+    /// The latencies of a lane since it was first used, in nanoseconds, to 1 %; `None` where there is no such lane.
+    ///
+    /// ```
+    /// use auraio::{HistogramKind, OpenOptions};
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// # engine.block_on(async {
+    /// let file = engine.open("Cargo.toml", OpenOptions::new().read(true)).await?;
+    /// let lane = file.lane().expect("a regular file is on a device");
+    /// let latencies = engine.histogram(lane, HistogramKind::Total).expect("the lane is there");
+    /// println!("p99 {} us of {}", latencies.value_at_quantile(0.99) / 1000, latencies.len());
+    /// # Ok::<(), auraio::Error>(())
+    /// # })?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn histogram(&self, lane: LaneId, kind: HistogramKind) -> Option<Histogram<u64>> {
+        lanes::by_id(lane).map(|lane| lane.histogram(kind))
+    }
+
+    /// What the loops of the process decided, oldest first: those with a number above `after`, as far as the last 1,024 go.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let mut seen = 0;
+    /// for decided in engine.decisions(seen) {
+    ///     println!("{} because of {}", decided.decision.to, decided.decision.reason.name());
+    ///     seen = decided.number;
+    /// }
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn decisions(&self, after: u64) -> Vec<LaneDecision> {
+        lanes::decisions_after(after)
+    }
+
+    /// The number of the last decision; 0 before the first. It costs one load.
+    ///
+    /// ```
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// assert!(engine.decisions(engine.decisions_so_far()).is_empty());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn decisions_so_far(&self) -> u64 {
+        lanes::decisions_so_far()
+    }
+
+    /// The lane that a file opened by this engine is on, which hears this engine's wishes from now on.
+    pub(crate) fn lane_of(&self, facts: &FileFacts) -> Option<Arc<Lane>> {
+        // Pipes, sockets and terminals wait for somebody else, not for a device.
+        if !(facts.seekable && facts.regular) {
+            return None;
+        }
+        let mode = if facts.direct { LaneMode::Direct } else { LaneMode::Buffered };
+        let lane = lanes::lane_of(facts.dev, facts.mount, mode)?;
+        self.client().use_lane(&lane);
+        Some(lane)
+    }
+}
+
+impl File {
+    /// The lane that governs transfers on the file. `None` for what is no regular file.
+    ///
+    /// ```
+    /// use auraio::OpenOptions;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let file = engine.block_on(engine.open("Cargo.toml", OpenOptions::new().read(true)))?;
+    /// assert!(file.lane().is_some());
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn lane(&self) -> Option<LaneId> {
+        self.inner().lane().map(|lane| lane.id())
+    }
+
+    /// A guard for the device as long as this file is open: the strictest of all guards counts. `None` takes it back.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for zero.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use auraio::OpenOptions;
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let file = engine.block_on(engine.open("Cargo.toml", OpenOptions::new().read(true)))?;
+    /// file.set_guard(Some(Duration::from_millis(2)))?;
+    /// let lane = engine.stats().lanes.into_iter().find(|lane| Some(lane.id) == file.lane()).expect("it is there");
+    /// assert!(lane.guard_p99_ms <= 2.0);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn set_guard(&self, guard: Option<Duration>) -> Result<()> {
+        if guard == Some(Duration::ZERO) {
+            return Err(Error::InvalidInput("the guard must be longer than zero"));
+        }
+        self.inner().wish(guard.map(Guard::At));
+        Ok(())
+    }
+
+    /// The class of the file's transfers from now on, for those that say nothing else.
+    ///
+    /// ```
+    /// use auraio::{OpenOptions, control::Priority};
+    ///
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let file = engine.block_on(engine.open("Cargo.toml", OpenOptions::new().read(true)))?;
+    /// file.set_priority(Priority::High);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn set_priority(&self, class: Priority) {
+        self.inner().set_priority(class);
+    }
+}
