@@ -55,9 +55,6 @@ const POLICIES: readonly Policy[] = ['knee', 'aimd']
 const GUARD_MS_MAX = 60_000
 const LIMIT_MAX = 65_536
 
-/** The bound of an engine that asks for none: what the largest queue of a common NVMe device holds. */
-const IN_FLIGHT_MAX_DEFAULT = 1024
-
 /** The number of a class across the port. */
 export function classOf(priority: Priority): number {
   return PRIORITIES.indexOf(priority)
@@ -113,12 +110,6 @@ export function validateBounds(
     throw outOfRange(nameMin, `<= ${nameMax}, which is ${inFlightMax}`, inFlightMin)
   }
   return { inFlightMin, inFlightMax }
-}
-
-/** The bounds in force where so much was asked for: a limit that is fixed, or a ring that is deep, raises the usual one. */
-export function boundsOf({ inFlightMin, inFlightMax, policy }: EngineWish, queueDepth: number): [number, number] {
-  const most = Math.max(queueDepth, IN_FLIGHT_MAX_DEFAULT, typeof policy === 'number' ? policy : 0)
-  return [inFlightMin ?? 1, inFlightMax ?? most]
 }
 
 function validateName<T>(value: unknown, name: string, allowed: readonly T[], type: string): T {

@@ -1,5 +1,5 @@
 /** What an engine is made from, and the checks of it. */
-import { boundsOf, classOf, validateEngineWish, type EngineWish, type Policy, type Priority } from './control.js'
+import { classOf, validateEngineWish, type EngineWish, type Policy, type Priority } from './control.js'
 import { validatePoolOptions, type PoolOptions } from './memory.js'
 import { validateBackend, type Backend } from './native.js'
 import { validateBoolean, validateInteger, validateObject, validateOneOf } from './options.js'
@@ -48,7 +48,8 @@ export interface EngineOptions {
    */
   guardP99Ms?: number | undefined
   /**
-   * How the in-flight limit of a device is found: see {@link Policy}. A number is that limit, and no guard cuts it.
+   * How the in-flight limit of a device is found: see {@link Policy}. A number is that limit, within the bounds, and no guard
+   * cuts it.
    * @defaultValue 'knee'
    */
   policy?: Policy | undefined
@@ -59,7 +60,7 @@ export interface EngineOptions {
   inFlightMin?: number | undefined
   /**
    * The largest in-flight limit, 1 to `queueDepth`. Less than the device needs costs throughput.
-   * @defaultValue 1024, or `queueDepth` or a fixed limit where that is more
+   * @defaultValue `queueDepth`; on the backend `threads` the number of its threads
    */
   inFlightMax?: number | undefined
   /**
@@ -98,19 +99,17 @@ export function validateEngineOptions(options: unknown): CheckedOptions {
   }
   const wish = validateEngineWish(options as Record<string, unknown>, depth)
   const priority = classOf(wish.priority)
-  return { port: { ...engine, ...controlOf(wish, depth), priority }, pool: poolOptions, wish }
+  return { port: { ...engine, ...controlOf(wish), priority }, pool: poolOptions, wish }
 }
 
 /** A wish as the port takes it. */
-export function controlOf(wish: EngineWish, queueDepth: number): ControlOptions {
-  const { policy, guardP99Ms } = wish
-  const [inFlightMin, inFlightMax] = boundsOf(wish, queueDepth)
+export function controlOf({ policy, guardP99Ms, inFlightMin, inFlightMax }: EngineWish): ControlOptions {
   const isFixed = typeof policy === 'number'
   return {
     policy: isFixed ? 'fixed' : policy,
     inFlightFixed: isFixed ? policy : 0,
-    inFlightMin,
-    inFlightMax,
+    inFlightMin: inFlightMin ?? 0,
+    inFlightMax: inFlightMax ?? 0,
     guardP99Ms: guardP99Ms ?? 0,
   }
 }

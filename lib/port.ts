@@ -79,8 +79,11 @@ export interface Port {
   setPriority(handle: number, priority: number): number
   /** The guard of a file's own, or 0 for none: 0, or a negated errno. */
   setGuard(handle: number, milliseconds: number): number
-  /** What the engine asks for, from now on: see {@link ControlOptions}. */
-  setControl(policy: string, fixed: number, min: number, max: number, guardP99Ms: number): void
+  /**
+   * What the engine asks for, from now on, as {@link ControlOptions}: 0, or a negated errno. An empty policy stays as it was, and
+   * is not asked for anew.
+   */
+  setControl(policy: string, fixed: number, min: number, max: number, guardP99Ms: number): number
   /** The lane of a file, or -1. */
   laneOf(handle: number): number
   /** Every lane of the process. */
@@ -129,7 +132,10 @@ export type NativeLaneStats = Omit<LaneStats, 'mode' | 'policy' | 'byClass'> & {
 }
 
 /** {@link LatencyHistogram}, as it crosses. */
-export type NativeHistogram = Omit<LatencyHistogram, 'percentiles'> & { percentiles: number[][] }
+export type NativeHistogram = Omit<LatencyHistogram, 'percentiles' | 'encoded'> & {
+  percentiles: number[][]
+  encoded: Uint8Array
+}
 
 /** One thing that a loop has decided, with what led to it. Numbers that played no part are 0. */
 export interface NativeDecision {
@@ -157,7 +163,9 @@ export interface ControlOptions {
   policy: string
   /** The limit of `'fixed'`, else 0. */
   inFlightFixed: number
+  /** 0 means the usual. */
   inFlightMin: number
+  /** 0 means the usual. */
   inFlightMax: number
   /** 0 means automatic. */
   guardP99Ms: number

@@ -210,8 +210,9 @@ export class PortablePort implements Port {
     return this.#entries.has(handle) ? 0 : EBADF
   }
 
-  setControl(): void {
-    // no loop runs
+  /** No loop runs. */
+  setControl(): number {
+    return 0
   }
 
   laneOf(): number {

@@ -2,9 +2,9 @@
  * What a user of an engine sets and sees of the loops that govern depth, at run time. `Engine` is made on top of it; wishes
  * are checked here, handed to the port, and kept to be asked for again.
  */
+import { Buffer } from 'node:buffer'
 import { EventEmitter } from 'node:events'
 import {
-  boundsOf,
   validateBounds,
   validateGuard,
   validatePolicy,
@@ -149,31 +149,31 @@ export class Tunable extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * The smallest in-flight limit that this engine asks for.
+   * The smallest in-flight limit that this engine asks for; undefined is the usual, 1.
    *
    * @example
    * ```js
    * import { Engine } from 'auraio'
    *
-   * console.log(Engine.default.inFlightMin) // 1
+   * console.log(Engine.default.inFlightMin) // undefined
    * ```
    */
-  get inFlightMin(): number {
-    return boundsOf(this.#wish, this.#queueDepth)[0]
+  get inFlightMin(): number | undefined {
+    return this.#wish.inFlightMin
   }
 
   /**
-   * The largest in-flight limit that this engine asks for.
+   * The largest in-flight limit that this engine asks for; undefined is the usual, as many as a ring or the threads hold.
    *
    * @example
    * ```js
    * import { Engine } from 'auraio'
    *
-   * console.log(Engine.default.inFlightMax) // 1024
+   * console.log(Engine.default.inFlightMax) // undefined
    * ```
    */
-  get inFlightMax(): number {
-    return boundsOf(this.#wish, this.#queueDepth)[1]
+  get inFlightMax(): number | undefined {
+    return this.#wish.inFlightMax
   }
 
   /**
@@ -224,15 +224,17 @@ export class Tunable extends EventEmitter<EngineEvents> {
     const which = validateOneOf(kind, 'options.kind', ['completion', 'total'])
     const found = id < 2 ** 32 ? this.#port?.histogram(id, which) : undefined
     if (!found) throw invalidArgValue('options.lane', lane, 'must be the id of a lane in stats().lanes')
-    return { ...found, percentiles: found.percentiles as LatencyHistogram['percentiles'] }
+    const percentiles = found.percentiles as LatencyHistogram['percentiles']
+    return { ...found, percentiles, encoded: Buffer.from(found.encoded).toString('base64') }
   }
 
   /** Asks for something else than before. */
   #set(wish: Partial<EngineWish>): void {
     if (this.#isClosed) throw engineClosed()
     this.#wish = { ...this.#wish, ...wish }
-    const { policy, inFlightFixed, inFlightMin, inFlightMax, guardP99Ms } = controlOf(this.#wish, this.#queueDepth)
-    this.#port?.setControl(policy, inFlightFixed, inFlightMin, inFlightMax, guardP99Ms)
+    const { policy, inFlightFixed, inFlightMin, inFlightMax, guardP99Ms } = controlOf(this.#wish)
+    const asked = wish.policy === undefined ? '' : policy // of several engines' policies, the one asked for last is in force
+    this.#port?.setControl(asked, inFlightFixed, inFlightMin, inFlightMax, guardP99Ms)
     this.#decisions?.look()
   }
 }

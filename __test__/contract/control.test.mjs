@@ -77,7 +77,10 @@ contract(
   async (t, { name }) => {
     const plain = new Engine({ backend: name })
     t.is(plain.guardP99Ms, undefined)
-    t.deepEqual([plain.policy, plain.priority, plain.inFlightMin, plain.inFlightMax], ['knee', 'normal', 1, 1024])
+    t.deepEqual(
+      [plain.policy, plain.priority, plain.inFlightMin, plain.inFlightMax],
+      ['knee', 'normal', undefined, undefined],
+    )
     const limits = { guardP99Ms: 60_000, policy: 65_536, inFlightMin: 1, inFlightMax: 32_768, queueDepth: 32_768 }
     const engine = new Engine({ backend: name, priority: 'low', ...limits })
     t.deepEqual([engine.guardP99Ms, engine.policy, engine.inFlightMin], [60_000, 65_536, 1])

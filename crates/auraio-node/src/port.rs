@@ -10,6 +10,7 @@ use napi::{
 use napi_derive::napi;
 
 use crate::{
+    control::{Asked, class_of},
     native::{
         CompletionArray, StatOut, View, Watch, Watcher, hot,
         lend::{Environment, Span},
@@ -28,10 +29,22 @@ pub struct NativePortOptions {
     pub routing: String,
     /// Operations that one ring may hold in flight.
     pub queue_depth: u32,
-    /// SQEs queued before a flush happens by itself.
+    /// SQEs queued before a flush happens by itself; 0: tuned.
     pub submit_batch: u32,
     /// Whether rings register memory and files.
     pub register: bool,
+    /// `'knee'`, `'aimd'` or `'fixed'`.
+    pub policy: String,
+    /// The limit of `'fixed'`.
+    pub in_flight_fixed: u32,
+    /// The smallest limit; 0: the usual.
+    pub in_flight_min: u32,
+    /// The largest limit; 0: the usual.
+    pub in_flight_max: u32,
+    /// The guard in milliseconds; 0: automatic.
+    pub guard_p99_ms: f64,
+    /// The class of files, by number.
+    pub priority: u32,
 }
 
 /// What one ring has done so far.
@@ -92,12 +105,21 @@ impl NativePort {
             submit_batch: options.submit_batch,
             register: options.register,
         };
-        let engine = shared::engine(key).map_err(refuse)?;
+        let asked = Asked {
+            policy: &options.policy,
+            fixed: options.in_flight_fixed,
+            min: options.in_flight_min,
+            max: options.in_flight_max,
+            guard_p99_ms: options.guard_p99_ms,
+        };
+        let base = shared::engine(key).map_err(refuse)?;
+        let engine = base.with_control(asked.settings(&base).map_err(refuse)?).map_err(refuse)?;
+        engine.set_priority(class_of(options.priority).unwrap_or_default());
         let port = engine.port().map_err(refuse)?;
         let backend = port.backend().name();
         let watch = Watch::of(&port);
         let completions = CompletionArray::new(&env, completions)?;
-        let core = Rc::new(RefCell::new(Core::new(engine, port, completions, environment)));
+        let core = Rc::new(RefCell::new(Core::new(base, engine, port, completions, environment)));
         let watcher = Watcher::start(&env, Rc::clone(&core), watch, dispatch)?;
         Ok(Self { submitter: Submitter { core, watcher }, backend })
     }

@@ -2,10 +2,11 @@
 
 use std::{collections::HashMap, rc::Rc};
 
-use auraio::{Completion, Engine, File, Metadata, Port, PortTicket, op};
+use auraio::{Completion, Engine, Error, File, Metadata, Port, PortTicket, control::Priority, op};
 use napi::Env;
 
 use crate::{
+    control::{self, Asked},
     lend::Acquisitions,
     native::{
         CompletionArray,
@@ -29,7 +30,14 @@ pub(crate) const STAT: u64 = 2;
 /// borrow is held while JavaScript runs.
 pub(crate) struct Core {
     pub(crate) port: Option<Port>,
+    /// The engine with what this one asks of the loops.
     engine: Engine,
+    /// The one that all engines with the same options share, which asks for nothing.
+    base: Engine,
+    /// The class that the next operation has been given.
+    pub(crate) next_class: Option<Priority>,
+    /// How many decisions of the loops TypeScript has been told of.
+    decisions_told: u64,
     pub(crate) files: Files,
     pub(crate) tickets: Vec<Option<PortTicket>>,
     pub(crate) stats: HashMap<u32, Metadata>,
@@ -81,10 +89,19 @@ impl Files {
 }
 
 impl Core {
-    pub(crate) fn new(engine: Engine, port: Port, completions: CompletionArray, environment: Rc<Environment>) -> Self {
+    pub(crate) fn new(
+        base: Engine,
+        engine: Engine,
+        port: Port,
+        completions: CompletionArray,
+        environment: Rc<Environment>,
+    ) -> Self {
         Self {
             port: Some(port),
+            decisions_told: engine.decisions_so_far(),
             engine,
+            base,
+            next_class: None,
             files: Files::default(),
             tickets: Vec::new(),
             stats: HashMap::new(),
@@ -105,6 +122,11 @@ impl Core {
         &self.engine
     }
 
+    /// Asks something else of the loops from now on.
+    pub(crate) fn ask(&self, asked: &Asked<'_>) -> Result<(), Error> {
+        control::ask(&self.engine, &self.base, asked)
+    }
+
     pub(crate) fn file(&self, handle: u32) -> Option<&File> {
         self.files.get(handle)
     }
@@ -123,6 +145,8 @@ impl Core {
         self.files = Files::default();
         self.ready.clear();
         self.port = None;
+        // What it asked for goes with it.
+        self.engine = self.base.clone();
         // The kernel is done with all of it.
         self.registrations.clear();
         self.claims.release_all();
@@ -170,6 +194,13 @@ impl Core {
             && let Some((slot, result)) = acquisitions.next()
         {
             array.set(count * STRIDE, [slot as i32, result, 0]);
+            count += 1;
+        }
+        // One load where nothing was decided.
+        let decided = self.engine.decisions_so_far();
+        if decided > self.decisions_told && count < room {
+            self.decisions_told = decided;
+            array.set(count * STRIDE, [-1, decided as i32, (decided >> 32) as i32]);
             count += 1;
         }
         self.environment.settle();

@@ -31,7 +31,11 @@ impl Submitter {
         if !core.claims.claim(slot as usize, span) {
             return -EINVAL;
         }
-        let ticket = port.submit(operation, kind << 32 | u64::from(slot));
+        let token = kind << 32 | u64::from(slot);
+        let ticket = match core.next_class.take() {
+            None => port.submit(operation, token),
+            Some(class) => port.submit(operation.with_priority(class), token),
+        };
         if port.outstanding() == 1 {
             self.watcher.busy();
         }
