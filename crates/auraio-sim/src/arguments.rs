@@ -10,7 +10,7 @@ usage: auraio-sim eval <policies> <scenarios|all> <seeds> [parameters]
        auraio-sim trace <scenario> <policy> <seed> [parameters]
        auraio-sim curve <scenario> [parameters]
        auraio-sim list
-       auraio-sim inner ...
+       auraio-sim inner <seeds>
 policies: knee, aimd, or a fixed limit; several with commas between, as scenarios and seeds
 parameters: --x <factor on throughput>  --lat <factor on rented volumes' latency>  --ou <noise>  --knee <factor on the knee>
             --t <seconds later>  --max <largest limit>  --workers <of a flood>";
@@ -40,6 +40,8 @@ pub enum Command {
     Curve(&'static str),
     /// All scenarios.
     List,
+    /// The table of the inner loop, with these seeds.
+    Inner(Vec<u64>),
 }
 
 /// Takes arguments apart, without the program's name.
@@ -70,6 +72,7 @@ pub fn parse(arguments: &[String]) -> Result<(Command, Parameters), String> {
         }
         ["curve", name] => Command::Curve(scenario(name)?),
         ["list"] => Command::List,
+        ["inner", seeds] => Command::Inner(list(seeds, |word| number(word, "a seed"))?),
         [] => return Err("nothing was asked for: eval, trace, curve, list or inner".to_owned()),
         [other, ..] => return Err(format!("'{other}' is not a command, or not with this many arguments")),
     };

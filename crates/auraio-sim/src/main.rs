@@ -4,15 +4,18 @@
 use std::process::ExitCode;
 
 use auraio_sim::{
+    SECOND,
     arguments::{Command, USAGE, parse},
     evaluate::{evaluate, settings},
-    report,
+    inner, report,
     scenario::{Parameters, Scenario},
     simulation::Simulation,
 };
 
 /// The exit code of a command line that makes no sense.
 const MISUSED: u8 = 2;
+/// Simulated time of one run of the inner loop.
+const INNER_DURATION: u64 = 3 * SECOND / 2;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -51,6 +54,12 @@ fn run(command: Command, parameters: &Parameters) {
         Command::Curve(name) => {
             if let Some(scenario) = Scenario::named(name, parameters) {
                 print!("{}", report::curve(&scenario));
+            }
+        }
+        Command::Inner(seeds) => {
+            println!("{}", inner::heading());
+            for case in &inner::CASES {
+                seeds.iter().for_each(|&seed| println!("{}", inner::rows(case, seed, INNER_DURATION)));
             }
         }
         Command::List => print!("{}", report::scenarios()),

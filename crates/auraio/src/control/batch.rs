@@ -27,11 +27,16 @@ const RATE_WEIGHT: f64 = 0.5;
 const OPERATION_WEIGHT: f64 = 0.05;
 /// Weight of one reading of the device's latency, which may be the mean of a batch.
 const LATENCY_WEIGHT: f64 = 1.0 / 32.0;
-/// Calls may take this share of an operation's CPU time while the thread has time to spare ...
-const OVERHEAD_IDLE: f64 = 0.25;
+/// Calls may take this share of an operation's CPU time while the thread has time to spare (more than this costs CPU and
+/// gains nothing: `auraio-sim inner`, the cases with groups) ...
+const OVERHEAD_IDLE: f64 = 0.08;
 /// ... and this share when it has none.
-const OVERHEAD_SATURATED: f64 = 0.03;
-/// Between these utilisations the one share turns into the other.
+const OVERHEAD_SATURATED: f64 = 0.02;
+/// A batch holds at most this share of what may be in flight while the thread has time to spare ...
+const PART_IDLE: f64 = 1.0 / 8.0;
+/// ... and this when it has none.
+const PART_SATURATED: f64 = 1.0 / 2.0;
+/// Between these utilisations the one turns into the other.
 const SPARE_BELOW: f64 = 0.90;
 const SATURATED_FROM: f64 = 0.97;
 /// Below this utilisation entries are also handed over early, by time and for a device about to run dry.
@@ -128,7 +133,7 @@ impl SubmitBatch {
     /// ```
     /// use auraio::control::{BatchPolicy, SubmitBatch};
     ///
-    /// assert_eq!(SubmitBatch::new(BatchPolicy::default()).batch(), 1);
+    /// assert!(SubmitBatch::new(BatchPolicy::default()).batch() <= 4);
     /// assert_eq!(SubmitBatch::new(BatchPolicy::Fixed(8)).batch(), 8);
     /// ```
     #[must_use]
@@ -178,8 +183,8 @@ impl SubmitBatch {
         self.policy
     }
 
-    /// The in-flight limit in force: at most half of it is gathered in one batch, so that the device works on one half
-    /// while the other is gathered.
+    /// The in-flight limit in force: at most an eighth of it is gathered in one batch, and by a saturated thread at most
+    /// half, so that the device works on the one while the other is gathered.
     ///
     /// ```
     /// use auraio::control::{BatchPolicy, SubmitBatch};
@@ -230,7 +235,7 @@ impl SubmitBatch {
     /// use auraio::control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::default());
-    /// for turn in 1..200 {
+    /// for turn in 1..5_000 {
     ///     batch.on_turn(turn * 100_000, 10, 40_000);
     ///     batch.on_sleep(60_000);
     /// }
@@ -322,10 +327,12 @@ impl SubmitBatch {
             }
         };
         let saturation = ((self.utilisation - SPARE_BELOW) / (SATURATED_FROM - SPARE_BELOW)).clamp(0.0, 1.0);
-        let share = OVERHEAD_IDLE + saturation * (OVERHEAD_SATURATED - OVERHEAD_IDLE);
+        let between = |idle: f64, saturated: f64| idle + saturation * (saturated - idle);
+        let share = between(OVERHEAD_IDLE, OVERHEAD_SATURATED);
+        let part = between(PART_IDLE, PART_SATURATED) * f64::from(self.limit);
         // An operation of no cost at all would want an endless batch; the cast saturates, and `max` bounds it.
         let wanted = (self.cost.call_ns() / (share * self.operation_ns)).ceil() as u32;
-        self.batch = wanted.clamp(1, max.min(self.limit / 2).max(1));
+        self.batch = wanted.clamp(1, max.min(part as u32).max(1));
         self.eager = self.utilisation < EAGER_BELOW;
         self.patience_ns = (PATIENCE * self.latency_ns.unwrap_or(LATENCY_ASSUMED_NS)) as u64;
         self.interval_ns = if self.rate > 0.0 { (1.0 / self.rate) as u64 } else { u64::MAX };

@@ -1,4 +1,5 @@
-//! The outer loop: how many operations may be in flight on one device.
+//! The double loop. The outer one: how many operations may be in flight on one device, how that is shared out among rings
+//! and classes. The inner one: how many of a ring's operations go to the kernel in one call.
 //!
 //! A [`Controller`] is told of every completion ([`Sample`]) and answers with an in-flight limit. All rings of a process
 //! that use a device report to one controller and share its limit: two that search on their own see each other's load as
@@ -12,12 +13,14 @@
 //! spent unseen because the host was busy, and for moments in which the device completed nothing at all.
 //!
 //! Inside: `timeline` makes time go forward only, `guard` watches the p99, `aimd` and `knee` are the laws, `quantile` and
-//! `decision` are what they measure with and what they tell. docs/decisions/0020-double-loop.md has the reasons and figures.
+//! `decision` are what they measure with and what they tell. `share` divides a limit among rings, `classes` and `foreground`
+//! among priorities; `batch` is the inner loop. docs/decisions/0020-double-loop.md has the reasons and figures.
 
 mod aimd;
 mod batch;
 mod classes;
 mod decision;
+mod foreground;
 mod guard;
 mod knee;
 mod priority;
@@ -31,9 +34,10 @@ pub use batch::{BatchPolicy, SubmitBatch};
 pub use classes::Classes;
 use decision::Journal;
 pub use decision::{Decision, Phase, Reason};
+pub use foreground::Foreground;
 use guard::Sentry;
-pub use priority::Priority;
 use knee::Knee;
+pub use priority::Priority;
 pub use settings::{Bounds, Guard, Policy, Settings};
 pub use share::{Member, Shares};
 use timeline::Timeline;

@@ -10,7 +10,7 @@ use super::{
     stats::{HistogramKind, LaneStats},
     wishes,
 };
-use crate::control::{self, Controller, Member, Policy, Priority, Settings, Shares};
+use crate::control::{self, Controller, Foreground, Member, Policy, Priority, Settings, Shares};
 
 /// A ring that uses the lane.
 struct Ringed {
@@ -24,6 +24,7 @@ pub(super) struct Governor {
     id: LaneId,
     controller: Controller,
     shares: Shares,
+    foreground: Foreground,
     rings: Vec<Option<Ringed>>,
     clients: Vec<Weak<Wishes>>,
     seen: Seen,
@@ -32,6 +33,8 @@ pub(super) struct Governor {
     waiting: u32,
     batch: u32,
     sqe_per_enter: f64,
+    /// The part of each share that low operations may have.
+    low_share: f64,
 }
 
 impl Governor {
@@ -41,6 +44,7 @@ impl Governor {
             id,
             shares: Shares::new(controller.limit()),
             controller,
+            foreground: Foreground::default(),
             rings: Vec::new(),
             clients: Vec::new(),
             seen: Seen::new(),
@@ -48,6 +52,7 @@ impl Governor {
             waiting: 0,
             batch: 0,
             sqe_per_enter: 0.0,
+            low_share: 1.0,
         }
     }
 
@@ -83,22 +88,27 @@ impl Governor {
         ring.place.others.store(self.in_flight - report.in_flight, Ordering::Relaxed);
         (self.batch, self.sqe_per_enter) = (report.batch, report.sqe_per_enter);
         self.seen.hits += report.hits;
-        let count = report.samples.len() as u32;
-        for (nth, sample) in (0..).zip(report.samples.drain(..)) {
+        // What waits for the sake of what is high does not wait behind the limit.
+        let held_back = self.foreground.low_places(report.now, self.shares.limit()) < self.shares.limit();
+        let (others, others_waiting) = (self.in_flight - report.in_flight, self.waiting - waiting);
+        for sample in report.samples.drain(..) {
             self.seen.record(&sample);
+            if sample.class == Priority::High {
+                self.foreground.on_high(sample.now, sample.submitted, sample.in_flight_then <= 1);
+            }
             self.controller.on_completion(&control::Sample {
                 now: sample.now,
                 submitted: sample.submitted,
-                // What is reported together left one after the other.
-                in_flight: self.in_flight + (count - 1 - nth),
-                waiting: self.waiting,
+                // What is reaped together completed one after the other, and is asked for again after that.
+                in_flight: (others + sample.in_flight).saturating_sub(1),
+                waiting: if held_back { 0 } else { others_waiting + sample.waiting },
                 unseen: sample.unseen,
                 in_flight_then: sample.in_flight_then,
                 work: sample.work(),
             });
         }
         self.shares.report(member, report.in_flight, waiting, report.now);
-        self.after_decisions();
+        self.after_decisions(report.now);
         self.shares.is_contended()
     }
 
@@ -115,18 +125,19 @@ impl Governor {
             let settings = wishes::together(&clients.iter().map(|client| client.get()).collect::<Vec<_>>());
             if settings != *self.controller.settings() {
                 self.controller.set(settings, now);
-                self.after_decisions();
+                self.after_decisions(now);
             }
         }
         clients
     }
 
     /// Makes known what the loop decided, and hands its limit out.
-    fn after_decisions(&mut self) {
+    fn after_decisions(&mut self, now: u64) {
         while let Some(decision) = self.controller.next_decision() {
             log::note(self.id, decision);
         }
         self.shares.set_limit(self.controller.limit());
+        self.low_share = self.foreground.low_share(now);
         self.tell();
     }
 
@@ -135,8 +146,9 @@ impl Governor {
         let limit = self.controller.limit();
         for ring in self.rings.iter().flatten() {
             let share = self.shares.share(ring.member);
+            let low = if self.low_share < 1.0 { (self.low_share * f64::from(share)).round() as u32 } else { share };
             let place = &ring.place;
-            for (told, value) in [(&place.share, share), (&place.share_low, share), (&place.limit, limit)] {
+            for (told, value) in [(&place.share, share), (&place.share_low, low), (&place.limit, limit)] {
                 if told.load(Ordering::Relaxed) != value {
                     told.store(value, Ordering::Relaxed);
                 }
