@@ -154,6 +154,20 @@ impl Core {
         self.environment.settle();
     }
 
+    /// The event loop goes to sleep.
+    pub(crate) fn begin_wait(&self) {
+        if let Some(port) = &self.port {
+            port.begin_wait();
+        }
+    }
+
+    /// It has woken.
+    pub(crate) fn end_wait(&self) {
+        if let Some(port) = &self.port {
+            port.end_wait();
+        }
+    }
+
     /// Operations that JavaScript has not been told of.
     pub(crate) fn outstanding(&self) -> usize {
         self.port.as_ref().map_or(0, Port::outstanding) + self.ready.len() + self.acquisitions.outstanding()

@@ -77,7 +77,10 @@ mod linux {
         let fio = || subjects.iter().zip(medians).filter(|(subject, _)| subject.starts_with("fio"));
         let best = fio().map(|(_, sample)| sample.rate).fold(0.0, f64::max);
         let knee = fio().find(|(_, sample)| sample.rate >= 0.97 * best).map(|(_, sample)| *sample).unwrap_or_default();
-        println!("{:<12}{:>10}{:>10}{:>10}{:>8}{:>9}{:>12}{:>12}", "", "reads/s", "p50 us", "p99 us", "limit", "settled", "/ fio best", "p99 / knee");
+        println!(
+            "{:<12}{:>10}{:>10}{:>10}{:>8}{:>9}{:>12}{:>12}",
+            "", "reads/s", "p50 us", "p99 us", "limit", "settled", "/ fio best", "p99 / knee"
+        );
         for (subject, sample) in subjects.iter().zip(medians) {
             println!(
                 "{subject:<12}{:>10.0}{:>10.0}{:>10.0}{:>8.0}{:>9.2}{:>12.3}{:>12.2}",
@@ -112,7 +115,8 @@ mod linux {
             Some(depth) => fio(path, depth),
             None => {
                 let this = std::env::current_exe().expect("a bench is a file");
-                let output = Command::new(this).args(["child", &path.to_string_lossy(), subject]).output().expect("starts");
+                let output =
+                    Command::new(this).args(["child", &path.to_string_lossy(), subject]).output().expect("starts");
                 let text = String::from_utf8_lossy(&output.stdout).into_owned();
                 let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
                 let [rate, p50, p99, settled, limit] = numbers[..] else { panic!("{subject} said {text:?}") };

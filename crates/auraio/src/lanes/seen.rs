@@ -206,7 +206,17 @@ mod tests {
     fn sample(now: u64, latency: u64) -> Sample {
         let submitted = now - latency;
         let class = Priority::Normal;
-        Sample { now, asked: submitted, submitted, unseen: 0, in_flight_then: 1, in_flight: 1, waiting: 0, bytes: 4096, class }
+        Sample {
+            now,
+            asked: submitted,
+            submitted,
+            unseen: 0,
+            in_flight_then: 1,
+            in_flight: 1,
+            waiting: 0,
+            bytes: 4096,
+            class,
+        }
     }
 
     #[test]

@@ -48,8 +48,7 @@ impl Knee {
             // Where operations wait most of the time all the same, more is offered than it seems: what completes together
             // is asked for again a little later.
             let is_waited_for = known.is_some_and(|at| at.saturation > SATURATED);
-            let is_demand =
-                factor > STEP_MIN && self.offered() < self.most(shared) && offered <= self.offered() + 0.5;
+            let is_demand = factor > STEP_MIN && self.offered() < self.most(shared) && offered <= self.offered() + 0.5;
             if is_demand && is_waited_for {
                 let from = self.found;
                 self.tell_phase(Reason::Bound, Phase::Search, from, shared);
