@@ -14,7 +14,7 @@ pub(crate) fn register(engine: &Engine, view: &View) -> auraio::Result<Registrat
 
 /// A file over a duplicate of a descriptor, and the flags it was opened with; or an errno.
 #[cfg(unix)]
-pub(crate) fn adopt(engine: &Engine, fd: i32) -> std::result::Result<(File, i32), i32> {
+pub(crate) fn adopt(engine: &Engine, fd: i32) -> Result<(File, i32), i32> {
     use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
     let failed = || std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EBADF);
@@ -35,7 +35,7 @@ pub(crate) fn adopt(engine: &Engine, fd: i32) -> std::result::Result<(File, i32)
 
 /// There is no duplicating here.
 #[cfg(not(unix))]
-pub(crate) fn adopt(_: &Engine, _: i32) -> std::result::Result<(File, i32), i32> {
+pub(crate) fn adopt(_: &Engine, _: i32) -> Result<(File, i32), i32> {
     const ENOSYS: i32 = 38;
     Err(ENOSYS)
 }
