@@ -11,6 +11,7 @@ usage: auraio-sim eval <policies> <scenarios|all> <seeds> [parameters]
        auraio-sim curve <scenario> [parameters]
        auraio-sim list
        auraio-sim inner <seeds>
+       auraio-sim foreground <seeds>
 policies: knee, aimd, or a fixed limit; several with commas between, as scenarios and seeds
 parameters: --x <factor on throughput>  --lat <factor on rented volumes' latency>  --ou <noise>  --knee <factor on the knee>
             --t <seconds later>  --max <largest limit>  --workers <of a flood>";
@@ -42,6 +43,8 @@ pub enum Command {
     List,
     /// The table of the inner loop, with these seeds.
     Inner(Vec<u64>),
+    /// The table of a reader beside a bulk job, with these seeds.
+    Foreground(Vec<u64>),
 }
 
 /// Takes arguments apart, without the program's name.
@@ -72,8 +75,9 @@ pub fn parse(arguments: &[String]) -> Result<(Command, Parameters), String> {
         }
         ["curve", name] => Command::Curve(scenario(name)?),
         ["list"] => Command::List,
+        ["foreground", seeds] => Command::Foreground(list(seeds, |word| number(word, "a seed"))?),
         ["inner", seeds] => Command::Inner(list(seeds, |word| number(word, "a seed"))?),
-        [] => return Err("nothing was asked for: eval, trace, curve, list or inner".to_owned()),
+        [] => return Err("nothing was asked for: eval, trace, curve, list, inner or foreground".to_owned()),
         [other, ..] => return Err(format!("'{other}' is not a command, or not with this many arguments")),
     };
     Ok((command, parameters))

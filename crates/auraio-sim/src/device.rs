@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::random::Random;
+use crate::random::{LogNormal, Random};
 
 /// The deepest that a station's tables go.
 pub const DEPTH_MAX: usize = 4096;
@@ -44,10 +44,10 @@ pub struct Station {
     pub rates: [Arc<[f64]>; 2],
     /// How often, at each depth, the next one is picked at random and not in turn.
     pub disorder: Arc<[f64]>,
-    /// Coefficients of variation of the work of an operation: alone, and among others.
-    pub variation_alone: f64,
-    /// See [`Self::variation_alone`].
-    pub variation: f64,
+    /// The work of an operation that is alone, and of one among others.
+    pub work_alone: LogNormal,
+    /// See [`Self::work_alone`].
+    pub work: LogNormal,
     /// Standard deviation of the logarithm of the rate's slow noise (an Ornstein-Uhlenbeck process, 200 ms).
     pub noise: f64,
     /// Factor on the rate: below 1 a neighbour takes the rest.
@@ -80,14 +80,14 @@ const NOISE_MEMORY_MS: f64 = 200.0;
 pub const NOISE_STEP_MS: u64 = 5;
 
 impl Station {
-    /// One without load.
+    /// One without load; `variations` are coefficients of variation of the work: alone, and among others.
     #[must_use]
     pub fn new(rates: [Arc<[f64]>; 2], disorder: Arc<[f64]>, variations: (f64, f64), noise: f64) -> Self {
         Self {
             rates,
             disorder,
-            variation_alone: variations.0,
-            variation: variations.1,
+            work_alone: LogNormal::new(variations.0),
+            work: LogNormal::new(variations.1),
             noise,
             scale: 1.0,
             cap: f64::INFINITY,
@@ -133,8 +133,7 @@ impl Station {
         let disorder = self.disorder[waiting.min(DEPTH_MAX)];
         let place = if disorder > 0.0 && waiting > 1 && random.unit() < disorder { random.below(waiting) } else { 0 };
         if let Some(request) = self.queue.remove(place) {
-            let variation = if waiting <= 1 { self.variation_alone } else { self.variation };
-            let left = random.log_normal(variation);
+            let left = random.log_normal(if waiting <= 1 { self.work_alone } else { self.work });
             self.serving = Some(Serving { request, size: size_of(request), left });
             self.since = now;
         }
@@ -191,7 +190,7 @@ pub struct Gate {
     machine: Bucket,
     /// Mean latency behind the buckets, in nanoseconds.
     pub latency: f64,
-    variation: f64,
+    variation: LogNormal,
 }
 
 /// How often an operation of a rented volume takes longer, and by how much on average, in nanoseconds.
@@ -203,7 +202,12 @@ impl Gate {
     #[must_use]
     pub fn new(rented: (f64, f64), machine: (f64, f64), latency_us: f64, variation: f64) -> Self {
         let bucket = |(rate, burst): (f64, f64)| Bucket { rate, burst, due: f64::MIN };
-        Self { rented: bucket(rented), machine: bucket(machine), latency: latency_us * 1e3, variation }
+        Self {
+            rented: bucket(rented),
+            machine: bucket(machine),
+            latency: latency_us * 1e3,
+            variation: LogNormal::new(variation),
+        }
     }
 
     /// Another rate was rented, or burst credits ran out.

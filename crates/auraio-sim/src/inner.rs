@@ -16,7 +16,7 @@ use crate::{
     curve::Curve,
     device::{DEPTH_MAX, Device, Size, Station},
     histogram::Histogram,
-    random::Random,
+    random::{LogNormal, Random},
     scenario::Parameters,
 };
 
@@ -324,7 +324,7 @@ impl Thread {
     }
 
     fn spend(&mut self, microseconds: f64, variation: f64) {
-        self.now += (microseconds * 1e3 * self.random.log_normal(variation)) as u64;
+        self.now += (microseconds * 1e3 * self.random.log_normal(LogNormal::new(variation))) as u64;
     }
 
     /// A caller asks for an operation.

@@ -8,7 +8,7 @@
 //! - [`simulation`]: the events of one run, and [`record`], what is kept of them;
 //! - [`oracle`]: the same run at fixed depths, as yardstick; [`measure`]: one run against it;
 //! - [`evaluate`]: all of it for many scenarios and seeds, on all cores; [`report`] prints it;
-//! - [`inner`]: the inner loop, on a thread with an event loop;
+//! - [`inner`]: the inner loop, on a thread with an event loop; [`foreground`]: classes, a reader beside a bulk job;
 //! - [`random`], [`histogram`], [`curve`]: what they are made of.
 
 pub mod arguments;
@@ -16,6 +16,7 @@ pub mod catalogue;
 pub mod curve;
 pub mod device;
 pub mod evaluate;
+pub mod foreground;
 pub mod histogram;
 pub mod inner;
 pub mod measure;

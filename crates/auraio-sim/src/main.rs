@@ -7,7 +7,7 @@ use auraio_sim::{
     SECOND,
     arguments::{Command, USAGE, parse},
     evaluate::{evaluate, settings},
-    inner, report,
+    foreground, inner, report,
     scenario::{Parameters, Scenario},
     simulation::Simulation,
 };
@@ -62,6 +62,7 @@ fn run(command: Command, parameters: &Parameters) {
                 seeds.iter().for_each(|&seed| println!("{}", inner::rows(case, seed, INNER_DURATION)));
             }
         }
+        Command::Foreground(seeds) => seeds.iter().for_each(|&seed| println!("{}", foreground::table(seed))),
         Command::List => print!("{}", report::scenarios()),
     }
 }

@@ -84,13 +84,26 @@ impl Random {
         }
     }
 
-    /// Log-normal with mean 1 and this coefficient of variation.
-    pub fn log_normal(&mut self, variation: f64) -> f64 {
-        if variation <= 0.0 {
-            return 1.0;
-        }
+    /// One of these.
+    pub fn log_normal(&mut self, law: LogNormal) -> f64 {
+        if law.deviation == 0.0 { 1.0 } else { (self.normal() * law.deviation + law.mean).exp() }
+    }
+}
+
+/// Log-normal numbers with mean 1: what a service takes if many small things lengthen or shorten it in proportion.
+#[derive(Clone, Copy, Debug)]
+pub struct LogNormal {
+    /// Of the logarithm.
+    mean: f64,
+    deviation: f64,
+}
+
+impl LogNormal {
+    /// With this coefficient of variation.
+    #[must_use]
+    pub fn new(variation: f64) -> Self {
         let variance = (1.0 + variation * variation).ln();
-        (self.normal() * variance.sqrt() - 0.5 * variance).exp()
+        Self { mean: -0.5 * variance, deviation: variance.sqrt() }
     }
 }
 
@@ -101,7 +114,7 @@ mod tests {
     #[test]
     fn the_moments_are_those_asked_for() {
         let mut random = Random::new(1);
-        let samples: Vec<f64> = (0..100_000).map(|_| random.log_normal(0.4)).collect();
+        let samples: Vec<f64> = (0..100_000).map(|_| random.log_normal(LogNormal::new(0.4))).collect();
         let mean = samples.iter().sum::<f64>() / samples.len() as f64;
         let variance = samples.iter().map(|sample| (sample - mean).powi(2)).sum::<f64>() / samples.len() as f64;
         assert!((mean - 1.0).abs() < 0.01, "{mean}");

@@ -10,7 +10,7 @@ use std::{
     mem,
 };
 
-use auraio::control::{Controller, Sample, Settings};
+use auraio::control::{Controller, Member, Sample, Settings, Shares};
 
 use crate::{
     MILLISECOND,
@@ -87,8 +87,11 @@ pub struct Simulation {
     random_breaks: Random,
     device: Device,
     rings: Vec<Ring>,
-    /// The ring that is asked first when several have a claim.
-    turn: usize,
+    /// The limit's parts, and which ring is which member.
+    shares: Shares,
+    members: Vec<Member>,
+    /// Rings to which something has happened: they have a turn.
+    turns: VecDeque<usize>,
     in_flight: u32,
     waiting: u32,
     requests: Vec<Request>,
@@ -125,7 +128,9 @@ impl Simulation {
             random_breaks: Random::new(seed ^ 0x0055_AA55),
             device: scenario.device.clone(),
             rings: scenario.rings.iter().map(ring).collect(),
-            turn: 0,
+            shares: Shares::new(1),
+            members: vec![],
+            turns: VecDeque::new(),
             in_flight: 0,
             waiting: 0,
             requests: vec![],
@@ -138,6 +143,7 @@ impl Simulation {
             controller: Controller::new(settings),
             record: Record::new(scenario),
         };
+        simulation.members = simulation.rings.iter().map(|_| simulation.shares.join()).collect();
         (0..simulation.rings.len()).for_each(|ring| simulation.begin_load(ring));
         for (index, (at, _)) in scenario.changes.iter().enumerate() {
             simulation.foresee(nanoseconds(*at), Event::Change(index));
@@ -232,6 +238,7 @@ impl Simulation {
         self.free.push(id);
         self.in_flight -= 1;
         self.rings[request.ring].in_flight -= 1;
+        self.turns.push_back(request.ring);
         self.record.completed(self.now, request.ring, self.now - request.submitted, self.now - request.arrived);
         self.controller.on_completion(&Sample {
             now: self.now,
@@ -257,27 +264,38 @@ impl Simulation {
     fn wait(&mut self, ring: usize) {
         self.rings[ring].waiting.push_back(self.now);
         self.waiting += 1;
+        self.turns.push_back(ring);
     }
 
-    /// Submits what the limit allows, and lets the device go on. The limit is shared out work-conserving and fair
-    /// (max-min): of the rings with something waiting, the one with the fewest in flight comes first.
+    /// Submits what the limit allows, and lets the device go on. A ring acts when something happens to it, or its bell is
+    /// rung, and knows of the others what the crate's [`Shares`] tell it.
     fn refill(&mut self) {
         self.advance();
-        let limit = self.controller.limit();
-        while self.paused_since.is_none() && self.waiting > 0 && self.in_flight < limit {
-            let rings = self.rings.len();
-            let claims = (0..rings).map(|step| (self.turn + step) % rings);
-            let next = claims
-                .filter(|ring| !self.rings[*ring].waiting.is_empty())
-                .min_by_key(|ring| self.rings[*ring].in_flight);
-            let Some(ring) = next else { break };
-            self.turn = (ring + 1) % rings;
-            if let Some(arrived) = self.rings[ring].waiting.pop_front() {
-                self.waiting -= 1;
-                self.submit(ring, arrived);
+        self.shares.set_limit(self.controller.limit());
+        while self.paused_since.is_none() {
+            if self.turns.is_empty() {
+                let rung = self.shares.next_to_wake().or_else(|| self.shares.next_to_ask());
+                self.turns.extend(rung.and_then(|member| self.ring_of(member)));
             }
+            let Some(ring) = self.turns.pop_front() else { break };
+            self.turn(ring);
         }
         self.go_on();
+    }
+
+    fn ring_of(&self, member: Member) -> Option<usize> {
+        self.members.iter().position(|known| *known == member)
+    }
+
+    /// A ring reports, and submits up to its share.
+    fn turn(&mut self, ring: usize) {
+        let waiting = self.rings[ring].waiting.len() as u32;
+        let share = self.shares.report(self.members[ring], self.rings[ring].in_flight, waiting);
+        while self.rings[ring].in_flight < share {
+            let Some(arrived) = self.rings[ring].waiting.pop_front() else { break };
+            self.waiting -= 1;
+            self.submit(ring, arrived);
+        }
     }
 
     fn submit(&mut self, ring: usize, arrived: u64) {

@@ -16,7 +16,7 @@ use auraio_sim::{
 enum Extra {
     /// The 95th percentile of the limit is at most so many times the 5th, in each seed.
     Steady(f64),
-    /// The limit is at least this nearly always (its 5th percentile).
+    /// The limit is at least this nearly always: its 5th percentile, on average over the seeds.
     LimitAtLeast(u32),
     /// The limit is never above this.
     LimitAtMost(u32),
@@ -156,7 +156,7 @@ fn extra_found(extra: Extra, measures: &[Measure]) -> (f64, f64) {
     let limit = |one: &Measure, percentile: usize| f64::from(one.limits[percentile]);
     match extra {
         Extra::Steady(ratio) => (most(measures, |one| limit(one, 2) / limit(one, 0).max(1.0)), ratio),
-        Extra::LimitAtLeast(bound) => (-least(measures, |one| limit(one, 0)), -f64::from(bound)),
+        Extra::LimitAtLeast(bound) => (-mean(measures, |one| limit(one, 0)), -f64::from(bound)),
         Extra::LimitAtMost(bound) => (most(measures, |one| limit(one, 3)), f64::from(bound)),
         Extra::Infeasible => (most(measures, |one| f64::from(!one.is_infeasible)), 0.0),
         Extra::OverGuard(part) => (mean(measures, |one| one.over_guard), part),

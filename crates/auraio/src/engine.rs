@@ -258,7 +258,9 @@ impl Engine {
     /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let rings = self.shared.rings().iter().map(|ring| RingStats::of(ring)).collect();
+        let rings = self.shared.rings();
+        rings.iter().for_each(|ring| ring.report_lanes());
+        let rings = rings.iter().map(|ring| RingStats::of(ring)).collect();
         let lanes = lanes::all().iter().map(|lane| lane.stats()).collect();
         Stats { backend: self.shared.backend, rings, lanes, pool: self.pool().stats() }
     }

@@ -216,6 +216,7 @@ impl Engine {
     /// ```
     #[must_use]
     pub fn histogram(&self, lane: LaneId, kind: HistogramKind) -> Option<Histogram<u64>> {
+        self.shared().rings().iter().for_each(|ring| ring.report_lanes());
         lanes::by_id(lane).map(|lane| lane.histogram(kind))
     }
 

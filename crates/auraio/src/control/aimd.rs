@@ -27,11 +27,9 @@ pub(super) struct Aimd {
     began: u64,
     /// Completions in the window while others waited behind the limit.
     waited_for: u64,
-    latency_sum: f64,
-    /// Latencies that the device can be blamed for: without the time that a completion may have lain unseen.
+    latency_sum: u64,
+    /// Latencies as far as the limit can be blamed for them.
     latencies: Histogram,
-    /// Whether the device stalled in the window.
-    stalled: bool,
     after_cut: bool,
 }
 
@@ -41,9 +39,8 @@ impl Aimd {
             limit: shared.bounds.clamp(limit.unwrap_or(START)),
             began: now,
             waited_for: 0,
-            latency_sum: 0.0,
+            latency_sum: 0,
             latencies: Histogram::new(),
-            stalled: false,
             after_cut: false,
         }
     }
@@ -70,9 +67,8 @@ impl Aimd {
         if shared.sentry.is_of_before(event) {
             return;
         }
-        self.stalled |= shared.sentry.is_stall(shared.sentry.gap());
-        self.latencies.record(event.latency.saturating_sub(event.unseen));
-        self.latency_sum += event.latency as f64;
+        self.latencies.record(shared.sentry.blamable(event));
+        self.latency_sum = self.latency_sum.saturating_add(event.latency);
         self.waited_for += u64::from(event.waiting > 0);
         let elapsed = event.now.saturating_sub(self.began);
         let samples = self.latencies.count();
@@ -83,7 +79,7 @@ impl Aimd {
 
     /// One more or a cut, if the window gives reason.
     fn end_window(&mut self, samples: u64, event: &Event, shared: &mut Shared) {
-        let mean = self.latency_sum / samples.max(1) as f64;
+        let mean = self.latency_sum as f64 / samples.max(1) as f64;
         if samples >= FEW_SAMPLES {
             shared.sentry.set_usual_latency(mean);
             let p99 = self.latencies.quantile(0.99);
@@ -91,7 +87,7 @@ impl Aimd {
                 shared.sentry.reconsider(p99);
             }
             let late = p99 > shared.sentry.guard() as f64;
-            if late && samples >= WINDOW_SAMPLES && !self.stalled {
+            if late && samples >= WINDOW_SAMPLES {
                 self.cut(event, shared);
                 return;
             }
@@ -128,8 +124,7 @@ impl Aimd {
     fn begin(&mut self, now: u64) {
         self.began = now;
         self.waited_for = 0;
-        self.latency_sum = 0.0;
+        self.latency_sum = 0;
         self.latencies.clear();
-        self.stalled = false;
     }
 }

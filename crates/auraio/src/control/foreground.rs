@@ -3,16 +3,17 @@
 //! An operation that is in the device's queue cannot be overtaken any more, so a reader that is served first still waits
 //! there for all that went before it. While high operations complete, low ones get fewer places: fewer by a factor when
 //! more than one in a hundred of the high ones took longer than twice what they take alone, more again, little by
-//! little, while they do not. It ends at a floor, because throughput falls with the places: 0.6 of a limit that the outer loop
-//! has put at the device's knee keeps 90 % of the throughput there. Once nothing high has completed for a while, low
+//! little, while they do not. It ends at a floor, because throughput falls with the places: 0.75 of a limit that the outer loop
+//! has put at the device's knee keeps 90 % of the throughput there (`auraio-sim foreground`). Once nothing high has completed for a while, low
 //! operations may have all places.
 //!
 //! The floor comes before the goal. On a device whose latency grows with its queue from the first operation on (most
 //! disks), the goal of twice the latency alone would cost half of the throughput; whoever wants that sets a lower floor.
 //!
 //! No clock, no I/O: times are nanoseconds from any one origin. While it holds low operations back the outer loop must
-//! not take them for operations that wait behind the limit: report 0 waiting, or it learns that less is as fast, again and
-//! again.
+//! not take them for operations that wait behind the limit: it is told that none wait while
+//! [`holds_back`](Foreground::holds_back) says so. Else it finds that throughput grows with the limit, of which low
+//! operations get their part, and the limit ends where the part is the knee.
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,7 @@ mod tests;
 /// What high operations may take, as a multiple of what they take alone, by their p99.
 const GOAL: f64 = 2.0;
 /// The share of the limit that low operations keep, unless said otherwise.
-const FLOOR: f64 = 0.6;
+const FLOOR: f64 = 0.75;
 /// Cut by this when the goal is missed ...
 const CUT: f64 = 0.75;
 /// ... and grown by this factor ...
@@ -54,7 +55,7 @@ const P99_OF_MEAN: f64 = 1.3;
 /// for now in (1001..=1100_u64).map(|count| count * 1_000_000) {
 ///     foreground.on_high(now, now - 700_000, false);
 /// }
-/// assert_eq!(foreground.low_places(1_100_000_000, 40), 24);
+/// assert_eq!(foreground.low_places(1_100_000_000, 40), 30);
 /// assert_eq!(foreground.low_places(1_300_000_000, 40), 40, "it has gone");
 /// ```
 #[derive(Clone, Debug)]
@@ -79,13 +80,13 @@ impl Default for Foreground {
 }
 
 impl Foreground {
-    /// A rule that leaves low operations at least this share of the limit, 0 to 1 (what is not a number is 0.6), and
+    /// A rule that leaves low operations at least this share of the limit, 0 to 1 (what is not a number is 0.75), and
     /// always one place.
     ///
     /// ```
     /// use auraio::control::Foreground;
     ///
-    /// assert_eq!(Foreground::new(f64::NAN).floor(), 0.6);
+    /// assert_eq!(Foreground::new(f64::NAN).floor(), 0.75);
     /// assert_eq!(Foreground::new(-3.0).floor(), 0.0);
     /// ```
     #[must_use]
@@ -97,7 +98,7 @@ impl Foreground {
     /// The share of the limit that low operations keep in any case.
     ///
     /// ```
-    /// assert_eq!(auraio::control::Foreground::default().floor(), 0.6);
+    /// assert_eq!(auraio::control::Foreground::default().floor(), 0.75);
     /// ```
     #[must_use]
     pub const fn floor(&self) -> f64 {
@@ -184,6 +185,17 @@ impl Foreground {
     #[must_use]
     pub fn is_active(&self, now: u64) -> bool {
         self.last.is_some_and(|last| now.saturating_sub(last) < QUIET_NS)
+    }
+
+    /// Whether low operations may have fewer places now than the limit leaves: then what waits of them does not wait behind
+    /// the limit, and the outer loop is told that nothing does.
+    ///
+    /// ```
+    /// assert!(!auraio::control::Foreground::default().holds_back(0, 32));
+    /// ```
+    #[must_use]
+    pub fn holds_back(&self, now: u64, limit: u32) -> bool {
+        self.is_active(now) && self.low_places(now, limit) < limit.saturating_sub(1)
     }
 
     /// The part of the places that low operations may have now, 0 to 1: what to tell other rings of the lane, which

@@ -168,13 +168,10 @@ impl Sentry {
     }
 
     /// Takes note of a lone operation's latency.
-    #[inline]
-    pub(super) fn learn_base(&mut self, event: &Event) {
-        if event.in_flight_then == 1 {
-            self.base_samples = (self.base_samples + 1).min(BASE_MEMORY);
-            self.base += (event.latency as f64 - self.base) / f64::from(self.base_samples);
-            self.resolve();
-        }
+    pub(super) fn learn_base(&mut self, latency: u64) {
+        self.base_samples = (self.base_samples + 1).min(BASE_MEMORY);
+        self.base += (latency as f64 - self.base) / f64::from(self.base_samples);
+        self.resolve();
     }
 
     /// Judges a completion under a limit: whether the p99 is above the guard.
@@ -184,20 +181,28 @@ impl Sentry {
         if self.is_of_before(event) {
             return false;
         }
-        let provable = event.latency.saturating_sub(event.unseen);
-        if provable > self.guard {
-            self.slow += 1.0;
-            self.late_sum += provable as f64;
-            self.late += 1.0;
-        } else if self.slow > 0.0 {
+        if event.latency.saturating_sub(event.unseen) > self.guard {
+            return self.watch_late(event, limit);
+        }
+        if self.slow > 0.0 {
             self.slow -= CREDIT;
+            self.quick = (self.quick - CREDIT).max(0.0);
             if self.slow <= 0.0 {
-                (self.slow, self.late, self.late_sum) = (0.0, 0.0, 0.0);
+                self.forget_late();
             }
         }
-        if provable > self.quick_guard && provable.saturating_sub(self.excused(event)) > self.quick_guard {
+        false
+    }
+
+    /// Judges a completion that took longer than is allowed.
+    #[cold]
+    fn watch_late(&mut self, event: &Event, limit: u32) -> bool {
+        self.slow += 1.0;
+        self.late_sum += event.latency.saturating_sub(event.unseen) as f64;
+        self.late += 1.0;
+        if self.blamable(event) > self.quick_guard {
             self.quick += 1.0;
-        } else if self.quick > 0.0 {
+        } else {
             self.quick = (self.quick - CREDIT).max(0.0);
         }
         self.slow >= SCORE_MIN + SCORE_PER_LIMIT * f64::from(limit)
@@ -209,6 +214,11 @@ impl Sentry {
     #[inline]
     pub(super) const fn is_of_before(&self, event: &Event) -> bool {
         event.submitted < self.last_cut
+    }
+
+    /// What of a latency is not the host's being busy, and not a stall of the device.
+    pub(super) fn blamable(&self, event: &Event) -> u64 {
+        event.latency.saturating_sub(event.unseen).saturating_sub(self.excused(event))
     }
 
     /// How much of a latency a stall accounts for: its length, if the operation was in flight all through it.
@@ -249,4 +259,81 @@ impl Sentry {
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLISECOND: u64 = 1_000_000;
+
+    /// A completion each 100 us.
+    fn event(index: u64, latency: u64, unseen: u64) -> Event {
+        let now = 1_000 * MILLISECOND + index * 100_000;
+        let submitted = now.saturating_sub(latency);
+        Event { now, submitted, latency, unseen, in_flight: 32, waiting: 9, work: 1.0 }
+    }
+
+    /// Whether completions of which every `every`th takes 12 ms are found to be late within 100,000.
+    fn is_late(every: u64) -> bool {
+        let mut sentry = Sentry::new(Guard::Auto);
+        (1..100_000).any(|index| {
+            let latency = if index % every == 0 { 12 * MILLISECOND } else { MILLISECOND };
+            sentry.watch(&event(index, latency, 0), 32)
+        })
+    }
+
+    #[test]
+    fn it_trips_when_more_than_one_in_a_hundred_is_late() {
+        assert!(!is_late(120));
+        assert!(!is_late(100));
+        assert!(is_late(80));
+        assert!(is_late(2));
+    }
+
+    #[test]
+    fn what_is_far_too_late_trips_it_within_one_round() {
+        let mut sentry = Sentry::new(Guard::Auto);
+        let tripped = (1..).position(|index| sentry.watch(&event(index, 20 * MILLISECOND, 0), 32));
+        assert!(tripped < Some(32), "{tripped:?}");
+    }
+
+    #[test]
+    fn time_unseen_does_not_count() {
+        let mut sentry = Sentry::new(Guard::Auto);
+        assert!((1..1_000).all(|index| !sentry.watch(&event(index, 30 * MILLISECOND, 25 * MILLISECOND), 32)));
+    }
+
+    #[test]
+    fn after_a_cut_only_what_was_submitted_since_counts() {
+        let mut sentry = Sentry::new(Guard::Auto);
+        let late = |index| event(index, 20 * MILLISECOND, 0);
+        let trip = (1..100).find(|index| sentry.watch(&late(*index), 32)).expect("20 ms is too late");
+        assert_eq!(sentry.cut(late(trip).now, 32), 16);
+        let again = (trip + 1..1_000).find(|index| sentry.watch(&late(*index), 16)).expect("20 ms is still too late");
+        assert!(late(again).submitted >= late(trip).now);
+    }
+
+    #[test]
+    fn a_cut_aims_below_the_guard() {
+        let mut sentry = Sentry::new(Guard::Auto);
+        let factor = |sentry: &mut Sentry, latency: u64| {
+            (1..1_000).find(|index| sentry.watch(&event(*index, latency, 0), 4)).expect("it is late");
+            f64::from(sentry.cut(0, 1_000)) / 1_000.0
+        };
+        assert_eq!(factor(&mut sentry, 10_100_000), 0.85);
+        assert!((factor(&mut sentry, 15 * MILLISECOND) - 0.6).abs() < 0.01);
+        assert_eq!(factor(&mut sentry, 60 * MILLISECOND), 0.5);
+    }
+
+    #[test]
+    fn a_slow_disk_has_a_guard_of_twenty_of_its_latencies() {
+        let mut sentry = Sentry::new(Guard::Auto);
+        (0..100).for_each(|_| sentry.learn_base(3 * MILLISECOND));
+        assert_eq!(sentry.guard(), 10 * MILLISECOND);
+        (0..1_000).for_each(|_| sentry.learn_base(13 * MILLISECOND));
+        assert!(sentry.guard().abs_diff(260 * MILLISECOND) < MILLISECOND, "{}", sentry.guard());
+        sentry.set(Guard::At(Duration::from_millis(12)));
+        assert!(sentry.base_is_late());
+    }
 }

@@ -29,6 +29,9 @@ mod settings;
 mod share;
 mod timeline;
 
+#[cfg(test)]
+mod tests;
+
 use aimd::Aimd;
 pub use batch::{BatchPolicy, SubmitBatch};
 pub use classes::Classes;
@@ -89,7 +92,6 @@ struct Event {
     unseen: u64,
     /// In flight just before it completed: with it.
     in_flight: u32,
-    in_flight_then: u32,
     waiting: u32,
     work: f64,
 }
@@ -164,8 +166,13 @@ impl Controller {
 
     /// Takes note of a completion, and moves the limit if that is due.
     pub fn on_completion(&mut self, sample: &Sample) {
+        if sample.in_flight_then == 1 {
+            self.shared.sentry.learn_base(sample.now.saturating_sub(sample.submitted));
+        }
+        if let Law::Fixed(_) = self.law {
+            return;
+        }
         let event = self.event(sample);
-        self.shared.sentry.learn_base(&event);
         match &mut self.law {
             Law::Fixed(_) => {}
             Law::Aimd(aimd) => aimd.on_completion(&event, &mut self.shared),
@@ -276,7 +283,6 @@ impl Controller {
             latency,
             unseen: sample.unseen,
             in_flight: sample.in_flight.saturating_add(1),
-            in_flight_then: sample.in_flight_then,
             waiting: sample.waiting,
             work,
         }

@@ -54,7 +54,8 @@ pub struct Shares {
 #[derive(Clone, Copy, Debug, Default)]
 struct Seat {
     share: u32,
-    in_flight: u32,
+    /// What it may have in flight for all that is known: what it said last, or a share that was larger since.
+    used: u32,
     /// In flight and waiting.
     demand: u32,
     heard: u64,
@@ -141,11 +142,11 @@ impl Shares {
     pub fn report(&mut self, member: Member, in_flight: u32, waiting: u32, now: u64) {
         let Some(Some(seat)) = self.seats.get_mut(member.0) else { return };
         let demand = in_flight.saturating_add(waiting);
-        let same = seat.in_flight == in_flight && seat.demand == demand;
-        (seat.in_flight, seat.demand, seat.heard) = (in_flight, demand, now);
+        let same = seat.used == in_flight && seat.demand == demand;
+        (seat.used, seat.demand, seat.heard) = (in_flight, demand, now);
         // Where all have what they want, only who wants more than it has moves anything.
         if demand > seat.share || self.contended && !same {
-            self.share_out(Some(now));
+            self.share_out(Some((member, now)));
         }
     }
 
@@ -177,7 +178,7 @@ impl Shares {
     }
 
     /// Works all shares out anew.
-    fn share_out(&mut self, now: Option<u64>) {
+    fn share_out(&mut self, reporter: Option<(Member, u64)>) {
         let members = self.seats.iter().flatten().count() as u32;
         if members == 0 {
             self.contended = false;
@@ -185,14 +186,11 @@ impl Shares {
         }
         let (level, left) = self.level();
         let (headroom, mut odd) = (left / members, left % members);
-        let counted = |seat: &Seat| match now {
-            Some(now) if now.saturating_sub(seat.heard) > SILENT_NS => 0,
-            _ => seat.in_flight,
-        };
         // What falls to a ring comes from what is free: places that another one still uses pass over as it is done with them.
         let mut free = u64::from(self.limit);
         let mut odd_level = level.odd;
-        for seat in self.seats.iter_mut().flatten() {
+        for (at, seat) in self.seats.iter_mut().enumerate() {
+            let Some(seat) = seat else { continue };
             let mut target = seat.demand.min(level.places);
             if seat.demand > level.places && odd_level > 0 {
                 odd_level -= 1;
@@ -200,10 +198,16 @@ impl Shares {
             }
             target += headroom + u32::from(odd > 0);
             odd = odd.saturating_sub(1);
-            // What it uses already it uses; up to there a share costs nothing, and above its target it shrinks.
-            let kept = target.min(seat.share.max(counted(seat)));
-            free = free.saturating_sub(u64::from(kept.max(counted(seat))));
-            seat.share = kept;
+            let is_silent = reporter.is_some_and(|(_, now)| now.saturating_sub(seat.heard) > SILENT_NS);
+            let is_reporter = reporter.is_some_and(|(member, _)| member.0 == at);
+            if is_silent {
+                seat.used = 0;
+            } else if !is_reporter && target < seat.share {
+                seat.used = seat.used.max(seat.share);
+            }
+            // Up to what it uses already a share costs nothing; above its target it shrinks.
+            seat.share = target.min(seat.share.max(seat.used));
+            free = free.saturating_sub(u64::from(seat.share.max(seat.used)));
             self.demands.push(target);
         }
         for (seat, target) in self.seats.iter_mut().flatten().zip(self.demands.drain(..)) {

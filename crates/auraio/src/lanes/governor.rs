@@ -90,8 +90,8 @@ impl Governor {
         self.seen.hits += report.hits;
         // What waits for the sake of what is high does not wait behind the limit.
         let held_back = self.foreground.low_places(report.now, self.shares.limit()) < self.shares.limit();
-        let count = report.samples.len() as u32;
-        for (nth, sample) in (0..).zip(report.samples.drain(..)) {
+        let (others, others_waiting) = (self.in_flight - report.in_flight, self.waiting - waiting);
+        for sample in report.samples.drain(..) {
             self.seen.record(&sample);
             if sample.class == Priority::High {
                 self.foreground.on_high(sample.now, sample.submitted, sample.in_flight_then <= 1);
@@ -99,9 +99,9 @@ impl Governor {
             self.controller.on_completion(&control::Sample {
                 now: sample.now,
                 submitted: sample.submitted,
-                // What is reported together left one after the other.
-                in_flight: self.in_flight + (count - 1 - nth),
-                waiting: if held_back { 0 } else { self.waiting },
+                // What is reaped together completed one after the other, and is asked for again after that.
+                in_flight: (others + sample.in_flight).saturating_sub(1),
+                waiting: if held_back { 0 } else { others_waiting + sample.waiting },
                 unseen: sample.unseen,
                 in_flight_then: sample.in_flight_then,
                 work: sample.work(),

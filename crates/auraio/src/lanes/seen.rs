@@ -14,6 +14,9 @@ pub(crate) struct Sample {
     pub(crate) submitted: u64,
     pub(crate) unseen: u64,
     pub(crate) in_flight_then: u32,
+    /// In flight and waiting on its ring just before the reap, this one among them.
+    pub(crate) in_flight: u32,
+    pub(crate) waiting: u32,
     pub(crate) bytes: u32,
     pub(crate) class: Priority,
 }
@@ -203,7 +206,17 @@ mod tests {
     fn sample(now: u64, latency: u64) -> Sample {
         let submitted = now - latency;
         let class = Priority::Normal;
-        Sample { now, asked: submitted, submitted, unseen: 0, in_flight_then: 1, bytes: 4096, class }
+        Sample {
+            now,
+            asked: submitted,
+            submitted,
+            unseen: 0,
+            in_flight_then: 1,
+            in_flight: 1,
+            waiting: 0,
+            bytes: 4096,
+            class,
+        }
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(super) const NO_LANE: u16 = u16::MAX;
 
 /// Completions that a ring gathers before it reports them, while nobody waits for its places.
 const REPORT_SAMPLES: usize = 8;
+/// So few in flight may all complete at once without that meaning anything.
+const DRY_MIN: u32 = 4;
 /// Bytes that are as much work for a device as one operation is.
 const WORK_BYTES: f64 = 65_536.0;
 /// A wait that was shorter found something there at once: nanoseconds.
@@ -41,6 +43,9 @@ struct Seat {
     classes: Classes,
     samples: Vec<Sample>,
     hits: u64,
+    /// As they were before the completions that are being reaped.
+    in_flight_before: u32,
+    waiting_before: u32,
     told_in_flight: u32,
     told_waiting: u32,
     told_at: u64,
@@ -96,9 +101,10 @@ impl Seat {
         let waiting = self.waiting();
         self.samples.len() >= REPORT_SAMPLES
             || self.told_waiting == 0 && waiting > 0
-            || self.told_in_flight > 0 && self.in_flight == 0
+            || self.in_flight == 0 && waiting == 0 && self.told_in_flight + self.told_waiting > 0
             || self.lane.is_scarce() && (self.in_flight < self.told_in_flight || self.told_waiting > 0 && waiting == 0)
-            || !self.samples.is_empty() && now.saturating_sub(self.told_at) >= REPORT_AFTER_NS
+            || !(self.samples.is_empty() && self.hits == 0 && self.told_in_flight == self.in_flight)
+                && now.saturating_sub(self.told_at) >= REPORT_AFTER_NS
     }
 }
 
@@ -116,9 +122,12 @@ pub(super) struct Gate {
     pub(super) waiting: u32,
     /// Operations that have a place.
     pub(super) in_flight: u32,
-    /// When the completion queue was last seen empty.
+    /// When the completion queue was last emptied, and when the thread was last woken by something in it.
+    reaped_at: u64,
+    woken_at: u64,
+    /// Since when it may hold what is being reaped.
     seen_empty: u64,
-    /// When the thread woke, and what it has found since.
+    /// When the thread began its turn, and what it has found since.
     awake_since: u64,
     found: u32,
 }
@@ -158,6 +167,8 @@ impl Gate {
             classes: Classes::default(),
             samples: Vec::new(),
             hits: 0,
+            in_flight_before: 0,
+            waiting_before: 0,
             told_in_flight: 0,
             told_waiting: 0,
             told_at: 0,
@@ -188,7 +199,7 @@ impl State {
         let slept = now.saturating_sub(slept_from);
         self.gate.awake_since = now;
         if slept >= SLEPT_NS {
-            self.gate.seen_empty = self.gate.seen_empty.max(now);
+            self.gate.woken_at = now;
             self.inner.on_sleep(slept);
         }
     }
@@ -301,8 +312,19 @@ impl State {
 
     /// The time, if a completion is to be told to a lane.
     #[inline]
-    pub(super) fn time_of_reap(&self) -> u64 {
-        if self.gate.in_flight > 0 { lanes::now() } else { 0 }
+    pub(super) fn time_of_reap(&mut self, completions: u32) -> u64 {
+        if self.gate.in_flight == 0 {
+            return 0;
+        }
+        for seat in self.gate.seats.iter_mut().flatten() {
+            (seat.in_flight_before, seat.waiting_before) = (seat.in_flight, seat.waiting());
+        }
+        let Gate { reaped_at, woken_at, .. } = self.gate;
+        // A thread that is woken by the first completion and runs at once finds some of what is in flight. One that finds all
+        // of it has been kept from running, by other threads, while the device ran dry.
+        let ran_dry = completions > DRY_MIN && completions >= self.in_flight;
+        self.gate.seen_empty = if ran_dry { reaped_at } else { reaped_at.max(woken_at) };
+        lanes::now()
     }
 
     /// A call has completed: what a lane learns of it. Answers whether the operation has to get in line instead, because it
@@ -335,6 +357,8 @@ impl State {
             submitted: slot.submitted,
             unseen,
             in_flight_then: slot.in_flight_then,
+            in_flight: seat.in_flight_before,
+            waiting: seat.waiting_before,
             bytes: u32::try_from(result).unwrap_or(0),
             class: slot.class,
         });
@@ -378,7 +402,15 @@ impl State {
     /// The completion queue has been emptied.
     #[inline]
     pub(super) fn note_reaped(&mut self, now: u64) {
-        self.gate.seen_empty = self.gate.seen_empty.max(now);
+        self.gate.reaped_at = now;
+    }
+
+    /// Tells the lanes everything, for somebody who looks.
+    pub(super) fn report_all(&mut self) {
+        for seat in self.gate.seats.iter_mut().flatten() {
+            seat.told_at = 0;
+        }
+        self.report(lanes::now());
     }
 
     /// Tells the lanes what there is to tell. Answers whether something that waited may go now.

@@ -591,6 +591,11 @@ impl Ring {
         lock(&self.state).woke(slept_from, now);
     }
 
+    /// Tells the lanes all that there is to tell.
+    pub(crate) fn report_lanes(&self) {
+        lock(&self.state).report_all();
+    }
+
     /// Whether the loops have to hear of sleeps: something is in flight.
     pub(crate) fn is_working(&self) -> bool {
         self.counters.in_flight.load(Ordering::Relaxed) > 0

@@ -2,6 +2,7 @@
 
 use super::{
     FLOOR, Knee, Shared, State, TOLERANCE, as_limit,
+    hold::SATURATED,
     paired::{self, Verdict},
     segment::Measured,
 };
@@ -44,7 +45,16 @@ impl Knee {
         let least = if factor > STEP_MIN { found + 1.0 } else { 0.0 };
         let target = as_limit((found * factor).floor().max(least).min(most));
         if target <= self.found || f64::from(target) < STEP_MIN * found {
+            // Where operations wait most of the time all the same, more is offered than it seems: what completes together
+            // is asked for again a little later.
+            let is_waited_for = known.is_some_and(|at| at.saturation > SATURATED);
             let is_demand = factor > STEP_MIN && self.offered() < self.most(shared) && offered <= self.offered() + 0.5;
+            if is_demand && is_waited_for {
+                let from = self.found;
+                self.tell_phase(Reason::Bound, Phase::Search, from, shared);
+                self.search(climb.below, from, None, shared);
+                return;
+            }
             self.end_climb(climb, factor, is_demand, shared);
             return;
         }

@@ -68,7 +68,7 @@ pub(super) struct Segment {
     waited_samples: u64,
     waited_work: f64,
     waited_time: u64,
-    latency_sum: f64,
+    latency_sum: u64,
     gap: u64,
     latencies: Histogram,
 }
@@ -86,7 +86,7 @@ impl Segment {
             waited_samples: 0,
             waited_work: 0.0,
             waited_time: 0,
-            latency_sum: 0.0,
+            latency_sum: 0,
             gap: 0,
             latencies: Histogram::new(),
         }
@@ -105,18 +105,22 @@ impl Segment {
         self.waited_samples = 0;
         self.waited_work = 0.0;
         self.waited_time = 0;
-        self.latency_sum = 0.0;
+        self.latency_sum = 0;
         self.gap = 0;
         self.latencies.clear();
     }
 
-    /// Begins anew as it was.
-    pub(super) fn repeat(&mut self, now: u64) {
-        self.begin(self.limit, self.length, now);
-    }
-
     pub(super) const fn limit(&self) -> u32 {
         self.limit
+    }
+
+    pub(super) const fn length(&self) -> Length {
+        self.length
+    }
+
+    /// Since the limit changed.
+    pub(super) const fn age(&self, now: u64) -> u64 {
+        now.saturating_sub(self.changed)
     }
 
     /// The longest time without a completion so far.
@@ -133,7 +137,7 @@ impl Segment {
         }
         let step = event.now.saturating_sub(self.last);
         self.last = event.now;
-        self.latency_sum += event.latency as f64;
+        self.latency_sum = self.latency_sum.saturating_add(event.latency);
         self.latencies.record(event.latency);
         self.gap = self.gap.max(step);
         if event.waiting > 0 {
@@ -162,18 +166,14 @@ impl Segment {
                 || (self.waited_time >= self.length.time && self.waited_samples >= MANY))
     }
 
-    /// Whether there were completions enough in `times` the segment's time, though few of them while others waited.
-    pub(super) fn is_unwaited(&self, now: u64, times: u64) -> bool {
-        self.began.is_some_and(|began| now.saturating_sub(began) > times * self.length.time)
-            && self.latencies.count() >= self.wanted
+    /// Whether completions enough came, though too few of them while operations waited.
+    pub(super) fn is_unwaited(&self) -> bool {
+        self.latencies.count() >= self.wanted
     }
 
-    /// Whether, after so long, not even a quarter of what it was to have came while operations waited.
-    #[inline]
-    pub(super) fn is_starved(&self, now: u64, patience: u64) -> bool {
-        now.saturating_sub(self.changed) > patience
-            && self.began.is_some()
-            && self.waited_samples.saturating_mul(4) < self.wanted
+    /// Whether it counts, but not even a quarter of what it was to have came while operations waited.
+    pub(super) const fn is_starved(&self) -> bool {
+        self.began.is_some() && self.waited_samples.saturating_mul(4) < self.wanted
     }
 
     /// What it has found so far.
@@ -184,10 +184,51 @@ impl Segment {
             work: (self.waited_work / self.waited_samples.max(1) as f64).max(1.0),
             samples: self.waited_samples.max(1),
             saturation: self.waited_time as f64 / wall.max(1) as f64,
-            mean: self.latency_sum / self.latencies.count().max(1) as f64,
+            mean: self.latency_sum as f64 / self.latencies.count().max(1) as f64,
             p99: self.latencies.quantile(0.99),
             gap: self.gap,
-            duration: now.saturating_sub(self.changed),
+            duration: self.age(now),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTH: Length = Length { completions: 10, turns: 1, time: 1_000, time_if_few: 1_000 };
+
+    fn event(now: u64, submitted: u64, in_flight: u32, waiting: u32) -> Event {
+        Event { now, submitted, latency: now - submitted, unseen: 0, in_flight, waiting, work: 2.0 }
+    }
+
+    #[test]
+    fn what_was_submitted_under_another_limit_is_no_part_of_it() {
+        let mut segment = Segment::new(8, LENGTH, 1_000);
+        (1..100).for_each(|step| segment.take(&event(1_000 + step, 999, 8, 5)));
+        assert_eq!(segment.measured(2_000).samples, 1);
+        segment.take(&event(1_200, 1_100, 9, 5));
+        segment.take(&event(1_300, 1_100, 8, 5));
+        (1..=20).for_each(|step| segment.take(&event(1_300 + 100 * step, 1_100, 8, 5)));
+        assert!(segment.is_complete());
+        let measured = segment.measured(3_300);
+        assert_eq!((measured.samples, measured.throughput, measured.work), (20, 2e7, 2.0));
+    }
+
+    #[test]
+    fn time_in_which_nothing_waited_does_not_count() {
+        let mut segment = Segment::new(8, LENGTH, 0);
+        segment.take(&event(0, 0, 8, 0));
+        (1..=100).for_each(|step| segment.take(&event(100 * step, 100 * step, 3, 0)));
+        assert!(!segment.is_complete());
+        assert!(segment.is_starved());
+        assert_eq!(segment.measured(10_000).saturation, 0.0);
+    }
+
+    #[test]
+    fn it_begins_also_where_others_exceed_the_limit() {
+        let mut segment = Segment::new(2, LENGTH, 0);
+        (1..=100).for_each(|step| segment.take(&event(100 * step, 100 * step, 50, 5)));
+        assert!(segment.is_complete());
     }
 }
