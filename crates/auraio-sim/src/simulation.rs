@@ -267,30 +267,26 @@ impl Simulation {
         self.turns.push_back(ring);
     }
 
-    /// Submits what the limit allows, and lets the device go on. A ring acts when something happens to it, or its bell is
-    /// rung, and knows of the others what the crate's [`Shares`] tell it.
+    /// Submits what the limit allows, and lets the device go on. A ring acts when something happens to it,
+    /// and knows of the others what the crate's [`Shares`] tell it.
     fn refill(&mut self) {
         self.advance();
         self.shares.set_limit(self.controller.limit());
-        while self.paused_since.is_none() {
-            if self.turns.is_empty() {
-                let rung = self.shares.next_to_wake().or_else(|| self.shares.next_to_ask());
-                self.turns.extend(rung.and_then(|member| self.ring_of(member)));
-            }
-            let Some(ring) = self.turns.pop_front() else { break };
+        while self.paused_since.is_none()
+            && let Some(ring) = self.turns.pop_front()
+        {
             self.turn(ring);
         }
         self.go_on();
     }
 
-    fn ring_of(&self, member: Member) -> Option<usize> {
-        self.members.iter().position(|known| *known == member)
-    }
-
     /// A ring reports, and submits up to its share.
     fn turn(&mut self, ring: usize) {
         let waiting = self.rings[ring].waiting.len() as u32;
-        let share = self.shares.report(self.members[ring], self.rings[ring].in_flight, waiting);
+        let member = self.members[ring];
+        self.shares.report(member, self.rings[ring].in_flight, waiting, self.now);
+        let share = self.shares.share(member);
+        self.controller.set_least(self.shares.busy(), self.now);
         while self.rings[ring].in_flight < share {
             let Some(arrived) = self.rings[ring].waiting.pop_front() else { break };
             self.waiting -= 1;

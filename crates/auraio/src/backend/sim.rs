@@ -456,7 +456,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{backend::Fixed, sys::poll_readable};
+    use crate::sys::poll_readable;
 
     const FILE_BYTES: usize = 1000;
 

@@ -75,7 +75,7 @@ pub(super) struct Sentry {
 struct Stalls {
     /// From which length on a gap is a stall.
     threshold: u64,
-    last_completion: Option<u64>,
+    last_completion: u64,
     /// Before the latest completion.
     gap: u64,
     ended: u64,
@@ -84,7 +84,8 @@ struct Stalls {
 
 impl Stalls {
     fn note(&mut self, now: u64) {
-        self.gap = now.saturating_sub(self.last_completion.replace(now).unwrap_or(now));
+        self.gap = now.saturating_sub(self.last_completion);
+        self.last_completion = now;
         if self.gap > self.threshold {
             (self.ended, self.length) = (now, self.gap);
         }
@@ -106,7 +107,7 @@ impl Sentry {
             last_cut: 0,
             cuts: 0,
             infeasible: false,
-            stalls: Stalls { threshold: STALL_MIN, last_completion: None, gap: 0, ended: 0, length: 0 },
+            stalls: Stalls { threshold: STALL_MIN, last_completion: 0, gap: 0, ended: 0, length: 0 },
         };
         sentry.resolve();
         sentry

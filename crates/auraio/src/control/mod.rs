@@ -105,6 +105,10 @@ struct Shared {
 }
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for a device, and a box would be a miss of the cache each time"
+)]
 enum Law {
     Fixed(u32),
     Aimd(Aimd),
@@ -233,6 +237,34 @@ impl Controller {
         }
         self.settings = settings;
         self.shared.journal.record(Decision::new(Reason::Set, self.phase(), from, self.limit()));
+    }
+
+    /// The limit will not be kept below this, whatever the settings' minimum: so many rings share it, and each may always have
+    /// one operation in flight. A controller that thought of less would wait for ever to see it.
+    ///
+    /// ```
+    /// use auraio::control::{Controller, Settings};
+    ///
+    /// let mut controller = Controller::new(Settings::default());
+    /// controller.set_least(16, 0);
+    /// assert_eq!(controller.limit(), 16);
+    /// ```
+    pub fn set_least(&mut self, least: u32, now: u64) {
+        let bounds = self.settings.bounds.sound();
+        let min = bounds.min.max(least).min(bounds.max);
+        if min == self.shared.bounds.min {
+            return;
+        }
+        self.shared.bounds.min = min;
+        if self.limit() < min {
+            self.timeline.advance(now);
+            let at = self.timeline.now();
+            match &mut self.law {
+                Law::Fixed(_) => {}
+                Law::Aimd(aimd) => aimd.settings_changed(at, &self.shared),
+                Law::Knee(knee) => knee.settings_changed(at, &self.shared),
+            }
+        }
     }
 
     /// The guard in force, in nanoseconds.

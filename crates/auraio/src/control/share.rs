@@ -47,6 +47,8 @@ pub struct Shares {
     seats: Vec<Option<Seat>>,
     /// Somebody wanted more than there was when shares were last worked out.
     contended: bool,
+    /// Those that want anything.
+    busy: u32,
     /// For the pass over demands, kept to allocate nothing.
     demands: Vec<u32>,
 }
@@ -69,7 +71,7 @@ impl Shares {
     /// ```
     #[must_use]
     pub const fn new(limit: u32) -> Self {
-        Self { limit, seats: Vec::new(), contended: false, demands: Vec::new() }
+        Self { limit, seats: Vec::new(), contended: false, busy: 0, demands: Vec::new() }
     }
 
     /// What is shared out.
@@ -111,6 +113,7 @@ impl Shares {
     /// ```
     pub fn leave(&mut self, member: Member) {
         if let Some(seat) = self.seats.get_mut(member.0) {
+            self.busy -= u32::from(seat.is_some_and(|seat| seat.demand > 0));
             *seat = None;
             self.share_out(None);
         }
@@ -142,6 +145,7 @@ impl Shares {
     pub fn report(&mut self, member: Member, in_flight: u32, waiting: u32, now: u64) {
         let Some(Some(seat)) = self.seats.get_mut(member.0) else { return };
         let demand = in_flight.saturating_add(waiting);
+        self.busy = self.busy + u32::from(demand > 0) - u32::from(seat.demand > 0);
         let same = seat.used == in_flight && seat.demand == demand;
         (seat.used, seat.demand, seat.heard) = (in_flight, demand, now);
         // Where all have what they want, only who wants more than it has moves anything.
@@ -160,6 +164,19 @@ impl Shares {
     #[must_use]
     pub fn share(&self, member: Member) -> u32 {
         self.seats.get(member.0).copied().flatten().map_or(1, |seat| seat.share)
+    }
+
+    /// Rings that want anything.
+    ///
+    /// ```
+    /// let mut shares = auraio::control::Shares::new(8);
+    /// let (one, _other) = (shares.join(), shares.join());
+    /// shares.report(one, 1, 0, 0);
+    /// assert_eq!(shares.busy(), 1);
+    /// ```
+    #[must_use]
+    pub const fn busy(&self) -> u32 {
+        self.busy
     }
 
     /// Whether somebody wants more than it has: then rings report each completion.

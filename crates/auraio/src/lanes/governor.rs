@@ -89,7 +89,7 @@ impl Governor {
         (self.batch, self.sqe_per_enter) = (report.batch, report.sqe_per_enter);
         self.seen.hits += report.hits;
         // What waits for the sake of what is high does not wait behind the limit.
-        let held_back = self.foreground.low_places(report.now, self.shares.limit()) < self.shares.limit();
+        let held_back = self.foreground.holds_back(report.now, self.shares.limit());
         let (others, others_waiting) = (self.in_flight - report.in_flight, self.waiting - waiting);
         for sample in report.samples.drain(..) {
             self.seen.record(&sample);
@@ -108,6 +108,7 @@ impl Governor {
             });
         }
         self.shares.report(member, report.in_flight, waiting, report.now);
+        self.controller.set_least(self.shares.busy(), report.now);
         self.after_decisions(report.now);
         self.shares.is_contended()
     }

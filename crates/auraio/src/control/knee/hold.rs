@@ -121,8 +121,9 @@ impl Knee {
         } else if self.watch.streak >= STREAK {
             self.ceiling = f64::INFINITY;
             self.climb_anew(Reason::Rise, &window, shared);
-        } else if !(self.test_smaller(&window, shared) || self.test_larger(&window, shared))
-            && !self.pulse(&window, shared)
+        } else if !(self.test_smaller(&window, shared)
+            || self.test_larger(&window, shared)
+            || self.pulse(&window, shared))
         {
             self.begin(self.found, WINDOW);
         }
