@@ -82,6 +82,14 @@ for (const [args, said] of [
   [['bench', '--rounds', '1.5'], /--rounds must be a whole number from 1 to 1000, not '1.5'/],
   [['bench', '--seconds', '0'], /--seconds must be a number/],
   [['bench', '--depth', '0x10'], /--depth must be a whole number/],
+  [['bench', '--depths', '1,2'], /--file and --depths are for --sweep alone/],
+  [['bench', '--file', 'data'], /--file and --depths are for --sweep alone/],
+  [['bench', '--sweep', '--depth', '4'], /--depth is not for --sweep, which takes --depths/],
+  [['bench', '--sweep', '--depths', '1,x'], /each of --depths must be a whole number from 1 to 256, not 'x'/],
+  [['bench', '--sweep', '--depths', '257'], /each of --depths must be a whole number from 1 to 256, not '257'/],
+  [['bench', '--sweep', '--depths', ''], /each of --depths must be a whole number/],
+  [['bench', '--sweep', '--file', 'data', '--dir', '.'], /--file and --dir exclude each other/],
+  [['bench', '--sweep', '--file', 'package.json', '--size', '4MiB'], /--size is for a file that is not there yet/],
 ]) {
   test(`a wrong command line is one sentence and exit code 2: auraio ${args.join(' ')}`, async (t) => {
     const result = await run(args)
@@ -228,6 +236,109 @@ onLinux('the direct half is there where the file system takes O_DIRECT', async (
   if (takesDirect && fileSystem !== 'tmpfs') t.truthy(direct, String(directReason))
   else t.regex(directReason, new RegExp(fileSystem))
 })
+
+const SWEEP = ['bench', '--sweep', '--seconds', '0.05', '--rounds', '2', '--depths', '4,1,4,2']
+
+test('a sweep prints every depth once, the knee and the best among them, and the tuned row', async (t) => {
+  const dir = await directory(t)
+  const { stdout, stderr, code } = await run([...SWEEP, '--dir', dir, '--size', '4MiB'])
+  t.is(stderr, '')
+  t.is(code, 0)
+  t.regex(stdout, /^ +depth +IOPS +p50 us +p99 us +CPU us\/op$/m)
+  const rows = [...stdout.matchAll(/^ +(\d+|tuned) +[\d,.]+ +[\d,.]+ +[\d,.]+ +[\d,.]+(.*)$/gm)]
+  t.deepEqual(
+    rows.map(([, depth]) => depth),
+    ['1', '2', '4', 'tuned'],
+  )
+  t.is(rows.filter(([, , marks]) => marks.includes('knee')).length, 1)
+  t.is(rows.filter(([, , marks]) => marks.includes('best')).length, 1)
+  t.regex(stdout, /^tuned: [\d.]+x the IOPS of the best depth, [\d.]+x those of the knee, at [\d.]+x its p99$/m)
+  t.deepEqual(await readdir(dir), [])
+})
+
+test('--json of a sweep is one object, whose knee follows from its rows', async (t) => {
+  const dir = await directory(t)
+  const report = JSON.parse((await run([...SWEEP, '--json', '--dir', dir, '--size', '4MiB'])).stdout)
+  t.like(report, { fileBytes: 4 * 1024 ** 2, callers: 256, rounds: 2, checked: true, interrupted: null })
+  t.deepEqual(
+    report.rows.map(({ depth, runs }) => [depth, runs.length]),
+    [
+      [1, 2],
+      [2, 2],
+      [4, 2],
+      ['tuned', 2],
+    ],
+  )
+  const fixed = report.rows.slice(0, 3)
+  const most = Math.max(...fixed.map(({ operationsPerSecond }) => operationsPerSecond))
+  t.is(report.bestDepth, fixed.find(({ operationsPerSecond }) => operationsPerSecond === most).depth)
+  t.is(report.kneeDepth, fixed.find(({ operationsPerSecond }) => operationsPerSecond >= 0.97 * most).depth)
+  t.is(report.tuned.operationsOverBest, report.rows[3].operationsPerSecond / most)
+  for (const { p50Us, p99Us, cpuUsPerOperation } of report.rows)
+    t.true(p99Us >= p50Us && p50Us > 0 && cpuUsPerOperation > 0)
+})
+
+test('a sweep of a named file makes it, keeps it, and knows it again; of a foreign one it checks nothing and says so', async (t) => {
+  const dir = await directory(t)
+  const path = join(dir, 'kept')
+  const first = JSON.parse((await run([...SWEEP, '--json', '--file', path, '--size', '2MiB'])).stdout)
+  t.deepEqual([first.checked, first.fileBytes], [true, 2 * 1024 ** 2])
+  const bytes = await readFile(path)
+  t.is(bytes.length, 2 * 1024 ** 2)
+  const second = JSON.parse((await run([...SWEEP, '--json', '--file', path])).stdout)
+  t.deepEqual([second.checked, second.notes.filter((note) => /not checked/.test(note))], [true, []])
+  await writeFile(path, Buffer.alloc(2 * 1024 ** 2, 7))
+  const { stdout, code } = await run([...SWEEP, '--file', path])
+  t.is(code, 0)
+  t.regex(stdout, /^note {6}.*kept was not made by auraio bench: what was read of it was not checked$/m)
+  await writeFile(path, 'short')
+  const short = await run([...SWEEP, '--file', path])
+  t.is(short.code, 1)
+  isOneSentence(t, short)
+  t.regex(short.stderr, /smaller than 1 MiB/)
+  t.is((await run([...SWEEP, '--file', dir])).code, 1)
+})
+
+test('a block that is not what it was made to be ends a sweep', async (t) => {
+  const path = join(await directory(t), 'damaged')
+  await run([...SWEEP, '--file', path, '--size', '1MiB'])
+  const file = await open(path, 'r+')
+  for (let block = 1; block < 255; block++) {
+    const isProbed = Array.from({ length: 65 }, (_, probe) => Math.floor((255 * probe) / 64)).includes(block)
+    if (!isProbed) await file.write(Buffer.alloc(8), 0, 8, block * 4096)
+  }
+  await file.close()
+  const result = await run([...SWEEP, '--file', path])
+  t.is(result.code, 1)
+  isOneSentence(t, result)
+  t.regex(result.stderr, /bytes that are not that block/)
+})
+
+inMemory('a sweep without O_DIRECT says so', async (t) => {
+  const { stdout, code } = await run([...SWEEP, '--dir', '/dev/shm', '--size', '2MiB'])
+  t.is(code, 0)
+  t.regex(stdout, /^note {6}tmpfs keeps its files in memory, not on a device: reads go through the page cache/m)
+})
+
+for (const [signal, exitCode] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+]) {
+  onPosix(`${signal} ends a sweep with what it has by then, and leaves nothing behind`, async (t) => {
+    const dir = await directory(t)
+    const args = ['bench', '--sweep', '--json', '--dir', dir, '--size', '2MiB', '--seconds', '0.2', '--rounds', '1000']
+    const { child, ended } = start([...args, '--depths', '1,2'])
+    const begin = cpuTicksOf(child.pid)
+    while (cpuTicksOf(child.pid) - begin < 200) await nextTurn() // two seconds of work: several runs are over by now
+    child.kill(signal)
+    const { stdout, stderr, code } = await ended
+    t.deepEqual([code, stderr], [exitCode, ''])
+    const report = JSON.parse(stdout)
+    t.is(report.interrupted, signal)
+    t.true(report.rows.length > 0)
+    t.deepEqual(await readdir(dir), [])
+  })
+}
 
 async function outcome(command, args) {
   const child = spawn(command, args, { stdio: 'ignore' })

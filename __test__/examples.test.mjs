@@ -1,6 +1,7 @@
 // Every example runs: the @example blocks of what index.ts exports, and the JavaScript of README.md, each as a program of
 // its own in a directory with a data.bin, a hello.txt and this package.
 import { execFile } from 'node:child_process'
+import { EventEmitter } from 'node:events'
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -10,7 +11,15 @@ import { nodeAtLeast } from './helpers/backends.mjs'
 import { pattern, tempDirectory } from './helpers/temp.mjs'
 
 const root = new URL('..', import.meta.url)
-const sources = ['README.md', 'lib/engine.ts', 'lib/file-handle.ts', 'lib/fs.ts', 'lib/lease.ts']
+const sources = [
+  'README.md',
+  'lib/engine.ts',
+  'lib/tunable.ts',
+  'lib/file-handle.ts',
+  'lib/file-attributes.ts',
+  'lib/fs.ts',
+  'lib/lease.ts',
+]
 
 function textOf(source) {
   return readFileSync(new URL(source, root), 'utf8')
@@ -53,13 +62,18 @@ for (const source of sources) {
   }
 }
 
+/** Those of a class and of what it is made on top of, but for Node's. */
+function methodsOf(prototype) {
+  if ([undefined, Object.prototype, EventEmitter.prototype].includes(prototype)) return []
+  return [...Object.getOwnPropertyNames(prototype), ...methodsOf(Object.getPrototypeOf(prototype))]
+}
+
 test('every public method and function has an example', (t) => {
   const text = sources.map(textOf).join('\n')
   const documented = [...text.matchAll(/```\n\s+\*\/\n\s+(?:export )?(?:async |static |function |get |class )*(\w+)/g)]
   const names = new Set(documented.map(([, name]) => name))
   const expected = Object.entries(auraio).flatMap(([name, value]) => {
-    const methods = value.prototype === undefined ? [] : Object.getOwnPropertyNames(value.prototype)
-    return [name, ...methods]
+    return [name, ...methodsOf(value.prototype)]
   })
   const missing = expected.filter((name) => !names.has(name) && !['FileHandle', 'Engine', 'Lease'].includes(name))
   // the constructor of a handle is not public; the classes have theirs in the comment of the class

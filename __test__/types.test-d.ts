@@ -1,6 +1,18 @@
 // Compiled by tsc, never run: what is written for node:fs/promises must compile against this package.
 import type { FileHandle as NodeFileHandle, open as nodeOpen } from 'node:fs/promises'
-import { Engine, open, type EngineStats, type FileHandle, type Lease, type PoolStats } from 'auraio'
+import {
+  Engine,
+  open,
+  type ControlDecision,
+  type EngineStats,
+  type FileHandle,
+  type LaneStats,
+  type LatencyHistogram,
+  type Lease,
+  type Policy,
+  type PoolStats,
+  type Priority,
+} from 'auraio'
 
 type Offered =
   | 'fd'
@@ -59,6 +71,30 @@ export async function uses(): Promise<void> {
   engine.updateFile(file, adopted ?? 3)
   await engine.unregisterFiles([file])
   const { bytesRegistered }: PoolStats = engine.stats().pool
+  const tuned = new Engine({ guardP99Ms: 2, policy: 16, inFlightMin: 1, inFlightMax: 64, priority: 'low' })
+  tuned.policy = 'aimd'
+  tuned.guardP99Ms = undefined
+  tuned.setInFlight({ max: 32 })
+  const policy: Policy = tuned.policy
+  const priority: Priority = file.priority
+  file.guardP99Ms = 2
+  await open('x', 'r', { guardP99Ms: 2, priority: 'high' })
+  await file.read(made, { position: 0, priority: 'high' })
+  await file.readv([made], 0, { priority: 'low' })
+  await file.write('x', null, 'utf8', { priority: 'low' })
+  await file.writeFile('x', { priority: 'low' })
+  const [lane]: LaneStats[] = tuned.stats().lanes
+  const histogram: LatencyHistogram = tuned.histogram({ lane: file.lane ?? 0, kind: 'total' })
+  tuned.on('phase', (decision: ControlDecision) => console.log(decision.device, decision.to))
+  console.log(policy, priority, lane?.byClass.high.totalP99Us, histogram.percentiles)
+  // @ts-expect-error: no such policy
+  tuned.policy = 'fastest'
+  // @ts-expect-error: no such class
+  await file.read(made, { priority: 'urgent' })
+  // @ts-expect-error: found, not set
+  file.lane = 1
+  // @ts-expect-error: no such event
+  tuned.on('phases', () => undefined)
   // @ts-expect-error: memory is asked for by size
   engine.acquire('4096')
   // @ts-expect-error: only what waits can be stopped

@@ -12,7 +12,8 @@ import { CommandError, asUsageError } from './error.js'
 const HELP = `Usage: auraio <command> [options]
 
 Commands:
-  bench          measure random reads on this machine, next to node:fs/promises
+  bench          measure random reads on this machine, next to node:fs/promises or, with --sweep,
+                 at depth after depth
 
 Options:
   -h, --help     show this help; after a command, the help of that command

@@ -3,6 +3,8 @@
  * the default one and never name it.
  */
 import type { Buffer } from 'node:buffer'
+import { validateGuard, validatePriority, type HandleWish } from './control.js'
+import { validateEngineOptions, type EngineOptions } from './engine-options.js'
 import { engineClosed, rejection } from './errors.js'
 import { makeFileHandle, type FileHandle } from './file-handle.js'
 import type { Lease } from './lease.js'
@@ -12,82 +14,40 @@ import {
   poolOf,
   validateAcquireOptions,
   validateLeaseSize,
-  validatePoolOptions,
   type AcquireAsyncOptions,
   type AcquireOptions,
-  type PoolOptions,
 } from './memory.js'
-import { createPort, validateBackend, type Backend } from './native.js'
+import { createPort } from './native.js'
 import { OpenFile } from './open-file.js'
-import {
-  validateDirect,
-  validateBoolean,
-  validateFlags,
-  validateInteger,
-  validateMode,
-  validateObject,
-  validateOneOf,
-  validatePath,
-  type OpenOptions,
-} from './options.js'
+import { validateDirect, validateFlags, validateMode, validatePath, type OpenOptions } from './options.js'
 import { checkPermission } from './permission.js'
 import { ALIGNMENT_MIN, type LeasePool } from './pool.js'
 import { RegisteredBuffers, RegisteredFiles } from './registered.js'
 import { Slots } from './slots.js'
-import type { EngineStats } from './stats.js'
-
-/** `core`: the ring of the core that the submission runs on. `thread`: a ring of this thread's own. */
-export type Routing = 'core' | 'thread'
-
-export interface EngineOptions {
-  /**
-   * Forces a backend; beats the environment variable AURAIO_BACKEND.
-   * @defaultValue 'auto'
-   */
-  backend?: Backend | undefined
-  /**
-   * Which ring an operation goes to.
-   * @defaultValue 'thread', which measures better (docs/decisions/0001-routing.md)
-   */
-  routing?: Routing | undefined
-  /**
-   * Operations that one ring may hold in flight, 1 to 32768; more wait in order. A ring of 1024 costs about 40 KiB of
-   * locked memory (RLIMIT_MEMLOCK).
-   * @defaultValue 1024
-   */
-  queueDepth?: number | undefined
-  /**
-   * Operations handed to the kernel in one system call, 1 to 1024, if that many come within one tick. More means less
-   * CPU per operation; fewer means that the device starts sooner.
-   * @defaultValue 32
-   */
-  submitBatch?: number | undefined
-  /**
-   * Registers leased memory, and files that are used often, with the kernel: operations on them cost less. Without, nothing
-   * but the rings counts as locked memory (RLIMIT_MEMLOCK), and {@link Engine.registerBuffers} changes nothing.
-   * @defaultValue true
-   */
-  register?: boolean | undefined
-  /** The memory that `acquire` lends: one pool for the process. */
-  pool?: PoolOptions | undefined
-}
+import { laneStats, type EngineStats } from './stats.js'
+import { Tunable, tuning, type Tuning } from './tunable.js'
 
 const MODE_DEFAULT = 0o666
 
 let defaultEngine: Engine | undefined
 
 /**
+ * Emits `'phase'` when the loop of a lane passes into another phase. A decision that leaves it in its phase is told on the
+ * channel `auraio:control` of `node:diagnostics_channel` alone, which hears of all.
+ *
  * @example
  * ```js
  * import { Engine } from 'auraio'
  *
  * const engine = new Engine({ queueDepth: 256 })
+ * engine.on('phase', ({ device, mode, phase, reason, from, to }) => console.log(device, mode, phase, reason, from, to))
  * const file = await engine.open('data.bin')
  * await file.read(Buffer.alloc(4096), 0, 4096, 0)
  * await engine.close() // closes the file too
  * ```
  */
-export class Engine {
+export class Engine extends Tunable {
+  readonly #tuning: Tuning
   readonly #slots: Slots
   readonly #pool: LeasePool
   readonly #registeredBuffers: RegisteredBuffers
@@ -108,24 +68,20 @@ export class Engine {
    * ```
    */
   constructor(options: EngineOptions = {}) {
-    validateObject(options, 'options')
-    const { backend, routing = 'thread', queueDepth = 1024, submitBatch = 32, register = true, pool } = options
-    const poolOptions = validatePoolOptions(pool)
-    const checked = {
-      backend: validateBackend(backend),
-      routing: validateOneOf(routing, 'options.routing', ['core', 'thread']),
-      queueDepth: validateInteger(queueDepth, 'options.queueDepth', 1, 32768),
-      submitBatch: validateInteger(submitBatch, 'options.submitBatch', 1, 1024),
-      register: validateBoolean(register, 'options.register'),
-    }
+    const checked = validateEngineOptions(options)
+    super(checked)
+    this.#tuning = tuning(this)
     this.#slots = new Slots(
-      (dispatch, completions) => createPort(checked, dispatch, completions),
-      (fd, handle, direct) => makeFileHandle(new OpenFile(this.#slots, this.#files, fd, handle, direct)),
+      (dispatch, completions) => createPort(checked.port, dispatch, completions),
+      (fd, handle, direct, wish) =>
+        makeFileHandle(new OpenFile(this.#slots, this.#files, fd, handle, direct).take(wish)),
+      this.#tuning.available,
     )
+    this.#tuning.attach(this.#slots.port)
     this.#registeredBuffers = new RegisteredBuffers(this.#slots)
-    this.#registeredFiles = new RegisteredFiles(this.#slots, this.#files)
+    this.#registeredFiles = new RegisteredFiles(this.#slots, this.#files, this.#tuning.handleWish)
     this.#pool = poolOf(this.#slots.port)
-    applyPoolOptions(this.#pool, poolOptions)
+    applyPoolOptions(this.#pool, checked.pool)
   }
 
   /**
@@ -172,8 +128,9 @@ export class Engine {
       const plainFlags = validateFlags(flags)
       const direct = validateDirect(options.direct, plainFlags)
       const mode = validateMode(options.mode, MODE_DEFAULT)
+      const wish = this.#wishOf(options)
       checkPermission(name, plainFlags)
-      return this.#slots.open(name, plainFlags, mode, direct) as Promise<FileHandle>
+      return this.#slots.open(name, plainFlags, mode, direct, wish) as Promise<FileHandle>
     } catch (error) {
       return rejection(error)
     }
@@ -411,9 +368,11 @@ export class Engine {
   stats(): EngineStats {
     if (this.#lastStats !== undefined) return structuredClone(this.#lastStats)
     const { backend } = this
+    const { port } = this.#slots
     return {
       backend,
-      rings: this.#slots.port.stats().rings.map((ring) => ({ ...ring })),
+      rings: port.stats().rings.map((ring) => ({ ...ring })),
+      lanes: port.lanes().map(laneStats),
       pool: this.#pool.stats(),
     }
   }
@@ -459,6 +418,13 @@ export class Engine {
     return this.close()
   }
 
+  /** What an open asks for on behalf of its handle. */
+  #wishOf({ guardP99Ms, priority }: OpenOptions): HandleWish {
+    const asked = priority === undefined ? undefined : validatePriority(priority, 'options.priority')
+    const own = this.#tuning.handleWish()
+    return { priority: asked ?? own.priority, guardP99Ms: validateGuard(guardP99Ms, 'options.guardP99Ms') }
+  }
+
   async #shutDown(): Promise<void> {
     const failures: unknown[] = []
     this.#slots.cancelAcquisitions()
@@ -468,6 +434,7 @@ export class Engine {
       await this.#slots.idle() // opens that were under way have given their handles by now
     } while (this.#files.size > 0)
     this.#lastStats = this.stats()
+    this.#tuning.end()
     this.#slots.port.shutdown()
     this.#registeredBuffers.clear()
     if (failures.length > 0) throw failures[0]

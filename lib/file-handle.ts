@@ -3,9 +3,9 @@
  * pass goes to the slot table as numbers and a view.
  */
 import type { Buffer } from 'node:buffer'
-import { EventEmitter } from 'node:events'
-import type { BigIntStats, Stats } from 'node:fs'
+import { INHERITED, validateClass, type PriorityOption } from './control.js'
 import { fileClosed, invalidArgValue, rejection } from './errors.js'
+import { FileAttributes, replaceAttributes } from './file-attributes.js'
 import { freshLength, readFresh, zeroedBuffer } from './fresh.js'
 import type { OpenFile } from './open-file.js'
 import {
@@ -17,10 +17,7 @@ import {
   validateBoolean,
   validateFileOptions,
   validateInteger,
-  validateMode,
   validateObject,
-  validateOwner,
-  validateTime,
   validateView,
   validateViews,
   viewLength,
@@ -28,7 +25,6 @@ import {
   writePosition,
   type Position,
 } from './options.js'
-import { makeStats } from './stat.js'
 import type { ReadOptions, ReadResult, ReadvResult, WriteOptions, WriteResult, WritevResult } from './transfers.js'
 import { readWholeFile, validateFileData, writeWholeFile } from './whole-file.js'
 import type { FileData, ReadFileOptions, WriteFileOptions } from './whole-file.js'
@@ -78,7 +74,7 @@ export function replaceFile(handle: FileHandle, file: OpenFile): void {
  * }
  * ```
  */
-export class FileHandle extends EventEmitter {
+export class FileHandle extends FileAttributes {
   #file: OpenFile
 
   static {
@@ -87,12 +83,13 @@ export class FileHandle extends EventEmitter {
     replace = (handle, file) => {
       handle.#file.disown()
       handle.#file = file
+      replaceAttributes(handle, file)
       file.belongsTo(handle)
     }
   }
 
   private constructor(file: OpenFile) {
-    super()
+    super(file)
     this.#file = file
     file.belongsTo(this)
   }
@@ -156,15 +153,20 @@ export class FileHandle extends EventEmitter {
       if (file.closing !== undefined) throw fileClosed('read')
       let buffer = bufferOrOptions
       let offset = offsetOrOptions
+      let priority: unknown
       if (!ArrayBuffer.isView(buffer)) {
         const options = optionsOf(buffer)
         const bytes = freshLength(options)
-        if (bytes !== undefined) return readFresh(file, bytes, readPosition(options.position, bytes))
+        if (bytes !== undefined) {
+          const from = readPosition(options.position, bytes)
+          return readFresh(file, bytes, from, validateClass(options.priority))
+        }
         buffer = options.buffer === undefined ? zeroedBuffer(file, DEFAULT_READ_BYTES) : validateView(options.buffer)
-        ;({ offset, length, position } = options)
+        ;({ offset, length, position, priority } = options)
       } else if (typeof offset === 'object' && offset !== null) {
-        ;({ offset, length, position } = offset as ReadOptions)
+        ;({ offset, length, position, priority } = offset as ReadOptions)
       }
+      const urgency = priority === undefined ? INHERITED : validateClass(priority)
       const view = buffer as NodeJS.ArrayBufferView
       const byteLength = viewLength(view)
       const start = offset === undefined || offset === null ? 0 : validateInteger(offset, 'offset', 0)
@@ -172,7 +174,7 @@ export class FileHandle extends EventEmitter {
       if (size === 0) return Promise.resolve({ bytesRead: 0, buffer: view })
       if (byteLength === 0) throw invalidArgValue('buffer', view, 'is empty and cannot be written')
       if (size < 0 || size > byteLength - start) throw lengthOutOfRange(size, byteLength - start)
-      return file.slots.read(file, view, viewMemory(view), start, size, readPosition(position, size))
+      return file.slots.read(file, view, viewMemory(view), start, size, readPosition(position, size), urgency)
     } catch (error) {
       return rejection(error)
     }
@@ -203,7 +205,12 @@ export class FileHandle extends EventEmitter {
     position?: Position,
   ): Promise<WriteResult<T>>
   write<T extends NodeJS.ArrayBufferView>(buffer: T, options?: WriteOptions | null): Promise<WriteResult<T>>
-  write(text: string, position?: Position, encoding?: BufferEncoding | null): Promise<WriteResult<string>>
+  write(
+    text: string,
+    position?: Position,
+    encoding?: BufferEncoding | null,
+    options?: PriorityOption,
+  ): Promise<WriteResult<string>>
   write(
     buffer: unknown,
     offsetOrOptions?: unknown,
@@ -215,10 +222,14 @@ export class FileHandle extends EventEmitter {
       if (file.closing !== undefined) throw fileClosed('write')
       if (!ArrayBuffer.isView(buffer)) {
         if (typeof buffer !== 'string') throw notWritable('buffer', buffer)
-        return writeString(file, buffer, encoded(buffer, length), writePosition(offsetOrOptions))
+        const bytes = encoded(buffer, length)
+        return writeString(file, buffer, bytes, writePosition(offsetOrOptions), classIn(position))
       }
       let offset = offsetOrOptions
-      if (typeof offset === 'object' && offset !== null) ({ offset, length, position } = offset as WriteOptions)
+      let priority: unknown
+      if (typeof offset === 'object' && offset !== null)
+        ({ offset, length, position, priority } = offset as WriteOptions)
+      const urgency = priority === undefined ? INHERITED : validateClass(priority)
       const view = buffer as NodeJS.ArrayBufferView
       const byteLength = viewLength(view)
       if (byteLength === 0) return Promise.resolve({ bytesWritten: 0, buffer: view })
@@ -228,7 +239,7 @@ export class FileHandle extends EventEmitter {
       if (size < 0 || size > byteLength - start) throw lengthOutOfRange(size, byteLength - start)
       const target = writePosition(position)
       if (size === 0) return Promise.resolve({ bytesWritten: 0, buffer: view })
-      return file.slots.write(file, view, viewMemory(view), start, size, target)
+      return file.slots.write(file, view, viewMemory(view), start, size, target, urgency)
     } catch (error) {
       return rejection(error)
     }
@@ -247,14 +258,15 @@ export class FileHandle extends EventEmitter {
    * await file.close()
    * ```
    */
-  readv<T extends Views>(buffers: T, position?: Position): Promise<ReadvResult<T>> {
+  readv<T extends Views>(buffers: T, position?: Position, options?: PriorityOption): Promise<ReadvResult<T>> {
     try {
       const file = this.#file
       if (file.closing !== undefined) throw fileClosed('readv')
       const size = totalLength(validateViews(buffers))
       const from = readPosition(position, size)
+      const urgency = classIn(options)
       if (size === 0) return Promise.resolve({ bytesRead: 0, buffers })
-      return file.slots.readv(file, buffers, from).then((bytesRead) => ({ bytesRead, buffers }))
+      return file.slots.readv(file, buffers, from, urgency).then((bytesRead) => ({ bytesRead, buffers }))
     } catch (error) {
       return rejection(error)
     }
@@ -273,14 +285,15 @@ export class FileHandle extends EventEmitter {
    * await file.close()
    * ```
    */
-  writev<T extends Views>(buffers: T, position?: Position): Promise<WritevResult<T>> {
+  writev<T extends Views>(buffers: T, position?: Position, options?: PriorityOption): Promise<WritevResult<T>> {
     try {
       const file = this.#file
       if (file.closing !== undefined) throw fileClosed('writev')
       const size = totalLength(validateViews(buffers))
       const to = writePosition(position)
+      const urgency = classIn(options)
       if (size === 0) return Promise.resolve({ bytesWritten: 0, buffers })
-      return file.slots.writev(file, buffers, to).then((bytesWritten) => ({ bytesWritten, buffers }))
+      return file.slots.writev(file, buffers, to, urgency).then((bytesWritten) => ({ bytesWritten, buffers }))
     } catch (error) {
       return rejection(error)
     }
@@ -346,165 +359,6 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * What the system knows of the file: an `fs.Stats`, or with `bigint` a `BigIntStats`.
-   *
-   * @example
-   * ```js
-   * import { open } from 'auraio'
-   *
-   * const file = await open('data.bin')
-   * const { size } = await file.stat()
-   * const { mtimeNs } = await file.stat({ bigint: true })
-   * console.log(size, typeof mtimeNs)
-   * await file.close()
-   * ```
-   */
-  stat(options?: { bigint?: false | undefined }): Promise<Stats>
-  stat(options: { bigint: true }): Promise<BigIntStats>
-  stat(options?: { bigint?: boolean | undefined }): Promise<Stats | BigIntStats>
-  stat(options?: { bigint?: boolean | undefined }): Promise<Stats | BigIntStats> {
-    try {
-      const file = this.#openFile('fstat')
-      const { bigint } = options === undefined ? {} : (validateObject(options, 'options') as { bigint?: unknown })
-      const fields = file.slots.stat(file, Boolean(bigint))
-      return fields instanceof Promise ? fields.then(makeStats) : Promise.resolve(makeStats(fields))
-    } catch (error) {
-      return rejection(error)
-    }
-  }
-
-  /**
-   * Waits until everything written is on the device: data and metadata (fsync). It covers the writes that had completed
-   * before the call, so await them first.
-   *
-   * @example
-   * ```js
-   * import { open } from 'auraio'
-   *
-   * const file = await open('new.txt', 'w')
-   * await file.write('kept')
-   * await file.sync()
-   * await file.close()
-   * ```
-   */
-  sync(): Promise<void> {
-    try {
-      const file = this.#openFile('fsync')
-      return file.slots.sync(file, false)
-    } catch (error) {
-      return rejection(error)
-    }
-  }
-
-  /**
-   * Like {@link sync}, but of the metadata only what is needed to read the data back (fdatasync).
-   *
-   * @example
-   * ```js
-   * import { open } from 'auraio'
-   *
-   * const file = await open('new.txt', 'w')
-   * await file.write('kept')
-   * await file.datasync()
-   * await file.close()
-   * ```
-   */
-  datasync(): Promise<void> {
-    try {
-      const file = this.#openFile('fdatasync')
-      return file.slots.sync(file, true)
-    } catch (error) {
-      return rejection(error)
-    }
-  }
-
-  /**
-   * Cuts the file to `length` bytes, or fills it up to that with zeros. A negative length is 0.
-   *
-   * @example
-   * ```js
-   * import { open } from 'auraio'
-   *
-   * const file = await open('new.txt', 'w')
-   * await file.write('0123456789')
-   * await file.truncate(4)
-   * console.log((await file.stat()).size)
-   * await file.close()
-   * ```
-   */
-  truncate(length: number = 0): Promise<void> {
-    try {
-      const file = this.#openFile('ftruncate')
-      return file.slots.truncate(file, Math.max(0, validateInteger(length, 'len')))
-    } catch (error) {
-      return rejection(error)
-    }
-  }
-
-  /**
-   * Sets the permissions.
-   *
-   * @example
-   * ```js
-   * import { open } from 'auraio'
-   *
-   * const file = await open('new.txt', 'w')
-   * await file.chmod(0o600)
-   * await file.close()
-   * ```
-   */
-  chmod(mode: number | string): Promise<void> {
-    try {
-      const file = this.#openFile('fchmod')
-      return file.slots.chmod(file, validateMode(mode))
-    } catch (error) {
-      return rejection(error)
-    }
-  }
-
-  /**
-   * Sets the owner and the group; -1 leaves one as it is.
-   *
-   * @example
-   * ```js
-   * import { open } from 'auraio'
-   *
-   * const file = await open('new.txt', 'w')
-   * await file.chown(-1, -1)
-   * await file.close()
-   * ```
-   */
-  chown(uid: number, gid: number): Promise<void> {
-    try {
-      const file = this.#openFile('fchown')
-      return file.slots.chown(file, validateOwner(uid, 'uid'), validateOwner(gid, 'gid'))
-    } catch (error) {
-      return rejection(error)
-    }
-  }
-
-  /**
-   * Sets the times of the last access and change: seconds since 1970, or Dates.
-   *
-   * @example
-   * ```js
-   * import { open } from 'auraio'
-   *
-   * const file = await open('new.txt', 'w')
-   * await file.utimes(new Date(), 1_000_000_000.5)
-   * await file.close()
-   * ```
-   */
-  utimes(atime: string | number | Date, mtime: string | number | Date): Promise<void> {
-    try {
-      const file = this.#openFile('futimes')
-      return file.slots.utimes(file, validateTime(atime, 'atime'), validateTime(mtime, 'mtime'))
-    } catch (error) {
-      return rejection(error)
-    }
-  }
-
-  /**
    * Closes the file. From the call on, every other method rejects with EBADF, 'file closed'; what has begun by then is
    * finished first. Closing again resolves with the first close.
    *
@@ -545,10 +399,23 @@ function optionsOf(value: unknown): ReadOptions & { buffer?: unknown } {
   return validateObject(value, 'options')
 }
 
-function writeString(file: OpenFile, text: string, bytes: Buffer, position: number): Promise<WriteResult<string>> {
+/** The class that the options behind all other arguments ask for. */
+function classIn(options: unknown): number {
+  return options === undefined
+    ? INHERITED
+    : validateClass((validateObject(options, 'options') as PriorityOption).priority)
+}
+
+function writeString(
+  file: OpenFile,
+  text: string,
+  bytes: Buffer,
+  position: number,
+  priority: number,
+): Promise<WriteResult<string>> {
   if (bytes.length === 0) return Promise.resolve({ bytesWritten: 0, buffer: text })
   return file.slots
-    .write(file, bytes, bytes.buffer, 0, bytes.length, position)
+    .write(file, bytes, bytes.buffer, 0, bytes.length, position, priority)
     .then(({ bytesWritten }) => ({ bytesWritten, buffer: text }))
 }
 

@@ -46,10 +46,11 @@ export async function readFresh(
   file: OpenFile,
   length: number,
   position: number,
+  priority: number,
 ): Promise<ReadResult<Buffer<ArrayBuffer>>> {
   const buffer = freshBuffer(file, length)
   if (length === 0) return { bytesRead: 0, buffer }
-  const { bytesRead } = await file.slots.read(file, buffer, buffer.buffer, 0, length, position)
+  const { bytesRead } = await file.slots.read(file, buffer, buffer.buffer, 0, length, position, priority)
   return { bytesRead, buffer: bytesRead === length ? buffer : cut(buffer, bytesRead) }
 }
 

@@ -4,6 +4,8 @@
  * reference, so that a handle which the user forgot can be collected, and then closes its descriptor.
  */
 import process from 'node:process'
+import { classOf, type HandleWish, type Priority } from './control.js'
+import { systemError } from './errors.js'
 import type { Direct } from './options.js'
 import type { Slot } from './slot.js'
 import type { Slots } from './slots.js'
@@ -41,6 +43,8 @@ export class OpenFile {
   readonly alignmentHint: string | undefined
   /** -1 from the call of close on. */
   fd: number
+  /** What its operations and its device are asked for on its behalf. */
+  wish: HandleWish = { priority: 'normal', guardP99Ms: undefined }
   /** Made of a descriptor that somebody else had opened. */
   isAdopted = false
   /** Set from the call of close on. */
@@ -65,6 +69,34 @@ export class OpenFile {
     // asked now: once the handle is closed, nobody could tell
     this.alignmentHint = direct === 'strict' ? alignmentHint(slots.port.directAlignment(handle)) : undefined
     files.add(this)
+  }
+
+  /** The lane of the file's operations, where it has one. */
+  get lane(): number | undefined {
+    const lane = this.closing === undefined ? this.slots.port.laneOf(this.handle) : -1
+    return lane < 0 ? undefined : lane
+  }
+
+  /** What it is opened with. */
+  take({ priority, guardP99Ms }: HandleWish): this {
+    this.setPriority(priority)
+    if (guardP99Ms !== undefined) this.setGuard(guardP99Ms)
+    return this
+  }
+
+  /** Of the operations that begin from now on, but those that name a class themselves. */
+  setPriority(priority: Priority): void {
+    this.#answered(this.slots.port.setPriority(this.handle, classOf(priority)), 'priority')
+    this.wish = { ...this.wish, priority }
+  }
+
+  setGuard(guardP99Ms: number | undefined): void {
+    this.#answered(this.slots.port.setGuard(this.handle, guardP99Ms ?? 0), 'guardP99Ms')
+    this.wish = { ...this.wish, guardP99Ms }
+  }
+
+  #answered(answer: number, what: string): void {
+    if (answer < 0) throw systemError(answer, what)
   }
 
   /** From here on, the file is closed when `owner` is collected. */

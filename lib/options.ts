@@ -5,6 +5,7 @@
 import { Buffer } from 'node:buffer'
 import { constants } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import type { Priority } from './control.js'
 import { directMissing, invalidArgType, invalidArgValue, invalidState, outOfRange } from './errors.js'
 
 /** How a file is opened, beside its flags. */
@@ -23,6 +24,17 @@ export interface OpenOptions {
    * @defaultValue false
    */
   direct?: boolean | 'strict' | undefined
+  /**
+   * The p99 of completion latency, in milliseconds, above which concurrency on the file's device is cut at once; more than 0, at
+   * most 60,000. It counts for as long as the file is open. Of several for one device the strictest holds.
+   * @defaultValue none beside the engine's
+   */
+  guardP99Ms?: number | undefined
+  /**
+   * Which operations go first where some have to wait for the device.
+   * @defaultValue that of the engine
+   */
+  priority?: Priority | undefined
 }
 
 /** What a position may be: a whole number of bytes, or null for the file's own position. */
@@ -273,13 +285,15 @@ export function validateFileOptions(options: unknown): {
   signal?: AbortSignal | undefined
   flush?: unknown
   buffer?: unknown
+  priority?: unknown
 } {
   if (options === null || options === undefined || typeof options === 'function') return {}
   if (typeof options === 'string') return { encoding: validateEncoding(options) }
   if (typeof options !== 'object') throw invalidArgType('options', 'one of type string or object', options)
-  const { encoding, signal, flush, buffer } = options as Record<string, unknown>
+  const { encoding, signal, flush, buffer, priority } = options as Record<string, unknown>
   if (encoding !== 'buffer') validateEncoding(encoding)
-  return { encoding: encoding as BufferEncoding | null | undefined, signal: validateSignal(signal), flush, buffer }
+  const checked = { encoding: encoding as BufferEncoding | null | undefined, signal: validateSignal(signal) }
+  return { ...checked, flush, buffer, priority }
 }
 
 function validateEncoding(encoding: unknown): BufferEncoding {

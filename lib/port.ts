@@ -7,7 +7,7 @@
  *
  * The caller keeps every view (and its ArrayBuffer) reachable from the moment of the call until the slot's completion.
  */
-import type { RingStats } from './stats.js'
+import type { LaneStats, LatencyHistogram, RingStats } from './stats.js'
 
 export interface Port {
   /** `'uring'`, `'threads'`, or `'node'` for the portable one. */
@@ -69,6 +69,32 @@ export interface Port {
   registerFile(handle: number): void
   /** A duplicate of a descriptor, with its own handle and the flags it was opened with; or a negated errno. */
   adopt(fd: number): Adopted | number
+
+  /*
+   * What governs depth. Classes are numbers: 0 high, 1 normal, 2 low. Everything has been checked, and nothing waits.
+   */
+  /** The class of the next operation that is submitted here, of that one only; -1 takes it back. */
+  nextPriority(priority: number): void
+  /** The class of a file's operations from now on: 0, or a negated errno. */
+  setPriority(handle: number, priority: number): number
+  /** The guard of a file's own, or 0 for none: 0, or a negated errno. */
+  setGuard(handle: number, milliseconds: number): number
+  /**
+   * What the engine asks for, from now on, as {@link ControlOptions}: 0, or a negated errno. An empty policy stays as it was, and
+   * is not asked for anew.
+   */
+  setControl(policy: string, fixed: number, min: number, max: number, guardP99Ms: number): number
+  /** The lane of a file, or -1. */
+  laneOf(handle: number): number
+  /** Every lane of the process. */
+  lanes(): NativeLaneStats[]
+  /** The latencies of a lane, since it is there; null for a lane that is not. */
+  histogram(lane: number, kind: 'completion' | 'total'): NativeHistogram | null
+  /** How many decisions the loops of the process have taken. */
+  decisionsSoFar(): number
+  /** Those after a number, the oldest first, as far as they are kept. */
+  decisions(after: number): NativeDecision[]
+
   /** Asks that the operation end early. It still completes: with `-ECANCELED`, or as if nothing had been asked. */
   cancel(slot: number): void
 
@@ -97,18 +123,68 @@ export interface PortStats {
   rings: RingStats[]
 }
 
+/** {@link LaneStats}, as it crosses. */
+export type NativeLaneStats = Omit<LaneStats, 'mode' | 'policy' | 'byClass'> & {
+  mode: string
+  policy: string
+  /** By class: its number is the place. */
+  byClass: { completed: number; waiting: number; totalP99Us: number }[]
+}
+
+/** {@link LatencyHistogram}, as it crosses. */
+export type NativeHistogram = Omit<LatencyHistogram, 'percentiles' | 'encoded'> & {
+  percentiles: number[][]
+  encoded: Uint8Array
+}
+
+/** One thing that a loop has decided, with what led to it. Numbers that played no part are 0. */
+export interface NativeDecision {
+  /** Decisions of a process are numbered from 1. */
+  number: number
+  lane: number
+  /** When, in milliseconds of the monotonic clock. */
+  at: number
+  phase: string
+  reason: string
+  from: number
+  to: number
+  throughput: number
+  p99Us: number
+  meanUs: number
+  gain: number
+  threshold: number
+  error: number
+  samples: number
+}
+
+/** What an engine asks of the loops of the lanes that it uses. */
+export interface ControlOptions {
+  /** `'knee'`, `'aimd'` or `'fixed'`. */
+  policy: string
+  /** The limit of `'fixed'`, else 0. */
+  inFlightFixed: number
+  /** 0 means the usual. */
+  inFlightMin: number
+  /** 0 means the usual. */
+  inFlightMax: number
+  /** 0 means automatic. */
+  guardP99Ms: number
+}
+
 /** What a port is made from. */
-export interface PortOptions {
+export interface PortOptions extends ControlOptions {
   /** `'auto'`, `'uring'` or `'threads'`. */
   backend: string
   /** `'core'` or `'thread'`. */
   routing: string
   /** Operations that one ring may hold in flight, 1 to 32768. */
   queueDepth: number
-  /** SQEs queued before a flush happens by itself, 1 to 1024. */
+  /** SQEs queued before a flush happens by itself, 1 to 1024; 0 means tuned. */
   submitBatch: number
   /** Whether rings register memory and files. */
   register: boolean
+  /** The class of the files that are opened through it. */
+  priority: number
 }
 
 /**
@@ -122,7 +198,8 @@ export type PortConstructor = new (options: PortOptions, dispatch: Dispatch, com
 
 /**
  * Numbers for one completion: the slot, then the result. `low` is the negated errno, or the low 32 bits of the result;
- * `high` its high 32 bits. An `open` completes with the descriptor in `low` and the handle in `high`.
+ * `high` its high 32 bits. An `open` completes with the descriptor in `low` and the handle in `high`. A slot of -1 is no
+ * completion: it says that the loops have taken decisions, up to the number in `low` and `high`.
  */
 export const COMPLETION_STRIDE = 3
 

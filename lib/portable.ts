@@ -1,7 +1,7 @@
 /**
  * The engine where no native binary can be loaded: the same port over `node:fs`, and so over libuv's four threads.
- * It is here for the same behaviour everywhere, not for speed. What it cannot do: cancel an operation, keep operations
- * off the threads that DNS and crypto share, end a read of an empty pipe when its handle is closed, and read or write past
+ * It is here for the same behaviour everywhere, not for speed. What it cannot do: cancel an operation, govern depth, which takes wishes and changes nothing, keep
+ * operations off the threads that DNS and crypto share, end a read of an empty pipe when its handle is closed, and read or write past
  * the page cache what is not aligned, since it cannot know addresses: where any alignment is to be taken, it opens the file
  * without O_DIRECT.
  */
@@ -196,6 +196,43 @@ export class PortablePort implements Port {
   /** node:fs does not duplicate descriptors, and a number alone may be another file's tomorrow. */
   adopt(): number {
     return ENOSYS
+  }
+
+  nextPriority(): void {
+    // libuv's queue has one order
+  }
+
+  setPriority(handle: number): number {
+    return this.#entries.has(handle) ? 0 : EBADF
+  }
+
+  setGuard(handle: number): number {
+    return this.#entries.has(handle) ? 0 : EBADF
+  }
+
+  /** No loop runs. */
+  setControl(): number {
+    return 0
+  }
+
+  laneOf(): number {
+    return -1
+  }
+
+  lanes(): [] {
+    return []
+  }
+
+  histogram(): null {
+    return null
+  }
+
+  decisionsSoFar(): number {
+    return 0
+  }
+
+  decisions(): [] {
+    return []
   }
 
   cancel(): void {

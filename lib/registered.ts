@@ -4,6 +4,7 @@
  * Everything is checked before anything is registered, so that a list with a mistake in it changes nothing.
  */
 import { fstatSync } from 'node:fs'
+import type { HandleWish } from './control.js'
 import {
   adoptUnsupported,
   fileClosed,
@@ -212,11 +213,13 @@ function refuseOverlaps(parts: Part[]): void {
 export class RegisteredFiles {
   readonly #slots: Slots
   readonly #files: Set<OpenFile>
+  readonly #wish: () => HandleWish
 
-  /** `files` is the engine's set of open files. */
-  constructor(slots: Slots, files: Set<OpenFile>) {
+  /** `files` is the engine's set of open files; `wish` is what a file is asked for that nobody asked anything for. */
+  constructor(slots: Slots, files: Set<OpenFile>, wish: () => HandleWish) {
     this.#slots = slots
     this.#files = files
+    this.#wish = wish
   }
 
   register(files: unknown): FileHandle[] {
@@ -226,7 +229,7 @@ export class RegisteredFiles {
     try {
       const handles = sources.map((source) => {
         if (source instanceof OpenFile) return source.ownerHandle() as FileHandle
-        const file = this.#adopt(source)
+        const file = this.#adopt(source, this.#wish())
         adopted.push(file)
         return makeFileHandle(file)
       })
@@ -241,7 +244,7 @@ export class RegisteredFiles {
   update(handle: unknown, file: unknown): void {
     const before = this.#own(handle, 'handle')
     const source = this.#sourceOf(file, 'file')
-    const after = this.#adopt(source instanceof OpenFile ? source.fd : source)
+    const after = this.#adopt(source instanceof OpenFile ? source.fd : source, before.wish)
     after.isAdopted = before.isAdopted
     this.#slots.port.registerFile(after.handle)
     replaceFile(handle as FileHandle, after)
@@ -275,7 +278,7 @@ export class RegisteredFiles {
     return file
   }
 
-  #adopt(fd: number): OpenFile {
+  #adopt(fd: number, wish: HandleWish): OpenFile {
     const answer = this.#slots.port.adopt(fd)
     if (typeof answer === 'number') {
       throw answer === ENOSYS ? adoptUnsupported(this.#slots.port.backend) : systemError(answer, 'fcntl')
@@ -284,7 +287,7 @@ export class RegisteredFiles {
     const direct = validateDirect(undefined, answer.flags) === false ? false : 'any'
     const file = new OpenFile(this.#slots, this.#files, answer.fd, answer.handle, direct)
     file.isAdopted = true
-    return file
+    return file.take(wish)
   }
 }
 

@@ -2,6 +2,7 @@
  * One operation in flight: what the kernel can touch for it, and what its promise needs. Slots are pooled and used again;
  * lib/slots.ts has the table of them.
  */
+import { INHERITED, type HandleWish } from './control.js'
 import type { OpenFile } from './open-file.js'
 import type { Direct } from './options.js'
 import { trackedOf, type Tracked } from './tracked.js'
@@ -12,6 +13,23 @@ export const IDLE = 0
 export type Resolve = (value: unknown) => void
 
 export const unresolved: Resolve = () => undefined
+
+/**
+ * Rejects a slot's promise with an error that is made two microtasks from now, in a promise that the slot's promise follows
+ * by then: there V8 can see who awaits, and puts the callers into the stack. An operation that succeeds pays nothing for it.
+ */
+export function rejectLater(resolve: Resolve, makeError: () => Error): void {
+  let begin: Resolve = unresolved
+  const gate = new Promise((open) => {
+    begin = open
+  })
+  resolve(
+    gate.then(() => {
+      throw makeError()
+    }),
+  )
+  begin(undefined)
+}
 
 /** One operation in flight; used again for the next. */
 export class Slot {
@@ -31,12 +49,15 @@ export class Slot {
   offset = 0
   length = 0
   position = 0
+  /** The class that the operation names, or that of its handle. */
+  priority: number = INHERITED
   /** What a write has transferred before it came up short. */
   transferred = 0
   vector: Vector | undefined = undefined
-  /** For an open: its path, and how the file is to be opened. */
+  /** For an open: its path, how the file is to be opened, and what its handle asks for. */
   path: string | Uint8Array = ''
   direct: Direct = false
+  wish: HandleWish | undefined = undefined
   /** The next in line for the file's own position. */
   next: Slot | undefined = undefined
 

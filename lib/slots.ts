@@ -7,25 +7,20 @@
  * executor, and calls the port once. Errors, short writes and queues at a file's own position are off that path.
  */
 import process from 'node:process'
+import { INHERITED, type HandleWish } from './control.js'
 import { detached, engineClosed, poolExhausted, systemError, tooManyOperations } from './errors.js'
 import type { OpenFile } from './open-file.js'
-import { directFlags, type Direct } from './options.js'
+import { directFlags, pathText, type Direct } from './options.js'
 import { COMPLETION_STRIDE, SLOTS_MAX, STAT_FIELDS, type Dispatch, type Port } from './port.js'
-import { IDLE, Slot, advance, beginAll, endAll, isIntact, isSlotIntact, unresolved, type Resolve } from './slot.js'
+import { IDLE, Slot, advance, beginAll, endAll, isIntact, isSlotIntact, rejectLater, unresolved } from './slot.js'
 import { trackedOf, type Tracked } from './tracked.js'
+import type { ReadResult, WriteResult } from './transfers.js'
 
 /** Numbers for one stat, in the order of {@link STAT_FIELDS}. */
 export type StatFields = Float64Array | BigInt64Array
 
-export interface ReadResult {
-  bytesRead: number
-  buffer: NodeJS.ArrayBufferView
-}
-
-export interface WriteResult {
-  bytesWritten: number
-  buffer: NodeJS.ArrayBufferView
-}
+type View = NodeJS.ArrayBufferView
+type Views = readonly View[]
 
 /** One operation, for {@link Slots.cancel}. Slots are used again; the serial number tells one use from the next. */
 export interface Ticket {
@@ -63,27 +58,14 @@ const OPEN = 14
 const ACQUIRE = 15
 
 /** The system call that Node names in an error, by kind. */
-const SYSCALLS: readonly string[] = [
-  '',
-  'read',
-  'write',
-  'read',
-  'write',
-  'fsync',
-  'fdatasync',
-  'ftruncate',
-  'fchmod',
-  'fchown',
-  'futime',
-  'fstat',
-  'fstat',
-  'close',
-  'open',
-  'acquire',
-]
+const SYSCALLS: readonly string[] =
+  ' read write read write fsync fdatasync ftruncate fchmod fchown futime fstat fstat close open acquire'.split(' ')
 
 /** Makes what an `open` resolves with. */
-export type Opened = (fd: number, handle: number, direct: Direct) => unknown
+export type Opened = (fd: number, handle: number, direct: Direct, wish: HandleWish) => unknown
+
+/** Is told that there are decisions of the loops to fetch, up to this number. */
+export type Decided = (upTo: number) => void
 
 export class Slots {
   readonly port: Port
@@ -94,13 +76,19 @@ export class Slots {
   readonly #slots: Slot[] = []
   readonly #free: Slot[] = []
   readonly #opened: Opened
+  readonly #decided: Decided
   #idleWaiters: (() => void)[] = []
   #flushScheduled = false
   #inlineRounds = 0
   #latest: Slot | undefined
 
-  constructor(makePort: (dispatch: Dispatch, completions: Int32Array) => Port, opened: Opened) {
+  constructor(
+    makePort: (dispatch: Dispatch, completions: Int32Array) => Port,
+    opened: Opened,
+    decided: Decided = () => undefined,
+  ) {
     this.#opened = opened
+    this.#decided = decided
     this.#completions = new Int32Array(COMPLETIONS_MAX * COMPLETION_STRIDE)
     this.port = makePort((count) => {
       this.#inlineRounds = 0
@@ -112,12 +100,13 @@ export class Slots {
 
   read(
     file: OpenFile,
-    view: NodeJS.ArrayBufferView,
+    view: View,
     memory: ArrayBufferLike,
     offset: number,
     length: number,
     position: number,
-  ): Promise<ReadResult> {
+    priority: number,
+  ): Promise<ReadResult<View>> {
     const tracked = trackedOf(memory)
     if (tracked !== undefined) tracked.begin()
     const slot = this.#acquire(READ, file, tracked)
@@ -127,19 +116,21 @@ export class Slots {
     slot.offset = offset
     slot.length = length
     slot.position = position
-    const promise = new Promise(slot.capture as (resolve: (value: ReadResult) => void) => void)
+    slot.priority = priority
+    const promise = new Promise(slot.capture as (resolve: (value: ReadResult<View>) => void) => void)
     if (position !== -1 || file.takeTurn(slot)) this.#start(slot)
     return promise
   }
 
   write(
     file: OpenFile,
-    view: NodeJS.ArrayBufferView,
+    view: View,
     memory: ArrayBufferLike,
     offset: number,
     length: number,
     position: number,
-  ): Promise<WriteResult> {
+    priority: number,
+  ): Promise<WriteResult<View>> {
     const tracked = trackedOf(memory)
     if (tracked !== undefined) tracked.begin()
     const slot = this.#acquire(WRITE, file, tracked)
@@ -149,56 +140,45 @@ export class Slots {
     slot.offset = offset
     slot.length = length
     slot.position = position
+    slot.priority = priority
     slot.transferred = 0
-    const promise = new Promise(slot.capture as (resolve: (value: WriteResult) => void) => void)
+    const promise = new Promise(slot.capture as (resolve: (value: WriteResult<View>) => void) => void)
     file.hold()
     if (position !== -1 || file.takeTurn(slot)) this.#start(slot)
     return promise
   }
 
   /** Resolves with the number of bytes. */
-  readv(file: OpenFile, buffers: readonly NodeJS.ArrayBufferView[], position: number): Promise<number> {
-    return this.#vectored(READV, file, buffers, position)
+  readv(file: OpenFile, buffers: Views, position: number, priority: number): Promise<number> {
+    return this.#vectored(READV, file, buffers, position, priority)
   }
 
   /** Resolves with the number of bytes. */
-  writev(file: OpenFile, buffers: readonly NodeJS.ArrayBufferView[], position: number): Promise<number> {
-    return this.#vectored(WRITEV, file, buffers, position)
+  writev(file: OpenFile, buffers: Views, position: number, priority: number): Promise<number> {
+    return this.#vectored(WRITEV, file, buffers, position, priority)
   }
 
-  sync(file: OpenFile, dataOnly: boolean): Promise<void> {
-    const slot = this.#acquire(dataOnly ? DATASYNC : SYNC, file)
-    const promise = new Promise(slot.capture as (resolve: (value: void) => void) => void)
-    this.#accepted(slot, this.port.sync(slot.index, file.handle, dataOnly))
-    return promise
+  sync(file: OpenFile, dataOnly: boolean, priority: number = INHERITED): Promise<void> {
+    return this.#plain(dataOnly ? DATASYNC : SYNC, file, (slot) => {
+      slot.priority = priority
+      return this.#submit(slot)
+    })
   }
 
   truncate(file: OpenFile, length: number): Promise<void> {
-    const slot = this.#acquire(TRUNCATE, file)
-    const promise = new Promise(slot.capture as (resolve: (value: void) => void) => void)
-    this.#accepted(slot, this.port.truncate(slot.index, file.handle, length))
-    return promise
+    return this.#plain(TRUNCATE, file, (slot) => this.port.truncate(slot.index, file.handle, length))
   }
 
   chmod(file: OpenFile, mode: number): Promise<void> {
-    const slot = this.#acquire(CHMOD, file)
-    const promise = new Promise(slot.capture as (resolve: (value: void) => void) => void)
-    this.#accepted(slot, this.port.chmod(slot.index, file.handle, mode))
-    return promise
+    return this.#plain(CHMOD, file, (slot) => this.port.chmod(slot.index, file.handle, mode))
   }
 
   chown(file: OpenFile, uid: number, gid: number): Promise<void> {
-    const slot = this.#acquire(CHOWN, file)
-    const promise = new Promise(slot.capture as (resolve: (value: void) => void) => void)
-    this.#accepted(slot, this.port.chown(slot.index, file.handle, uid, gid))
-    return promise
+    return this.#plain(CHOWN, file, (slot) => this.port.chown(slot.index, file.handle, uid, gid))
   }
 
   utimes(file: OpenFile, accessed: number, modified: number): Promise<void> {
-    const slot = this.#acquire(UTIMES, file)
-    const promise = new Promise(slot.capture as (resolve: (value: void) => void) => void)
-    this.#accepted(slot, this.port.utimes(slot.index, file.handle, accessed, modified))
-    return promise
+    return this.#plain(UTIMES, file, (slot) => this.port.utimes(slot.index, file.handle, accessed, modified))
   }
 
   /** The fields right away where that cannot block, else a promise of them. */
@@ -224,10 +204,11 @@ export class Slots {
   }
 
   /** Resolves with what the constructor's `opened` makes of the descriptor. */
-  open(path: string | Uint8Array, flags: number, mode: number, direct: Direct): Promise<unknown> {
+  open(path: string | Uint8Array, flags: number, mode: number, direct: Direct, wish: HandleWish): Promise<unknown> {
     const slot = this.#acquire(OPEN, undefined)
     slot.path = path
     slot.direct = direct
+    slot.wish = wish
     const promise = new Promise(slot.capture)
     this.#accepted(slot, this.port.open(slot.index, path, directFlags(flags, direct), mode, direct === 'any'))
     return promise
@@ -265,12 +246,15 @@ export class Slots {
     while (this.#free.length < this.#slots.length) await new Promise<void>((wake) => this.#idleWaiters.push(wake))
   }
 
-  #vectored(
-    kind: number,
-    file: OpenFile,
-    buffers: readonly NodeJS.ArrayBufferView[],
-    position: number,
-  ): Promise<number> {
+  /** An operation without memory or position. */
+  #plain(kind: number, file: OpenFile, submit: (slot: Slot) => number): Promise<void> {
+    const slot = this.#acquire(kind, file)
+    const promise = new Promise(slot.capture as (resolve: (value: void) => void) => void)
+    this.#accepted(slot, submit(slot))
+    return promise
+  }
+
+  #vectored(kind: number, file: OpenFile, buffers: Views, position: number, priority: number): Promise<number> {
     const memories = buffers.map((view) => view.buffer)
     const tracked = beginAll(memories)
     const slot = this.#acquire(kind, file)
@@ -282,6 +266,7 @@ export class Slots {
     }
     slot.length = slot.vector.byteLengths.reduce((sum, bytes) => sum + bytes, 0)
     slot.position = position
+    slot.priority = priority
     slot.transferred = 0
     if (kind === WRITEV) file.hold()
     const promise = new Promise(slot.capture as (resolve: (value: number) => void) => void)
@@ -324,7 +309,7 @@ export class Slots {
     }
   }
 
-  /** Submits a read or a write; where it is refused, settles it. */
+  /** Submits a transfer; where it is refused, settles it. */
   #start(slot: Slot): void {
     this.#accepted(slot, this.#submit(slot))
   }
@@ -341,6 +326,14 @@ export class Slots {
   }
 
   #submit(slot: Slot): number {
+    if (slot.priority < 0) return this.#hand(slot) // the handle's class, which the port knows
+    this.port.nextPriority(slot.priority)
+    const answer = this.#hand(slot)
+    if (answer !== 0) this.port.nextPriority(INHERITED) // the next is another one
+    return answer
+  }
+
+  #hand(slot: Slot): number {
     const handle = slot.file!.handle
     switch (slot.kind) {
       case READ:
@@ -351,8 +344,10 @@ export class Slots {
         return this.#write(slot.index, handle, slot.view!, slot.offset, slot.length, slot.position)
       case READV:
         return this.port.readv(slot.index, handle, slot.vector!.views, slot.position)
-      default:
+      case WRITEV:
         return this.port.writev(slot.index, handle, slot.vector!.views, slot.position)
+      default:
+        return this.port.sync(slot.index, handle, slot.kind === DATASYNC)
     }
   }
 
@@ -371,7 +366,12 @@ export class Slots {
   #settle(count: number): void {
     const completions = this.#completions
     for (let at = 0, end = count * COMPLETION_STRIDE; at < end; at += COMPLETION_STRIDE) {
-      const slot = this.#slots[completions[at]!]
+      const index = completions[at]!
+      if (index < 0) {
+        this.#decided(completions[at + 2]! * 2 ** 32 + (completions[at + 1]! >>> 0))
+        continue
+      }
+      const slot = this.#slots[index]
       if (slot === undefined || slot.kind === IDLE) continue // not ours: nothing to settle
       try {
         this.#complete(slot, completions[at + 1]!, completions[at + 2]!)
@@ -421,7 +421,7 @@ export class Slots {
 
   #completeOpen(slot: Slot, low: number, high: number): void {
     if (low < 0) this.#fail(slot, this.#errorOf(slot, low))
-    else this.#succeed(slot, this.#opened(low, high, slot.direct))
+    else this.#succeed(slot, this.#opened(low, high, slot.direct, slot.wish!))
   }
 
   #completeAcquire(slot: Slot, low: number): void {
@@ -445,38 +445,27 @@ export class Slots {
     resolve(value)
   }
 
-  /**
-   * Rejects the slot's promise with an error that is made two microtasks from now, in a promise that the slot's promise
-   * follows by then: there V8 can see who awaits, and puts the callers into the stack. An operation that succeeds pays
-   * nothing for it.
-   */
   #fail(slot: Slot, makeError: () => Error): void {
     const resolve = slot.resolve
     this.#finish(slot)
-    let begin: Resolve = unresolved
-    const gate = new Promise((open) => {
-      begin = open
-    })
-    resolve(
-      gate.then(() => {
-        throw makeError()
-      }),
-    )
-    begin(undefined)
+    rejectLater(resolve, makeError)
   }
 
   #errorOf(slot: Slot, errno: number): () => Error {
     const syscall = SYSCALLS[slot.kind]!
-    const path = slot.kind === OPEN ? slot.path : undefined
+    const path = slot.kind === OPEN ? pathText(slot.path) : undefined
     const hint = slot.kind <= WRITEV && errno === EINVAL ? slot.file!.alignmentHint : undefined
-    return () => systemError(errno, syscall, textOf(path), hint)
+    return () => systemError(errno, syscall, path, hint)
   }
 
   #finish(slot: Slot): void {
     const kind = slot.kind
     const file = slot.file
     if (kind <= WRITEV && slot.position === -1) this.#endTurn(slot)
-    if (kind === OPEN) slot.path = ''
+    if (kind === OPEN) {
+      slot.path = ''
+      slot.wish = undefined
+    }
     this.#release(slot)
     if (kind === WRITE || kind === WRITEV) file!.release()
     if (kind === CLOSE) file!.closed()
@@ -499,8 +488,3 @@ export class Slots {
 
 const EINVAL = -22
 const ECANCELED = -125
-
-function textOf(path: string | Uint8Array | undefined): string | undefined {
-  if (path === undefined || typeof path === 'string') return path
-  return Buffer.from(path.buffer, path.byteOffset, path.byteLength).toString()
-}

@@ -1,4 +1,6 @@
-/** What `engine.stats()` tells: plain numbers, a fresh object each time. */
+/** What `engine.stats()` and `engine.histogram()` tell: plain numbers, a fresh object each time. */
+import type { Priority } from './control.js'
+import type { NativeLaneStats } from './port.js'
 
 /** One ring, or for the other backends what stands in its place. Counts are since the engine was made. */
 export interface RingStats {
@@ -55,9 +57,90 @@ export interface PoolStats {
   waiting: number
 }
 
+/**
+ * One lane: a device in one mode, whose in-flight limit all engines and threads of the process share. Percentiles are of the
+ * last one to two seconds, in microseconds; 0 where nothing completed.
+ */
+export interface LaneStats {
+  /** Its number, for as long as the process lives. */
+  id: number
+  /** The disk (`nvme0n1`), or the file system where there is no disk under it. */
+  device: string
+  /** Past the page cache, or through it. */
+  mode: 'direct' | 'buffered'
+  policy: 'knee' | 'aimd' | 'fixed'
+  /** What the loop is doing: `'climb'`, `'search'`, `'hold'` and others. */
+  phase: string
+  /** Operations that may be in flight on the device at once. */
+  inFlightLimit: number
+  /** Operations in flight on it now. */
+  inFlight: number
+  /** Operations that wait behind the limit. */
+  queued: number
+  /** Entries that are gathered for one system call. */
+  submitBatch: number
+  /** Entries that a system call has handed over lately, on average. */
+  sqePerEnter: number
+  /** The p99 above which concurrency is cut at once, in milliseconds. */
+  guardP99Ms: number
+  /** The device cannot keep the guard even with one operation in flight; the limit stays there. */
+  guardInfeasible: boolean
+  /** How often the guard has cut. */
+  guardCuts: number
+  /** Operations that the device has completed. */
+  completed: number
+  /** Bytes that those have moved. */
+  bytes: number
+  /** Reads that the page cache has served, which are in no other number here. */
+  cacheHits: number
+  /** From the system call to the completion. */
+  completionP50Us: number
+  /** From the system call to the completion. */
+  completionP99Us: number
+  /** From the system call to the completion. */
+  completionP999Us: number
+  /** With the wait behind the limit. */
+  totalP99Us: number
+  byClass: Record<Priority, ClassStats>
+}
+
+/** The operations of one class on a lane. */
+export interface ClassStats {
+  completed: number
+  /** Operations that wait behind the limit. */
+  waiting: number
+  /** Latency with the wait behind the limit. */
+  totalP99Us: number
+}
+
+/** Latencies of a lane since the process first used it, told apart by 1 %. */
+export interface LatencyHistogram {
+  /** Operations. */
+  count: number
+  minUs: number
+  maxUs: number
+  meanUs: number
+  stdDevUs: number
+  /** Pairs of a percentile, 0 to 100, and the microseconds that so many operations stayed within. */
+  percentiles: [percentile: number, us: number][]
+  /** All of it, in HdrHistogram's compressed form (V2) as base64, which the tools of HdrHistogram read; in nanoseconds. */
+  encoded: string
+}
+
 export interface EngineStats {
   /** `'uring'`, `'threads'`, or `'node'` for the portable one. */
   backend: string
   rings: RingStats[]
+  /**
+   * The lanes of the process, those of other engines and threads among them; they stay when their files are closed. None on the
+   * backend `node`.
+   */
+  lanes: LaneStats[]
   pool: PoolStats
+}
+
+/** A lane's numbers, as the port gives them, in the shape that users see. */
+export function laneStats({ byClass, ...lane }: NativeLaneStats): LaneStats {
+  const [high, normal, low] = byClass.map((numbers) => ({ ...numbers })) as [ClassStats, ClassStats, ClassStats]
+  return { ...(lane as Omit<LaneStats, 'byClass'>), byClass: { high, normal, low } }
 }

@@ -1,4 +1,5 @@
 /** What a read or a write of a FileHandle may be given, and what it resolves with. */
+import type { PriorityOption } from './control.js'
 import type { Position } from './options.js'
 
 export interface ReadResult<T extends NodeJS.ArrayBufferView> {
@@ -23,7 +24,7 @@ export interface WritevResult<T extends readonly NodeJS.ArrayBufferView[]> {
 }
 
 /** Which part of a buffer to read into, and from where in the file. */
-export interface ReadOptions {
+export interface ReadOptions extends PriorityOption {
   /**
    * Where in the buffer to begin.
    * @defaultValue 0
@@ -42,7 +43,7 @@ export interface ReadOptions {
 }
 
 /** Which part of a buffer to write, and to where in the file. */
-export interface WriteOptions {
+export interface WriteOptions extends PriorityOption {
   /**
    * Where in the buffer to begin.
    * @defaultValue 0

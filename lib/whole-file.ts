@@ -4,13 +4,14 @@
  * promise still settles only when the kernel has let go of the buffer.
  */
 import { Buffer, constants } from 'node:buffer'
+import { validateClass, type PriorityOption } from './control.js'
 import { aborted, fileTooLarge, invalidArgType, invalidArgValue, systemError } from './errors.js'
 import { freshBuffer } from './fresh.js'
 import type { OpenFile } from './open-file.js'
 import { TRANSFER_MAX, notWritable, viewLength, viewMemory } from './options.js'
 import { STAT_SIZE } from './stat.js'
 
-export interface ReadFileOptions {
+export interface ReadFileOptions extends PriorityOption {
   /**
    * Memory to read into, or a function that gives it for a size: the result is a Buffer over its first bytes. Saves the
    * page faults of fresh memory. A file that does not fit is an error.
@@ -25,7 +26,7 @@ export interface ReadFileOptions {
   signal?: AbortSignal | undefined
 }
 
-export interface WriteFileOptions {
+export interface WriteFileOptions extends PriorityOption {
   /**
    * How strings become bytes.
    * @defaultValue 'utf8'
@@ -55,8 +56,16 @@ const UNKNOWN_STEP = 64 * 1024
 
 const EIO = -5
 
+/** How each operation of the loop is made. */
+interface Manner {
+  signal: AbortSignal | undefined
+  /** Its class. */
+  priority: number
+}
+
 export async function readWholeFile(file: OpenFile, options: ReadFileOptions): Promise<Buffer | string> {
   const { encoding, signal } = options
+  const priority = validateClass(options.priority)
   checkAborted(signal)
   const isStream = file.isStream()
   // a stream is not held open: its read may wait for ever, and close is what ends it
@@ -66,7 +75,7 @@ export async function readWholeFile(file: OpenFile, options: ReadFileOptions): P
     checkAborted(signal)
     const size = isStream ? 0 : fields[STAT_SIZE]!
     if (size > constants.MAX_LENGTH) throw fileTooLarge(size, constants.MAX_LENGTH)
-    const bytes = await readBytes(file, size, options)
+    const bytes = await readBytes(file, size, options.buffer, { signal, priority })
     return encoding ? bytes.toString(encoding) : bytes
   } finally {
     if (!isStream) file.release()
@@ -74,23 +83,18 @@ export async function readWholeFile(file: OpenFile, options: ReadFileOptions): P
 }
 
 /** `size` is 0 where the file does not tell. */
-function readBytes(file: OpenFile, size: number, { buffer, signal }: ReadFileOptions): Promise<Buffer> {
-  if (buffer !== undefined) return readInto(file, givenBuffer(buffer, size), size, signal)
-  if (size > 0) return readUpTo(file, freshBuffer(file, size), size, signal)
-  return readUnsized(file, signal)
+function readBytes(file: OpenFile, size: number, buffer: ReadFileOptions['buffer'], manner: Manner): Promise<Buffer> {
+  if (buffer !== undefined) return readInto(file, givenBuffer(buffer, size), size, manner)
+  if (size > 0) return readUpTo(file, freshBuffer(file, size), size, manner)
+  return readUnsized(file, manner)
 }
 
 /** As many bytes as the file had when the reading began; fewer if it shrinks. */
-async function readUpTo(
-  file: OpenFile,
-  buffer: Buffer,
-  size: number,
-  signal: AbortSignal | undefined,
-): Promise<Buffer> {
-  const step = signal === undefined ? TRANSFER_MAX : ABORTABLE_STEP
+async function readUpTo(file: OpenFile, buffer: Buffer, size: number, manner: Manner): Promise<Buffer> {
+  const step = manner.signal === undefined ? TRANSFER_MAX : ABORTABLE_STEP
   let total = 0
   while (total < size) {
-    const bytes = await readStep(file, buffer, total, Math.min(size - total, step), signal)
+    const bytes = await readStep(file, buffer, total, Math.min(size - total, step), manner)
     if (bytes === 0) break
     total += bytes
   }
@@ -98,18 +102,13 @@ async function readUpTo(
 }
 
 /** Into the caller's memory, which has to be large enough. */
-async function readInto(
-  file: OpenFile,
-  view: NodeJS.ArrayBufferView,
-  size: number,
-  signal: AbortSignal | undefined,
-): Promise<Buffer> {
+async function readInto(file: OpenFile, view: NodeJS.ArrayBufferView, size: number, manner: Manner): Promise<Buffer> {
   const capacity = viewLength(view)
   const target = Buffer.from(viewMemory(view), view.byteOffset, capacity)
   if (capacity < size) throw tooSmall(capacity, `is smaller than the file size of ${size} bytes`)
-  const filled = await readUpTo(file, target, size > 0 ? size : capacity, signal)
+  const filled = await readUpTo(file, target, size > 0 ? size : capacity, manner)
   if (size > 0 || filled.length < capacity) return filled
-  const more = await readStep(file, Buffer.allocUnsafeSlow(1), 0, 1, signal)
+  const more = await readStep(file, Buffer.allocUnsafeSlow(1), 0, 1, manner)
   if (more > 0) throw tooSmall(capacity, 'is too small to contain the entire file')
   return filled
 }
@@ -126,13 +125,13 @@ function givenBuffer(buffer: NonNullable<ReadFileOptions['buffer']>, size: numbe
 }
 
 /** Until a read gives 0 bytes. */
-async function readUnsized(file: OpenFile, signal: AbortSignal | undefined): Promise<Buffer> {
+async function readUnsized(file: OpenFile, manner: Manner): Promise<Buffer> {
   const parts: Buffer[] = []
   let total = 0
   let step = UNKNOWN_STEP
   for (;;) {
     const part = Buffer.allocUnsafeSlow(step)
-    const bytes = await readStep(file, part, 0, step, signal)
+    const bytes = await readStep(file, part, 0, step, manner)
     if (bytes === 0) return Buffer.concat(parts, total)
     total += bytes
     if (total > constants.MAX_LENGTH) throw fileTooLarge(total, constants.MAX_LENGTH)
@@ -146,27 +145,28 @@ async function readStep(
   buffer: Buffer,
   offset: number,
   length: number,
-  signal: AbortSignal | undefined,
+  { signal, priority }: Manner,
 ): Promise<number> {
-  const reading = file.slots.read(file, buffer, buffer.buffer, offset, length, -1)
+  const reading = file.slots.read(file, buffer, buffer.buffer, offset, length, -1, priority)
   const { bytesRead } = await (signal === undefined ? reading : abortable(file, reading, signal))
   return bytesRead
 }
 
 export async function writeWholeFile(file: OpenFile, data: FileData, options: WriteFileOptions): Promise<void> {
   const { encoding, signal, flush } = options
+  const manner = { signal, priority: validateClass(options.priority) }
   checkAborted(signal)
   file.hold()
   try {
-    if (typeof data === 'string') await writeAll(file, Buffer.from(data, encoding ?? 'utf8'), signal)
-    else if (ArrayBuffer.isView(data)) await writeAll(file, data, signal)
+    if (typeof data === 'string') await writeAll(file, Buffer.from(data, encoding ?? 'utf8'), manner)
+    else if (ArrayBuffer.isView(data)) await writeAll(file, data, manner)
     else {
       for await (const piece of data) {
         checkAborted(signal)
-        await writeAll(file, ArrayBuffer.isView(piece) ? piece : Buffer.from(piece, encoding ?? 'utf8'), signal)
+        await writeAll(file, ArrayBuffer.isView(piece) ? piece : Buffer.from(piece, encoding ?? 'utf8'), manner)
       }
     }
-    if (flush === true) await file.slots.sync(file, false)
+    if (flush === true) await file.slots.sync(file, false, manner.priority)
   } finally {
     file.release()
   }
@@ -181,12 +181,12 @@ export function validateFileData(data: unknown): FileData {
   throw notWritable('data', data)
 }
 
-async function writeAll(file: OpenFile, view: NodeJS.ArrayBufferView, signal: AbortSignal | undefined): Promise<void> {
+async function writeAll(file: OpenFile, view: NodeJS.ArrayBufferView, { signal, priority }: Manner): Promise<void> {
   const size = viewLength(view)
   const memory = viewMemory(view)
   const step = signal === undefined ? TRANSFER_MAX : ABORTABLE_STEP
   for (let at = 0; at < size;) {
-    const writing = file.slots.write(file, view, memory, at, Math.min(size - at, step), -1)
+    const writing = file.slots.write(file, view, memory, at, Math.min(size - at, step), -1, priority)
     const { bytesWritten } = await (signal === undefined ? writing : abortable(file, writing, signal))
     if (bytesWritten === 0) throw systemError(EIO, 'write') // else this would go on for ever
     at += bytesWritten

@@ -11,6 +11,7 @@ import { compare } from './peers.js'
 import { Progress } from './progress.js'
 import { formatReport } from './report.js'
 import type { Report } from './report.js'
+import { sweep } from './sweep.js'
 import { formatSize } from './units.js'
 
 /** Latencies are sampled, as taking one shows beside a cached read; of the dearer direct reads more may be taken. */
@@ -25,6 +26,7 @@ export async function bench(args: string[], version: string): Promise<void> {
     return
   }
   const progress = new Progress(process.stderr)
+  if (options.sweep !== undefined) return sweep(options, options.sweep, version, progress)
   endOnSignal((signal) => {
     progress.clear()
     return `auraio bench: interrupted by ${signal}; nothing is left behind\n`

@@ -1,4 +1,4 @@
-/** Signals end the benchmark with a sentence; the file goes with the process's `exit` event. */
+/** Signals end the benchmark; the file goes with the process's `exit` event. */
 
 const EXIT_CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const
 
@@ -10,4 +10,25 @@ export function endOnSignal(sentence: (signal: string) => string): void {
       process.exit(exitCode)
     })
   }
+}
+
+/** What came in the way, once it did. */
+export interface Interruption {
+  signal: AbortSignal
+  /** The name of the signal, and the exit code for it. */
+  by: { name: string; exitCode: number } | undefined
+}
+
+/** From now on, the first of the signals only asks for an end; a second one ends the process. */
+export function stopOnSignal(): Interruption {
+  const controller = new AbortController()
+  const interruption: Interruption = { signal: controller.signal, by: undefined }
+  for (const [name, exitCode] of Object.entries(EXIT_CODES)) {
+    process.on(name, () => {
+      if (interruption.by !== undefined) process.exit(exitCode)
+      interruption.by = { name, exitCode }
+      controller.abort()
+    })
+  }
+  return interruption
 }

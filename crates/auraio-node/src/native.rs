@@ -15,15 +15,16 @@ use std::{
     time::Duration,
 };
 
-use auraio::{BorrowedMemory, Engine, File, Port, PortWaiter, Registration};
+use auraio::{BorrowedMemory, Port, PortWaiter};
 use napi::{
     Env, JsValue, Result, Status,
     bindgen_prelude::{FromNapiValue, Function, Int32Array, TypeName, ValidateNapiValue},
     sys,
 };
 
-use crate::port::Core;
+use crate::state::Core;
 
+pub(crate) mod foreign;
 pub(crate) mod hot;
 pub(crate) mod lend;
 mod poller;
@@ -66,41 +67,6 @@ impl View {
     pub(crate) fn address_in_huge_page(&self) -> usize {
         self.address.addr() % (2 << 20)
     }
-}
-
-/// Registers the bytes of a view for as long as the answer lives.
-pub(crate) fn register(engine: &Engine, view: &View) -> auraio::Result<Registration> {
-    // SAFETY: lib/registered.ts keeps the ArrayBuffer reachable and in its place (it cannot be transferred) until it has
-    // asked for the end; a port that ends before drops what is registered.
-    unsafe { engine.register_memory(view.address, view.len) }
-}
-
-/// A file over a duplicate of a descriptor, and the flags it was opened with; or an errno.
-#[cfg(unix)]
-pub(crate) fn adopt(engine: &Engine, fd: i32) -> std::result::Result<(File, i32), i32> {
-    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-
-    let failed = || std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EBADF);
-    // SAFETY: asks for a number; one that is no descriptor is refused. Not 0 to 2: others take those for the standard ones.
-    let duplicate = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
-    if duplicate < 0 {
-        return Err(failed());
-    }
-    // SAFETY: made just now, and nobody else knows of it.
-    let duplicate = unsafe { OwnedFd::from_raw_fd(duplicate) };
-    // SAFETY: asks for a number.
-    let flags = unsafe { libc::fcntl(duplicate.as_raw_fd(), libc::F_GETFL) };
-    if flags < 0 {
-        return Err(failed());
-    }
-    engine.adopt(duplicate).map(|file| (file, flags)).map_err(|error| error.errno())
-}
-
-/// There is no duplicating here.
-#[cfg(not(unix))]
-pub(crate) fn adopt(_: &Engine, _: i32) -> std::result::Result<(File, i32), i32> {
-    const ENOSYS: i32 = 38;
-    Err(ENOSYS)
 }
 
 impl TypeName for View {
@@ -358,6 +324,22 @@ impl Watcher {
             Some(Wake::Loop(polls)) => polls.hold(hold),
             Some(Wake::Thread(poller)) => poller.hold(hold),
             None => {}
+        }
+    }
+
+    /// The event loop is about to wait: what completes meanwhile is found at once.
+    #[cfg(unix)]
+    fn falls_asleep(&self) {
+        if let Ok(core) = self.core.try_borrow() {
+            core.begin_wait();
+        }
+    }
+
+    /// The event loop waits no more: what completes from now on may lie for a while.
+    #[cfg(unix)]
+    fn woke(&self) {
+        if let Ok(core) = self.core.try_borrow() {
+            core.end_wait();
         }
     }
 

@@ -1,11 +1,8 @@
 //! The class that TypeScript's `Port` is (lib/port.ts says what each method means).
 
-use std::{cell::RefCell, collections::HashMap, path::PathBuf, rc::Rc};
+use std::{cell::RefCell, path::PathBuf, rc::Rc};
 
-use auraio::{
-    Block, BorrowedMemory, Completion, Error, File, IoBuf, Metadata, OpenOptions, Operation, Port, PortTicket,
-    RingStats, Timestamp, op,
-};
+use auraio::{Block, BorrowedMemory, Error, File, IoBuf, Metadata, OpenOptions, Port, RingStats, Timestamp, op};
 use napi::{
     Either, Env, Unknown,
     bindgen_prelude::{Function, Int32Array, Uint8Array},
@@ -13,25 +10,15 @@ use napi::{
 use napi_derive::napi;
 
 use crate::{
-    lend::Acquisitions,
+    control::{Asked, class_of},
     native::{
         CompletionArray, StatOut, View, Watch, Watcher, hot,
-        lend::{Claims, Environment, Span},
+        lend::{Environment, Span},
     },
-    register::Registrations,
     shared,
+    state::{Core, NUMBER, OPENED, SLOTS_MAX, STAT},
+    submit::{EBADF, EINVAL, Submitter, offset_of},
 };
-
-/// Completions are three numbers in the shared array.
-pub(crate) const STRIDE: usize = 3;
-
-/// Slots are below this, so that a token has room for the kind of its operation.
-const SLOTS_MAX: u32 = 1 << 20;
-
-/// What an operation's token says, above the slot, of what its completion brings.
-const NUMBER: u64 = 0;
-const OPENED: u64 = 1;
-const STAT: u64 = 2;
 
 /// How a port is to be made.
 #[napi(object)]
@@ -42,10 +29,22 @@ pub struct NativePortOptions {
     pub routing: String,
     /// Operations that one ring may hold in flight.
     pub queue_depth: u32,
-    /// SQEs queued before a flush happens by itself.
+    /// SQEs queued before a flush happens by itself; 0: tuned.
     pub submit_batch: u32,
     /// Whether rings register memory and files.
     pub register: bool,
+    /// `'knee'`, `'aimd'` or `'fixed'`.
+    pub policy: String,
+    /// The limit of `'fixed'`.
+    pub in_flight_fixed: u32,
+    /// The smallest limit; 0: the usual.
+    pub in_flight_min: u32,
+    /// The largest limit; 0: the usual.
+    pub in_flight_max: u32,
+    /// The guard in milliseconds; 0: automatic.
+    pub guard_p99_ms: f64,
+    /// The class of files, by number.
+    pub priority: u32,
 }
 
 /// What one ring has done so far.
@@ -80,236 +79,6 @@ pub struct NativePortStats {
     pub rings: Vec<NativeRingStats>,
 }
 
-/// Everything of one port. It is reached from the class's methods and from the event loop, never from both at once: no
-/// borrow is held while JavaScript runs.
-pub(crate) struct Core {
-    port: Option<Port>,
-    engine: auraio::Engine,
-    files: Files,
-    tickets: Vec<Option<PortTicket>>,
-    stats: HashMap<u32, Metadata>,
-    completions: CompletionArray,
-    /// Completions that did not fit into the array.
-    ready: Vec<Completion>,
-    environment: Rc<Environment>,
-    claims: Rc<Claims>,
-    pub(crate) acquisitions: Acquisitions,
-    pub(crate) registrations: Registrations,
-}
-
-/// Open files by handle: the index in the low 20 bits, the generation above, so that a handle which was closed never
-/// names the file that has its place now.
-#[derive(Default)]
-struct Files {
-    entries: Vec<(u32, Option<File>)>,
-    free: Vec<u32>,
-}
-
-const INDEX_BITS: u32 = 20;
-const GENERATIONS: u32 = 1 << 11;
-
-impl Files {
-    fn insert(&mut self, file: File) -> u32 {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.entries.push((0, None));
-            self.entries.len() as u32 - 1
-        });
-        let entry = &mut self.entries[index as usize];
-        entry.1 = Some(file);
-        entry.0 << INDEX_BITS | index
-    }
-
-    #[inline]
-    fn get(&self, handle: u32) -> Option<&File> {
-        let (generation, file) = self.entries.get((handle & ((1 << INDEX_BITS) - 1)) as usize)?;
-        file.as_ref().filter(|_| *generation == handle >> INDEX_BITS)
-    }
-
-    fn remove(&mut self, handle: u32) -> Option<File> {
-        self.get(handle)?;
-        let index = handle & ((1 << INDEX_BITS) - 1);
-        let entry = &mut self.entries[index as usize];
-        entry.0 = (entry.0 + 1) % GENERATIONS;
-        self.free.push(index);
-        entry.1.take()
-    }
-}
-
-impl Core {
-    pub(crate) fn port_mut(&mut self) -> Option<&mut Port> {
-        self.port.as_mut()
-    }
-
-    pub(crate) const fn engine(&self) -> &auraio::Engine {
-        &self.engine
-    }
-
-    pub(crate) fn file(&self, handle: u32) -> Option<&File> {
-        self.files.get(handle)
-    }
-
-    /// Gives an open file a handle.
-    pub(crate) fn insert_file(&mut self, file: File) -> u32 {
-        self.files.insert(file)
-    }
-
-    pub(crate) fn close_files(&mut self) {
-        self.files = Files::default();
-    }
-
-    /// Ends the port: waits for what the kernel holds, then gives its rings back.
-    pub(crate) fn end(&mut self) {
-        self.files = Files::default();
-        self.ready.clear();
-        self.port = None;
-        // The kernel is done with all of it.
-        self.registrations.clear();
-        self.claims.release_all();
-        self.acquisitions.clear();
-        self.environment.settle();
-    }
-
-    /// Operations that JavaScript has not been told of.
-    pub(crate) fn outstanding(&self) -> usize {
-        self.port.as_ref().map_or(0, Port::outstanding) + self.ready.len() + self.acquisitions.outstanding()
-    }
-
-    /// Has the event loop reap in its next turn.
-    pub(crate) fn wake(&self) {
-        if let Some(port) = &self.port {
-            port.waker().wake();
-        }
-    }
-
-    /// Hands over what is queued, takes what has completed, and writes it to the shared array.
-    pub(crate) fn reap(&mut self, env: &Env) -> u32 {
-        if let Some(port) = &mut self.port {
-            port.poll(&mut self.ready);
-            self.acquisitions.poll(|| port.waker());
-        }
-        let Self { ready, completions, files, stats, claims, acquisitions, .. } = self;
-        let Some(mut array) = completions.open(env) else { return 0 };
-        let room = array.len() / STRIDE;
-        let count = ready.len().min(room);
-        for (at, completion) in ready.drain(..count).enumerate() {
-            let token = completion.token();
-            claims.release(token as u32 as usize);
-            let (low, high) = match token >> 32 {
-                OPENED => settle_open(completion, files),
-                STAT => settle_stat(token as u32, completion, stats),
-                _ => match completion.raw_result() {
-                    result if result < 0 => (result as i32, 0),
-                    result => (result as i32, (result >> 32) as i32),
-                },
-            };
-            array.set(at * STRIDE, [token as u32 as i32, low, high]);
-        }
-        let mut count = count;
-        while count < room
-            && let Some((slot, result)) = acquisitions.next()
-        {
-            array.set(count * STRIDE, [slot as i32, result, 0]);
-            count += 1;
-        }
-        self.environment.settle();
-        count as u32
-    }
-}
-
-/// A file was opened: its descriptor and its handle.
-fn settle_open(completion: Completion, files: &mut Files) -> (i32, i32) {
-    match completion.into_output::<op::Open>() {
-        Ok(file) => (file.descriptor() as i32, files.insert(file) as i32),
-        Err(error) => (-error.errno(), 0),
-    }
-}
-
-/// A stat waits to be taken.
-fn settle_stat(slot: u32, completion: Completion, stats: &mut HashMap<u32, Metadata>) -> (i32, i32) {
-    match completion.into_output::<op::Stat>() {
-        Ok(metadata) => {
-            stats.insert(slot, metadata);
-            (0, 0)
-        }
-        Err(error) => (-error.errno(), 0),
-    }
-}
-
-const EBADF: i32 = 9;
-const EINVAL: i32 = 22;
-
-/// A port and its way to the event loop: what an operation needs to be queued.
-#[derive(Clone)]
-pub(crate) struct Submitter {
-    core: Rc<RefCell<Core>>,
-    watcher: Rc<Watcher>,
-}
-
-impl Submitter {
-    /// Queues an operation under a slot, on memory if it has some.
-    #[inline]
-    fn queue<O: Operation>(&self, core: &mut Core, slot: u32, kind: u64, span: Span, operation: O) -> i32 {
-        if slot >= SLOTS_MAX {
-            return -EINVAL;
-        }
-        let Some(port) = &mut core.port else { return -EBADF };
-        // Before the operation is queued, so that nothing lies between: from now on the memory is the kernel's.
-        if !core.claims.claim(slot as usize, span) {
-            return -EINVAL;
-        }
-        let ticket = port.submit(operation, kind << 32 | u64::from(slot));
-        if port.outstanding() == 1 {
-            self.watcher.busy();
-        }
-        let slot = slot as usize;
-        if slot >= core.tickets.len() {
-            core.tickets.resize(slot + 1, None);
-        }
-        core.tickets[slot] = Some(ticket);
-        0
-    }
-
-    /// Queues an operation on an open file.
-    #[inline]
-    fn on_file<O: Operation>(&self, slot: u32, handle: u32, kind: u64, make: impl FnOnce(&File) -> O) -> i32 {
-        self.on_memory(slot, handle, kind, Span::NONE, make)
-    }
-
-    /// Queues an operation on an open file and on memory.
-    #[inline]
-    fn on_memory<O: Operation>(
-        &self,
-        slot: u32,
-        handle: u32,
-        kind: u64,
-        span: Span,
-        make: impl FnOnce(&File) -> O,
-    ) -> i32 {
-        let core = &mut *self.core.borrow_mut();
-        let Some(file) = core.files.get(handle) else { return -EBADF };
-        let operation = make(file);
-        self.queue(core, slot, kind, span, operation)
-    }
-
-    /// Reads into a part of a view.
-    pub(crate) fn read(&self, slot: u32, handle: u32, memory: BorrowedMemory, position: f64) -> i32 {
-        let span = Span::of(memory.as_slice());
-        self.on_memory(slot, handle, NUMBER, span, |file| match offset_of(position) {
-            Some(offset) => op::Read::at(file, memory, offset),
-            None => op::Read::at_position(file, memory),
-        })
-    }
-
-    /// Writes a part of a view.
-    pub(crate) fn write(&self, slot: u32, handle: u32, memory: BorrowedMemory, position: f64) -> i32 {
-        let span = Span::of(memory.as_slice());
-        self.on_memory(slot, handle, NUMBER, span, |file| match offset_of(position) {
-            Some(offset) => op::Write::at(file, memory, offset),
-            None => op::Write::at_position(file, memory),
-        })
-    }
-}
-
 /// A port of the engine, for one JavaScript environment.
 #[napi]
 pub struct NativePort {
@@ -336,23 +105,21 @@ impl NativePort {
             submit_batch: options.submit_batch,
             register: options.register,
         };
-        let engine = shared::engine(key).map_err(refuse)?;
+        let asked = Asked {
+            policy: &options.policy,
+            fixed: options.in_flight_fixed,
+            min: options.in_flight_min,
+            max: options.in_flight_max,
+            guard_p99_ms: options.guard_p99_ms,
+        };
+        let base = shared::engine(key).map_err(refuse)?;
+        let engine = base.with_control(asked.settings(&base).map_err(refuse)?).map_err(refuse)?;
+        engine.set_priority(class_of(options.priority).unwrap_or_default());
         let port = engine.port().map_err(refuse)?;
         let backend = port.backend().name();
         let watch = Watch::of(&port);
-        let core = Rc::new(RefCell::new(Core {
-            port: Some(port),
-            engine,
-            files: Files::default(),
-            tickets: Vec::new(),
-            stats: HashMap::new(),
-            completions: CompletionArray::new(&env, completions)?,
-            ready: Vec::new(),
-            claims: environment.add_port(),
-            environment,
-            acquisitions: Acquisitions::default(),
-            registrations: Registrations::default(),
-        }));
+        let completions = CompletionArray::new(&env, completions)?;
+        let core = Rc::new(RefCell::new(Core::new(base, engine, port, completions, environment)));
         let watcher = Watcher::start(&env, Rc::clone(&core), watch, dispatch)?;
         Ok(Self { submitter: Submitter { core, watcher }, backend })
     }
@@ -366,7 +133,7 @@ impl NativePort {
     /// Why that, in one sentence; and in another, where memory is not registered, why not.
     #[napi(getter)]
     pub fn backend_reason(&self) -> String {
-        self.submitter.core.borrow().engine.backend_reason()
+        self.submitter.core.borrow().engine().backend_reason()
     }
 
     /// Reads into a part of a view. A function of its own, to be taken once: it needs no receiver, and none of
@@ -490,7 +257,7 @@ impl NativePort {
         };
         let core = &mut *self.submitter.core.borrow_mut();
         let options = OpenOptions::new().flags(flags).mode(mode).direct(bounce);
-        let operation = op::Open::new(&core.engine, path, options);
+        let operation = op::Open::new(core.engine(), path, options);
         self.submitter.queue(core, slot, OPENED, Span::NONE, operation)
     }
 
@@ -630,11 +397,6 @@ fn refuse(error: Error) -> napi::Error {
         Error::Unavailable { reason, .. } => napi::Error::from_reason(reason),
         error => napi::Error::from_reason(format!("{code}: {error}")),
     }
-}
-
-/// The offset that a number means: none for the file's own position.
-fn offset_of(position: f64) -> Option<u64> {
-    (position >= 0.0).then_some(position as u64)
 }
 
 fn timestamp(seconds: f64) -> Timestamp {

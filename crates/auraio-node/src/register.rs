@@ -7,7 +7,7 @@ use napi::Either;
 use napi_derive::napi;
 
 use crate::{
-    native::{self, View},
+    native::{View, foreign},
     port::NativePort,
 };
 
@@ -47,7 +47,7 @@ impl NativePort {
     /// Registers memory, which the caller keeps in its place until `unregisterMemory` of the answer; or a negated errno.
     #[napi(catch_unwind)]
     pub fn register_memory(&self, #[napi(ts_arg_type = "ArrayBufferView")] view: View) -> i32 {
-        self.with_open(|core| match native::register(core.engine(), &view) {
+        self.with_open(|core| match foreign::register(core.engine(), &view) {
             Ok(registration) => core.registrations.insert(registration) as i32,
             Err(error) => -error.errno(),
         })
@@ -77,7 +77,7 @@ impl NativePort {
     #[napi(catch_unwind)]
     pub fn adopt(&self, fd: i32) -> Either<i32, NativeAdopted> {
         let mut adopted = None;
-        let answer = self.with_open(|core| match native::adopt(core.engine(), fd) {
+        let answer = self.with_open(|core| match foreign::adopt(core.engine(), fd) {
             Ok((file, flags)) => {
                 let fd = file.descriptor() as i32;
                 adopted = Some(NativeAdopted { fd, handle: core.insert_file(file), flags });

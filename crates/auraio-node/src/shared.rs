@@ -3,6 +3,9 @@
 //! A process may have many JavaScript environments (the main thread, Workers), each with its own port. With routing `core`
 //! they must share the rings of the cores, and in every case the crew of threads: so engines are kept here, one for each
 //! set of options, for as long as the process lives. They hold no ring that nobody uses but those of the cores.
+//!
+//! What an environment asks of the loops that govern depth is not one of these options: it has the engine with wishes of its
+//! own (`Engine::with_control`), on the same rings.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -14,6 +17,7 @@ pub(crate) struct Key {
     pub(crate) backend: String,
     pub(crate) routing: String,
     pub(crate) queue_depth: u32,
+    /// 0: tuned.
     pub(crate) submit_batch: u32,
     pub(crate) register: bool,
 }
@@ -38,13 +42,9 @@ pub(crate) fn engine(key: Key) -> Result<Engine, Error> {
         "thread" => Routing::Thread,
         _ => return Err(Error::InvalidInput("routing must be 'core' or 'thread'")),
     };
-    let engine = Engine::builder()
-        .backend(backend)
-        .routing(routing)
-        .queue_depth(key.queue_depth)
-        .submit_batch(key.submit_batch)
-        .register(key.register)
-        .build()?;
+    let builder =
+        Engine::builder().backend(backend).routing(routing).queue_depth(key.queue_depth).register(key.register);
+    let engine = if key.submit_batch == 0 { builder } else { builder.submit_batch(key.submit_batch) }.build()?;
     engines.push((key, engine.clone()));
     Ok(engine)
 }

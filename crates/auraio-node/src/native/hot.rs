@@ -9,7 +9,7 @@ use auraio::BorrowedMemory;
 use napi::{Env, Result, Unknown, bindgen_prelude::FromNapiValue, sys};
 
 use super::{View, check};
-use crate::port::Submitter;
+use crate::submit::Submitter;
 
 /// Which of the two.
 #[derive(Clone, Copy)]

@@ -6,6 +6,7 @@
 use std::{
     ffi::{CStr, c_int, c_void},
     ptr,
+    sync::OnceLock,
 };
 
 use napi::sys;
@@ -16,9 +17,13 @@ type Loop = *mut sys::uv_loop_s;
 type Handle = *mut c_void;
 type OnPoll = unsafe extern "C" fn(Handle, c_int, c_int);
 type OnClose = unsafe extern "C" fn(Handle);
+/// `uv_prepare_cb` and `uv_check_cb`.
+type OnTurn = unsafe extern "C" fn(Handle);
 
-/// `UV_POLL` of libuv's list of handles, and `UV_READABLE`: both part of its stable interface.
+/// `UV_CHECK`, `UV_POLL` and `UV_PREPARE` of libuv's list of handles, and `UV_READABLE`: all part of its stable interface.
+const UV_CHECK: c_int = 2;
 const UV_POLL: c_int = 8;
+const UV_PREPARE: c_int = 9;
 const UV_READABLE: c_int = 1;
 
 /// The functions of libuv that are needed.
@@ -30,6 +35,10 @@ struct Uv {
     poll_init: unsafe extern "C" fn(Loop, Handle, c_int) -> c_int,
     poll_start: unsafe extern "C" fn(Handle, c_int, OnPoll) -> c_int,
     poll_stop: unsafe extern "C" fn(Handle) -> c_int,
+    prepare_init: unsafe extern "C" fn(Loop, Handle) -> c_int,
+    prepare_start: unsafe extern "C" fn(Handle, OnTurn) -> c_int,
+    check_init: unsafe extern "C" fn(Loop, Handle) -> c_int,
+    check_start: unsafe extern "C" fn(Handle, OnTurn) -> c_int,
     reference: unsafe extern "C" fn(Handle),
     unreference: unsafe extern "C" fn(Handle),
     close: unsafe extern "C" fn(Handle, OnClose),
@@ -47,7 +56,13 @@ unsafe fn symbol<F: Copy>(name: &CStr) -> Option<F> {
 }
 
 impl Uv {
+    /// Looked up once a process.
     fn find() -> Option<Self> {
+        static FOUND: OnceLock<Option<Uv>> = OnceLock::new();
+        *FOUND.get_or_init(Self::look_up)
+    }
+
+    fn look_up() -> Option<Self> {
         // SAFETY: here and below, the types are those of uv.h.
         let handle_size = unsafe { symbol(c"uv_handle_size") }?;
         // SAFETY: as above.
@@ -61,6 +76,14 @@ impl Uv {
         // SAFETY: as above.
         let poll_stop = unsafe { symbol(c"uv_poll_stop") }?;
         // SAFETY: as above.
+        let prepare_init = unsafe { symbol(c"uv_prepare_init") }?;
+        // SAFETY: as above.
+        let prepare_start = unsafe { symbol(c"uv_prepare_start") }?;
+        // SAFETY: as above.
+        let check_init = unsafe { symbol(c"uv_check_init") }?;
+        // SAFETY: as above.
+        let check_start = unsafe { symbol(c"uv_check_start") }?;
+        // SAFETY: as above.
         let reference = unsafe { symbol(c"uv_ref") }?;
         // SAFETY: as above.
         let unreference = unsafe { symbol(c"uv_unref") }?;
@@ -73,6 +96,10 @@ impl Uv {
             poll_init,
             poll_start,
             poll_stop,
+            prepare_init,
+            prepare_start,
+            check_init,
+            check_start,
             reference,
             unreference,
             close,
@@ -80,10 +107,13 @@ impl Uv {
     }
 }
 
-/// Watches, one for each descriptor. Dropped, they are taken down; the loop frees their memory.
+/// Watches: one for each descriptor, and before and behind them two that tell the port when the loop sleeps. Dropped, they
+/// are taken down; the loop frees their memory.
 pub(super) struct Polls {
     uv: Uv,
+    watcher: *const Watcher,
     handles: Vec<Handle>,
+    turns: Vec<Handle>,
 }
 
 /// What a handle points to: whom to tell, until it is taken down.
@@ -101,31 +131,47 @@ impl Polls {
         if status != sys::Status::napi_ok || event_loop.is_null() {
             return None;
         }
-        let mut polls = Self { uv, handles: Vec::new() };
+        let mut polls = Self { uv, watcher, handles: Vec::new(), turns: Vec::new() };
         for &descriptor in descriptors {
-            // SAFETY: asks for a number.
-            let size = unsafe { (uv.handle_size)(UV_POLL) };
-            // SAFETY: memory for one handle, which is freed after the loop has closed it.
-            let handle = unsafe { libc::calloc(1, size) };
-            if handle.is_null() {
-                return None;
-            }
             // SAFETY: the handle is fresh memory of the right size, and the descriptor is open.
-            if unsafe { (uv.poll_init)(event_loop, handle, descriptor) } != 0 {
-                // SAFETY: the loop has not taken it.
-                unsafe { libc::free(handle) };
-                return None;
-            }
+            let handle = polls.make(UV_POLL, |handle| unsafe { (uv.poll_init)(event_loop, handle, descriptor) })?;
             polls.handles.push(handle);
-            let data = Box::into_raw(Box::new(Data { watcher })).cast();
-            // SAFETY: the handle was initialised; the data is freed with it.
-            unsafe { (uv.handle_set_data)(handle, data) };
-            // SAFETY: initialised.
-            unsafe { (uv.unreference)(handle) };
             // SAFETY: initialised; the callback has the type of uv.h.
             unsafe { (uv.poll_start)(handle, UV_READABLE, on_readable) };
         }
+        // SAFETY: the handle is fresh memory of the right size.
+        let prepare = polls.make(UV_PREPARE, |handle| unsafe { (uv.prepare_init)(event_loop, handle) })?;
+        polls.turns.push(prepare);
+        // SAFETY: initialised; the callback has the type of uv.h.
+        unsafe { (uv.prepare_start)(prepare, on_sleep) };
+        // SAFETY: the handle is fresh memory of the right size.
+        let check = polls.make(UV_CHECK, |handle| unsafe { (uv.check_init)(event_loop, handle) })?;
+        polls.turns.push(check);
+        // SAFETY: initialised; the callback has the type of uv.h.
+        unsafe { (uv.check_start)(check, on_wake) };
         Some(polls)
+    }
+
+    /// A handle that knows the watcher and keeps no loop alive. `init` answers 0 where the loop has taken it.
+    fn make(&self, kind: c_int, init: impl FnOnce(Handle) -> c_int) -> Option<Handle> {
+        // SAFETY: asks for a number.
+        let size = unsafe { (self.uv.handle_size)(kind) };
+        // SAFETY: memory for one handle, which is freed after the loop has closed it.
+        let handle = unsafe { libc::calloc(1, size) };
+        if handle.is_null() {
+            return None;
+        }
+        if init(handle) != 0 {
+            // SAFETY: the loop has not taken it.
+            unsafe { libc::free(handle) };
+            return None;
+        }
+        let data = Box::into_raw(Box::new(Data { watcher: self.watcher })).cast();
+        // SAFETY: the handle was initialised; the data is freed with it.
+        unsafe { (self.uv.handle_set_data)(handle, data) };
+        // SAFETY: initialised.
+        unsafe { (self.uv.unreference)(handle) };
+        Some(handle)
     }
 
     /// Keeps the loop alive, or not.
@@ -146,12 +192,34 @@ impl Drop for Polls {
             // SAFETY: initialised and closed once; the loop runs the callback before it ends.
             unsafe { (self.uv.close)(handle, on_closed) };
         }
+        for &handle in &self.turns {
+            // SAFETY: initialised and closed once, which stops it; the loop runs the callback before it ends.
+            unsafe { (self.uv.close)(handle, on_closed) };
+        }
     }
 }
 
 unsafe extern "C" fn on_readable(handle: Handle, _status: c_int, _events: c_int) {
+    tell(handle, |watcher| {
+        watcher.woke();
+        watcher.turn();
+    });
+}
+
+/// The loop is about to wait.
+unsafe extern "C" fn on_sleep(handle: Handle) {
+    tell(handle, Watcher::falls_asleep);
+}
+
+/// The loop has waited, and has called whoever had something.
+unsafe extern "C" fn on_wake(handle: Handle) {
+    tell(handle, Watcher::woke);
+}
+
+/// Calls the watcher of a handle.
+fn tell(handle: Handle, what: impl FnOnce(&Watcher)) {
     let Some(uv) = Uv::find() else { return };
-    // SAFETY: set by `start`, and freed only after the loop has closed the handle.
+    // SAFETY: set by `make`, and freed only after the loop has closed the handle.
     let data = unsafe { (uv.handle_get_data)(handle) }.cast::<Data>();
     // SAFETY: as above.
     let watcher = unsafe { (*data).watcher };
@@ -160,18 +228,18 @@ unsafe extern "C" fn on_readable(handle: Handle, _status: c_int, _events: c_int)
     // SAFETY: the count was raised for this.
     let watcher = unsafe { std::rc::Rc::from_raw(watcher) };
     // JavaScript's exceptions are dealt with inside; a panic of ours must not cross into C.
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| watcher.turn()));
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| what(&watcher)));
 }
 
 unsafe extern "C" fn on_closed(handle: Handle) {
     if let Some(uv) = Uv::find() {
-        // SAFETY: set by `start`.
+        // SAFETY: set by `make`.
         let data = unsafe { (uv.handle_get_data)(handle) }.cast::<Data>();
         if !data.is_null() {
-            // SAFETY: made by Box::into_raw in `start`, and the loop is done with the handle.
+            // SAFETY: made by Box::into_raw in `make`, and the loop is done with the handle.
             drop(unsafe { Box::from_raw(data) });
         }
     }
-    // SAFETY: made by calloc in `start`, and the loop is done with it.
+    // SAFETY: made by calloc in `make`, and the loop is done with it.
     unsafe { libc::free(handle) };
 }

@@ -1,0 +1,242 @@
+//! Everything of one port but its class: open files, what has completed, and the way into the shared array.
+
+use std::{collections::HashMap, rc::Rc};
+
+use auraio::{Completion, Engine, Error, File, Metadata, Port, PortTicket, control::Priority, op};
+use napi::Env;
+
+use crate::{
+    control::{self, Asked},
+    lend::Acquisitions,
+    native::{
+        CompletionArray,
+        lend::{Claims, Environment},
+    },
+    register::Registrations,
+};
+
+/// Completions are three numbers in the shared array.
+pub(crate) const STRIDE: usize = 3;
+
+/// Slots are below this, so that a token has room for the kind of its operation.
+pub(crate) const SLOTS_MAX: u32 = 1 << 20;
+
+/// What an operation's token says, above the slot, of what its completion brings.
+pub(crate) const NUMBER: u64 = 0;
+pub(crate) const OPENED: u64 = 1;
+pub(crate) const STAT: u64 = 2;
+
+/// Everything of one port. It is reached from the class's methods and from the event loop, never from both at once: no
+/// borrow is held while JavaScript runs.
+pub(crate) struct Core {
+    pub(crate) port: Option<Port>,
+    /// The engine with what this one asks of the loops.
+    engine: Engine,
+    /// The one that all engines with the same options share, which asks for nothing.
+    base: Engine,
+    /// The class that the next operation has been given.
+    pub(crate) next_class: Option<Priority>,
+    /// How many decisions of the loops TypeScript has been told of.
+    decisions_told: u64,
+    pub(crate) files: Files,
+    pub(crate) tickets: Vec<Option<PortTicket>>,
+    pub(crate) stats: HashMap<u32, Metadata>,
+    completions: CompletionArray,
+    /// Completions that did not fit into the array.
+    ready: Vec<Completion>,
+    environment: Rc<Environment>,
+    pub(crate) claims: Rc<Claims>,
+    pub(crate) acquisitions: Acquisitions,
+    pub(crate) registrations: Registrations,
+}
+
+/// Open files by handle: the index in the low 20 bits, the generation above, so that a handle which was closed never
+/// names the file that has its place now.
+#[derive(Default)]
+pub(crate) struct Files {
+    entries: Vec<(u32, Option<File>)>,
+    free: Vec<u32>,
+}
+
+const INDEX_BITS: u32 = 20;
+const GENERATIONS: u32 = 1 << 11;
+
+impl Files {
+    pub(crate) fn insert(&mut self, file: File) -> u32 {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.entries.push((0, None));
+            self.entries.len() as u32 - 1
+        });
+        let entry = &mut self.entries[index as usize];
+        entry.1 = Some(file);
+        entry.0 << INDEX_BITS | index
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, handle: u32) -> Option<&File> {
+        let (generation, file) = self.entries.get((handle & ((1 << INDEX_BITS) - 1)) as usize)?;
+        file.as_ref().filter(|_| *generation == handle >> INDEX_BITS)
+    }
+
+    pub(crate) fn remove(&mut self, handle: u32) -> Option<File> {
+        self.get(handle)?;
+        let index = handle & ((1 << INDEX_BITS) - 1);
+        let entry = &mut self.entries[index as usize];
+        entry.0 = (entry.0 + 1) % GENERATIONS;
+        self.free.push(index);
+        entry.1.take()
+    }
+}
+
+impl Core {
+    pub(crate) fn new(
+        base: Engine,
+        engine: Engine,
+        port: Port,
+        completions: CompletionArray,
+        environment: Rc<Environment>,
+    ) -> Self {
+        Self {
+            port: Some(port),
+            decisions_told: engine.decisions_so_far(),
+            engine,
+            base,
+            next_class: None,
+            files: Files::default(),
+            tickets: Vec::new(),
+            stats: HashMap::new(),
+            completions,
+            ready: Vec::new(),
+            claims: environment.add_port(),
+            environment,
+            acquisitions: Acquisitions::default(),
+            registrations: Registrations::default(),
+        }
+    }
+
+    pub(crate) fn port_mut(&mut self) -> Option<&mut Port> {
+        self.port.as_mut()
+    }
+
+    pub(crate) const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Asks something else of the loops from now on.
+    pub(crate) fn ask(&self, asked: &Asked<'_>) -> Result<(), Error> {
+        control::ask(&self.engine, &self.base, asked)
+    }
+
+    pub(crate) fn file(&self, handle: u32) -> Option<&File> {
+        self.files.get(handle)
+    }
+
+    /// Gives an open file a handle.
+    pub(crate) fn insert_file(&mut self, file: File) -> u32 {
+        self.files.insert(file)
+    }
+
+    pub(crate) fn close_files(&mut self) {
+        self.files = Files::default();
+    }
+
+    /// Ends the port: waits for what the kernel holds, then gives its rings back.
+    pub(crate) fn end(&mut self) {
+        self.files = Files::default();
+        self.ready.clear();
+        self.port = None;
+        // What it asked for goes with it.
+        self.engine = self.base.clone();
+        // The kernel is done with all of it.
+        self.registrations.clear();
+        self.claims.release_all();
+        self.acquisitions.clear();
+        self.environment.settle();
+    }
+
+    /// The event loop goes to sleep.
+    pub(crate) fn begin_wait(&self) {
+        if let Some(port) = &self.port {
+            port.begin_wait();
+        }
+    }
+
+    /// It has woken.
+    pub(crate) fn end_wait(&self) {
+        if let Some(port) = &self.port {
+            port.end_wait();
+        }
+    }
+
+    /// Operations that JavaScript has not been told of.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.port.as_ref().map_or(0, Port::outstanding) + self.ready.len() + self.acquisitions.outstanding()
+    }
+
+    /// Has the event loop reap in its next turn.
+    pub(crate) fn wake(&self) {
+        if let Some(port) = &self.port {
+            port.waker().wake();
+        }
+    }
+
+    /// Hands over what is queued, takes what has completed, and writes it to the shared array.
+    pub(crate) fn reap(&mut self, env: &Env) -> u32 {
+        if let Some(port) = &mut self.port {
+            port.poll(&mut self.ready);
+            self.acquisitions.poll(|| port.waker());
+        }
+        let Self { ready, completions, files, stats, claims, acquisitions, .. } = self;
+        let Some(mut array) = completions.open(env) else { return 0 };
+        let room = array.len() / STRIDE;
+        let count = ready.len().min(room);
+        for (at, completion) in ready.drain(..count).enumerate() {
+            let token = completion.token();
+            claims.release(token as u32 as usize);
+            let (low, high) = match token >> 32 {
+                OPENED => settle_open(completion, files),
+                STAT => settle_stat(token as u32, completion, stats),
+                _ => match completion.raw_result() {
+                    result if result < 0 => (result as i32, 0),
+                    result => (result as i32, (result >> 32) as i32),
+                },
+            };
+            array.set(at * STRIDE, [token as u32 as i32, low, high]);
+        }
+        let mut count = count;
+        while count < room
+            && let Some((slot, result)) = acquisitions.next()
+        {
+            array.set(count * STRIDE, [slot as i32, result, 0]);
+            count += 1;
+        }
+        // One load where nothing was decided.
+        let decided = self.engine.decisions_so_far();
+        if decided > self.decisions_told && count < room {
+            self.decisions_told = decided;
+            array.set(count * STRIDE, [-1, decided as i32, (decided >> 32) as i32]);
+            count += 1;
+        }
+        self.environment.settle();
+        count as u32
+    }
+}
+
+/// A file was opened: its descriptor and its handle.
+fn settle_open(completion: Completion, files: &mut Files) -> (i32, i32) {
+    match completion.into_output::<op::Open>() {
+        Ok(file) => (file.descriptor() as i32, files.insert(file) as i32),
+        Err(error) => (-error.errno(), 0),
+    }
+}
+
+/// A stat waits to be taken.
+fn settle_stat(slot: u32, completion: Completion, stats: &mut HashMap<u32, Metadata>) -> (i32, i32) {
+    match completion.into_output::<op::Stat>() {
+        Ok(metadata) => {
+            stats.insert(slot, metadata);
+            (0, 0)
+        }
+        Err(error) => (-error.errno(), 0),
+    }
+}
