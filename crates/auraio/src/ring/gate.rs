@@ -402,7 +402,11 @@ impl State {
     /// The completion queue has been emptied.
     #[inline]
     pub(super) fn note_reaped(&mut self, now: u64) {
-        self.gate.reaped_at = now;
+        if now > 0 {
+            self.gate.reaped_at = now;
+            self.inner.on_reap(now);
+            self.inner.refresh(now);
+        }
     }
 
     /// Tells the lanes everything, for somebody who looks.
