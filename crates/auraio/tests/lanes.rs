@@ -3,6 +3,7 @@
 //!
 //! Lanes are the process's, and so are the wishes that settle them: one test at a time.
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and says what it skips")]
 
 use std::{
     collections::HashSet,

@@ -26,6 +26,10 @@ pub struct Member(usize);
 /// has in flight completed long ago. Nanoseconds; many times what a disk takes for its whole queue.
 const SILENT_NS: u64 = 250_000_000;
 
+/// How often shares are worked out before places that do not divide evenly go to the next rings: seldom, because a place
+/// that goes round lies idle on its way.
+const ROUNDS_PER_TURN: usize = 1024;
+
 /// A limit and its shares.
 ///
 /// ```
@@ -49,6 +53,8 @@ pub struct Shares {
     contended: bool,
     /// Those that want anything.
     busy: u32,
+    /// How often shares were worked out: places that do not divide evenly go round with it.
+    rounds: usize,
     /// For the pass over demands, kept to allocate nothing.
     demands: Vec<u32>,
 }
@@ -71,7 +77,7 @@ impl Shares {
     /// ```
     #[must_use]
     pub const fn new(limit: u32) -> Self {
-        Self { limit, seats: Vec::new(), contended: false, busy: 0, demands: Vec::new() }
+        Self { limit, seats: Vec::new(), contended: false, busy: 0, rounds: 0, demands: Vec::new() }
     }
 
     /// What is shared out.
@@ -201,13 +207,16 @@ impl Shares {
             self.contended = false;
             return;
         }
+        self.rounds = self.rounds.wrapping_add(1);
+        let first = self.rounds / ROUNDS_PER_TURN % self.seats.len();
         let (level, left) = self.level();
         let (headroom, mut odd) = (left / members, left % members);
         // What falls to a ring comes from what is free: places that another one still uses pass over as it is done with them.
         let mut free = u64::from(self.limit);
         let mut odd_level = level.odd;
-        for (at, seat) in self.seats.iter_mut().enumerate() {
-            let Some(seat) = seat else { continue };
+        let count = self.seats.len();
+        for at in (0..count).map(|step| (first + step) % count) {
+            let Some(seat) = &mut self.seats[at] else { continue };
             let mut target = seat.demand.min(level.places);
             if seat.demand > level.places && odd_level > 0 {
                 odd_level -= 1;
@@ -227,11 +236,15 @@ impl Shares {
             free = free.saturating_sub(u64::from(seat.share.max(seat.used)));
             self.demands.push(target);
         }
-        for (seat, target) in self.seats.iter_mut().flatten().zip(self.demands.drain(..)) {
+        let mut targets = self.demands.drain(..);
+        for at in (0..count).map(|step| (first + step) % count) {
+            let Some(seat) = &mut self.seats[at] else { continue };
+            let target = targets.next().unwrap_or(0);
             let more = u64::from(target.saturating_sub(seat.share)).min(free);
             free -= more;
             seat.share = (seat.share + more as u32).max(1);
         }
+        drop(targets);
         self.contended = self.seats.iter().flatten().any(|seat| seat.demand > seat.share);
     }
 
