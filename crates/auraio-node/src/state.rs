@@ -155,6 +155,7 @@ impl Core {
     }
 
     /// The event loop goes to sleep.
+    #[cfg(unix)]
     pub(crate) fn begin_wait(&self) {
         if let Some(port) = &self.port {
             port.begin_wait();
@@ -162,6 +163,7 @@ impl Core {
     }
 
     /// It has woken.
+    #[cfg(unix)]
     pub(crate) fn end_wait(&self) {
         if let Some(port) = &self.port {
             port.end_wait();
