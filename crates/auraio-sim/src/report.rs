@@ -41,7 +41,7 @@ pub fn of_phase(evaluated: &Evaluated, phase: usize) -> Vec<Measure> {
 #[must_use]
 pub fn heading() -> String {
     format!(
-        "{:<9}{:<8}{:<10}|{:>8}{:>5} |{:>6}{:>6} |{:>6}{:>6}{:>8} |{:>6}{:>6} |{:>6} |{:>13} |{:>6}{:>6}{:>5}",
+        "{:<9}{:<8}{:<10}|{:>8}{:>5} |{:>6}{:>6} |{:>6}{:>6}{:>8} |{:>6}{:>6} |{:>6} |{:>13} |{:>6}{:>6}{:>7}",
         "scenario",
         "phase",
         "policy",
@@ -74,7 +74,7 @@ pub fn rows(evaluated: &Evaluated) -> String {
         let limit = |percentile: usize| mean(&measures, |measure| f64::from(measure.limits[percentile]));
         let limits = format!("{:.0}/{:.0}/{:.0}", limit(0), limit(1), limit(2));
         text += &format!(
-            "{:<9}{:<8}{:<10}|{:>8.0}{:>5} |{:>6.1}{:>6.1} |{:>6.2}{:>6.2}{:>8.0} |{:>6.2}{:>6.2} |{:>6.1} |{:>13} |{:>6.2}{:>6.3}{:>5.1}\n",
+            "{:<9}{:<8}{:<10}|{:>8.0}{:>5} |{:>6.1}{:>6.1} |{:>6.2}{:>6.2}{:>8.0} |{:>6.2}{:>6.2} |{:>6.1} |{:>13} |{:>6.2}{:>6.3}{:>7.1}\n",
             evaluated.scenario.name,
             phase.name,
             policy_name(evaluated.policy),

@@ -160,6 +160,13 @@ pub struct Controller {
 
 impl Controller {
     /// A controller that knows nothing yet. What [`Settings::check`] would refuse is taken as the nearest that it would not.
+    ///
+    /// ```
+    /// use auraio::control::{Bounds, Controller, Settings};
+    ///
+    /// let settings = Settings { bounds: Bounds { min: 4, max: 64 }, ..Settings::default() };
+    /// assert_eq!(Controller::new(settings).limit(), 4);
+    /// ```
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let shared =
@@ -169,6 +176,19 @@ impl Controller {
     }
 
     /// Takes note of a completion, and moves the limit if that is due.
+    ///
+    /// ```
+    /// use auraio::control::{Controller, Policy, Sample, Settings};
+    ///
+    /// let mut controller = Controller::new(Settings { policy: Policy::Aimd, ..Settings::default() });
+    /// let before = controller.limit();
+    /// for now in (0..2_000).map(|step| 1_000_000_000 + step * 100_000) {
+    ///     let (in_flight, waiting, in_flight_then) = (7, 50, 8);
+    ///     let submitted = now - 800_000;
+    ///     controller.on_completion(&Sample { now, submitted, in_flight, waiting, unseen: 0, in_flight_then, work: 1.0 });
+    /// }
+    /// assert!(controller.limit() > before);
+    /// ```
     pub fn on_completion(&mut self, sample: &Sample) {
         if sample.in_flight_then == 1 {
             self.shared.sentry.learn_base(sample.now.saturating_sub(sample.submitted));
@@ -185,6 +205,13 @@ impl Controller {
     }
 
     /// The in-flight limit in force now, within the bounds.
+    ///
+    /// ```
+    /// use auraio::control::{Controller, Policy, Settings};
+    ///
+    /// let settings = Settings { policy: Policy::Fixed(24), ..Settings::default() };
+    /// assert_eq!(Controller::new(settings).limit(), 24);
+    /// ```
     #[must_use]
     pub fn limit(&self) -> u32 {
         match &self.law {
@@ -195,6 +222,12 @@ impl Controller {
     }
 
     /// What it is doing.
+    ///
+    /// ```
+    /// use auraio::control::{Controller, Settings};
+    ///
+    /// assert_eq!(Controller::new(Settings::default()).phase().name(), "base");
+    /// ```
     #[must_use]
     pub fn phase(&self) -> Phase {
         match &self.law {
@@ -205,6 +238,12 @@ impl Controller {
     }
 
     /// What it was told to do.
+    ///
+    /// ```
+    /// use auraio::control::{Controller, Policy, Settings};
+    ///
+    /// assert_eq!(Controller::new(Settings::default()).settings().policy, Policy::Knee);
+    /// ```
     #[must_use]
     pub const fn settings(&self) -> &Settings {
         &self.settings
@@ -268,6 +307,12 @@ impl Controller {
     }
 
     /// The guard in force, in nanoseconds.
+    ///
+    /// ```
+    /// use auraio::control::{Controller, Settings};
+    ///
+    /// assert_eq!(Controller::new(Settings::default()).guard_ns(), 10_000_000);
+    /// ```
     #[must_use]
     pub const fn guard_ns(&self) -> u64 {
         self.shared.sentry.guard()
@@ -275,23 +320,50 @@ impl Controller {
 
     /// Whether the guard is below what the device can do at the smallest limit. The limit stays there then; it is told, not
     /// chased.
+    ///
+    /// ```
+    /// use auraio::control::{Controller, Settings};
+    ///
+    /// assert!(!Controller::new(Settings::default()).is_infeasible());
+    /// ```
     #[must_use]
     pub const fn is_infeasible(&self) -> bool {
         self.shared.sentry.is_infeasible()
     }
 
     /// How often the guard has cut the limit.
+    ///
+    /// ```
+    /// use auraio::control::{Controller, Settings};
+    ///
+    /// assert_eq!(Controller::new(Settings::default()).cuts(), 0);
+    /// ```
     #[must_use]
     pub const fn cuts(&self) -> u64 {
         self.shared.sentry.cuts()
     }
 
     /// The oldest decision that was not taken yet. 64 are kept; [`Self::dropped_decisions`] counts the others.
+    ///
+    /// ```
+    /// use auraio::control::{Controller, Settings};
+    ///
+    /// let mut controller = Controller::new(Settings::default());
+    /// while let Some(decision) = controller.next_decision() {
+    ///     println!("{} -> {}: {}", decision.from, decision.to, decision.reason.name());
+    /// }
+    /// ```
     pub fn next_decision(&mut self) -> Option<Decision> {
         self.shared.journal.next()
     }
 
     /// Decisions that nobody took in time.
+    ///
+    /// ```
+    /// use auraio::control::{Controller, Settings};
+    ///
+    /// assert_eq!(Controller::new(Settings::default()).dropped_decisions(), 0);
+    /// ```
     #[must_use]
     pub const fn dropped_decisions(&self) -> u64 {
         self.shared.journal.dropped()

@@ -43,8 +43,10 @@ const INTERVAL_MAX: u64 = 10 * SECOND;
 const DOWN_STEP: f64 = 1.25;
 /// A larger limit is tested if it is larger by at least this.
 const UP_STEP_MIN: f64 = 1.1;
-/// An up test's gain (13 %) after which it is worth climbing on.
+/// An up test's gain (13 %) after which it is worth climbing on, and the one (10 %, less its standard error) after which it is
+/// worth doubling.
 const CLIMB_ON: f64 = 0.12;
+const CLIMB_ON_DOUBLING: f64 = 0.10;
 
 /// When holding tests what.
 #[derive(Clone, Copy, Debug)]
@@ -226,7 +228,8 @@ impl Knee {
                 self.level = 1.0;
                 if verdict.gain > CLIMB_ON {
                     self.tell_verdict(Reason::LargerIsFaster, Phase::Climb, from, &verdict, shared);
-                    self.climb(Climb { factor: DOUBLE, below: from }, Some(verdict.at_b), shared);
+                    let factor = if verdict.gain - verdict.error > CLIMB_ON_DOUBLING { DOUBLE } else { HALF_STEP };
+                    self.climb(Climb { factor, below: from }, Some(verdict.at_b), shared);
                 } else {
                     self.tell_verdict(Reason::LargerIsFaster, Phase::Search, from, &verdict, shared);
                     self.search(from, larger, None, shared);

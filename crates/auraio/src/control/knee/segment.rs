@@ -176,13 +176,13 @@ impl Segment {
         self.began.is_some() && self.waited_samples.saturating_mul(4) < self.wanted
     }
 
-    /// What it has found so far.
+    /// What it has found so far; once it is complete, throughput and samples are not 0.
     pub(super) fn measured(&self, now: u64) -> Measured {
         let wall = now.saturating_sub(self.began.unwrap_or(now));
         Measured {
-            throughput: self.waited_work.max(1.0) * 1e9 / self.waited_time.max(1) as f64,
+            throughput: self.waited_work * 1e9 / self.waited_time.max(1) as f64,
             work: (self.waited_work / self.waited_samples.max(1) as f64).max(1.0),
-            samples: self.waited_samples.max(1),
+            samples: self.waited_samples,
             saturation: self.waited_time as f64 / wall.max(1) as f64,
             mean: self.latency_sum as f64 / self.latencies.count().max(1) as f64,
             p99: self.latencies.quantile(0.99),
@@ -206,7 +206,7 @@ mod tests {
     fn what_was_submitted_under_another_limit_is_no_part_of_it() {
         let mut segment = Segment::new(8, LENGTH, 1_000);
         (1..100).for_each(|step| segment.take(&event(1_000 + step, 999, 8, 5)));
-        assert_eq!(segment.measured(2_000).samples, 1);
+        assert_eq!(segment.measured(2_000).samples, 0);
         segment.take(&event(1_200, 1_100, 9, 5));
         segment.take(&event(1_300, 1_100, 8, 5));
         (1..=20).for_each(|step| segment.take(&event(1_300 + 100 * step, 1_100, 8, 5)));
