@@ -19,6 +19,11 @@ pub(super) const WINDOW: Length =
 const OFF: f64 = 0.15;
 /// ...unless few completions make it uncertain: three standard errors at a coefficient of variation of 0.5.
 const OFF_ERRORS: f64 = 1.5;
+/// And on a device that is never quiet it takes so many standard deviations from window to window, which are followed with
+/// this weight. One step counts no more than a factor of 1.6, so that a true change is not taken for unrest at once.
+const UNREST_TIMES: f64 = 3.0;
+const UNREST_WEIGHT: f64 = 0.1;
+const UNREST_STEP_MAX: f64 = 0.47;
 /// Windows in a row that must agree: a moment's trouble is not a change.
 const STREAK: i32 = 2;
 /// What is expected follows what is seen with this weight, so that slow drift is no change either.
@@ -53,6 +58,8 @@ const CLIMB_ON_DOUBLING: f64 = 0.10;
 pub(super) struct Watch {
     /// Windows in a row that were above (positive) or below (negative) what is expected.
     streak: i32,
+    /// How much a window differs from the one before it: the mean of ln(ratio)^2 / 2.
+    unrest: f64,
     /// The latest window.
     pub(super) window: Option<Measured>,
     next_down: u64,
@@ -63,7 +70,15 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) const fn new() -> Self {
-        Self { streak: 0, window: None, next_down: 0, next_up: 0, down_interval: AFTER_YES, up_interval: UP_FIRST }
+        Self {
+            streak: 0,
+            unrest: 0.0,
+            window: None,
+            next_down: 0,
+            next_up: 0,
+            down_interval: AFTER_YES,
+            up_interval: UP_FIRST,
+        }
     }
 }
 
@@ -132,7 +147,11 @@ impl Knee {
     }
 
     fn compare_with_expected(&mut self, off: f64, window: &Measured) {
-        let far = OFF.max(OFF_ERRORS / (window.samples as f64).sqrt());
+        if let Some(before) = &self.watch.window {
+            let step = (window.throughput / before.throughput).ln().clamp(-UNREST_STEP_MAX, UNREST_STEP_MAX);
+            self.watch.unrest += UNREST_WEIGHT * (step * step / 2.0 - self.watch.unrest);
+        }
+        let far = OFF.max(OFF_ERRORS / (window.samples as f64).sqrt()).max(UNREST_TIMES * self.watch.unrest.sqrt());
         if off < -far {
             self.watch.streak = self.watch.streak.min(0) - 1;
         } else if off > far {

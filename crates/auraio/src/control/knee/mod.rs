@@ -22,7 +22,7 @@ mod segment;
 
 use climb::{Climb, DOUBLE};
 use hold::Watch;
-use paired::{Next, Paired, Rule, Verdict};
+use paired::{Next, Paired, Rule, Unrest, Verdict};
 use pulse::Pulses;
 use search::{HALVE, Search};
 use segment::{Length, Measured, Segment};
@@ -114,6 +114,7 @@ pub(super) struct Knee {
     first_step: f64,
     watch: Watch,
     pulses: Pulses,
+    unrest: Unrest,
 }
 
 impl Knee {
@@ -148,6 +149,7 @@ impl Knee {
             first_step: HALVE,
             watch: Watch::new(),
             pulses: Pulses::new(),
+            unrest: Unrest::default(),
         };
         if limit.is_some() {
             knee.settings_changed(now, shared);
@@ -281,7 +283,7 @@ impl Knee {
 
     /// Begins a test, whose outcome is for `state`.
     fn test(&mut self, state: State, limits: (u32, u32), threshold: f64, rule: Rule, known: Option<Measured>) {
-        let test = Paired::new(limits, threshold, rule, known, self.now);
+        let test = Paired::new(limits, threshold, rule, known, self.unrest, self.now);
         self.state = state;
         self.test = Some(test);
         self.begin(test.first(), rule.length);
@@ -298,12 +300,17 @@ impl Knee {
                 let length = test.length();
                 self.begin(limit, length);
             }
-            Next::Compared(verdict) => match self.state {
-                State::Climb(climb) => self.climb_compared(climb, other, verdict, shared),
-                State::Search(search) => self.search_compared(search, other, verdict, shared),
-                State::TestUp => self.up_compared(other, verdict, shared),
-                _ => self.down_compared(other, verdict, shared),
-            },
+            Next::Compared(verdict) => {
+                if verdict.answer.is_some() {
+                    self.unrest.learn(&verdict);
+                }
+                match self.state {
+                    State::Climb(climb) => self.climb_compared(climb, other, verdict, shared),
+                    State::Search(search) => self.search_compared(search, other, verdict, shared),
+                    State::TestUp => self.up_compared(other, verdict, shared),
+                    _ => self.down_compared(other, verdict, shared),
+                }
+            }
         }
     }
 

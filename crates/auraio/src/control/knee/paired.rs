@@ -23,6 +23,18 @@ const SPREAD_LEAST: f64 = 0.8;
 const SINGLE_PAIR_Z: f64 = 2.2;
 /// Segments that a stall of the device spoiled and that are measured again; then they count, or it would never end.
 const REDONE_MAX: u32 = 4;
+/// No true ratio is further from 1 than doubling or halving makes it; a pair that is has met something else.
+const RATIO_MAX: f64 = 0.9;
+/// A variance of pairs beyond what counts explain, up to which a device is calm (7 %, squared): the few pairs of a test tell
+/// no less for certain.
+const CALM: f64 = 0.005;
+/// How fast it is followed, test by test.
+const UNREST_WEIGHT: f64 = 0.3;
+/// A device that is not calm gets so many times the pairs and the time.
+const UNREST_PATIENCE: u32 = 2;
+/// And where a test does not say, a smaller or larger limit has to be better by so many standard errors of that unrest:
+/// steps taken by chance go on in one direction, down.
+const UNREST_DOUBT: f64 = 0.5;
 /// How many standard errors a gain is brought nearer to 0 where it will be built upon. Of many steps the lucky ones are
 /// taken (the winner's curse); 0.7 is about what a decision at 1.3 to 1.6 standard errors overestimates by.
 const SHRINK: f64 = 0.7;
@@ -87,6 +99,26 @@ pub(super) struct Paired {
     sum: f64,
     squares: f64,
     redone: u32,
+    /// Variance of a pair beyond what counts explain, from the tests before; 0 where the device is calm.
+    unrest: f64,
+}
+
+/// How much the throughput of a device varies from one segment to the next beyond what counts explain: next to nothing on a
+/// disk of one's own, and a third on one whose host is shared by others. It is learnt from every test.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Unrest(f64);
+
+impl Unrest {
+    pub(super) fn learn(&mut self, verdict: &Verdict) {
+        if let Some(seen) = verdict.unrest {
+            self.0 += UNREST_WEIGHT * (seen.max(0.0) - self.0);
+        }
+    }
+
+    /// The variance of a pair's ratio, where it is more than a calm device's.
+    fn beyond_calm(self) -> f64 {
+        if self.0 > CALM { self.0 } else { 0.0 }
+    }
 }
 
 /// What the pairs so far say.
@@ -99,6 +131,8 @@ pub(super) struct Verdict {
     /// Its standard error.
     pub(super) error: f64,
     pub(super) threshold: f64,
+    /// Variance of its pairs beyond what counts explain, if there were enough of them to tell.
+    pub(super) unrest: Option<f64>,
     /// The latest of each side.
     pub(super) at_a: Measured,
     pub(super) at_b: Measured,
@@ -122,7 +156,14 @@ pub(super) enum Next {
 
 impl Paired {
     /// A test; `known` is a measurement of side `a` just made.
-    pub(super) fn new((a, b): (u32, u32), threshold: f64, rule: Rule, known: Option<Measured>, now: u64) -> Self {
+    pub(super) fn new(
+        (a, b): (u32, u32),
+        threshold: f64,
+        rule: Rule,
+        known: Option<Measured>,
+        unrest: Unrest,
+        now: u64,
+    ) -> Self {
         Self {
             a,
             b,
@@ -135,6 +176,7 @@ impl Paired {
             sum: 0.0,
             squares: 0.0,
             redone: 0,
+            unrest: unrest.beyond_calm(),
         }
     }
 
@@ -168,32 +210,43 @@ impl Paired {
     }
 
     fn compare(&mut self, at_a: Measured, at_b: Measured, now: u64) -> Verdict {
-        let ratio = (at_b.throughput / at_a.throughput).ln();
+        let ratio = (at_b.throughput / at_a.throughput).ln().clamp(-RATIO_MAX, RATIO_MAX);
         self.pairs += 1;
         self.sum += ratio;
         self.squares += ratio * ratio;
         let pairs = f64::from(self.pairs);
         let gain = self.sum / pairs;
         let by_counts = spread(&at_a, &at_b, PAIR_DRIFT);
-        let spread = if self.pairs >= PAIRS_FOR_SPREAD {
-            let variance = (self.squares / pairs - gain * gain).max(0.0) * pairs / (pairs - 1.0);
-            variance.sqrt().max(SPREAD_LEAST * by_counts)
-        } else {
-            by_counts
-        };
+        let expected = by_counts.hypot(self.unrest.sqrt());
+        let variance = (self.squares / pairs - gain * gain).max(0.0) * pairs / (pairs - 1.0).max(1.0);
+        let spread =
+            if self.pairs >= PAIRS_FOR_SPREAD { variance.sqrt().max(SPREAD_LEAST * expected) } else { expected };
         let error = spread / pairs.sqrt();
         let longest = at_a.duration.max(at_b.duration);
-        let time_is_up =
-            now.saturating_sub(self.began) > self.rule.time_max.saturating_add(self.rule.segments_max * longest);
+        let time_max = self.rule.time_max.saturating_add(self.rule.segments_max * longest);
+        let time_is_up = now.saturating_sub(self.began) > time_max.saturating_mul(u64::from(self.patience()));
         let answer = self.answer(gain, error, time_is_up);
-        Verdict { answer, gain, error, threshold: self.threshold, at_a, at_b }
+        let unrest = (self.pairs >= PAIRS_FOR_SPREAD).then_some(variance - by_counts * by_counts);
+        Verdict { answer, gain, error, threshold: self.threshold, unrest, at_a, at_b }
+    }
+
+    /// How many times the usual pairs and time it may take.
+    const fn patience(&self) -> u32 {
+        if self.unrest > 0.0 { UNREST_PATIENCE } else { 1 }
     }
 
     fn answer(&self, gain: f64, error: f64, time_is_up: bool) -> Option<bool> {
         let clearance = (gain - self.threshold).abs();
-        let clear = clearance > self.rule.clear * error && (self.pairs >= 2 || clearance > SINGLE_PAIR_Z * error);
-        let yes = if clear { gain > self.threshold } else { gain + self.rule.doubt * error > self.threshold };
-        (clear || time_is_up || self.pairs >= self.rule.pairs_max).then_some(yes && error <= self.rule.error_max)
+        let enough = if self.unrest > 0.0 {
+            self.pairs >= PAIRS_FOR_SPREAD
+        } else {
+            self.pairs >= 2 || clearance > SINGLE_PAIR_Z * error
+        };
+        let clear = clearance > self.rule.clear * error && enough;
+        let doubtful = gain + self.rule.doubt * error - UNREST_DOUBT * (self.unrest / f64::from(self.pairs)).sqrt();
+        let yes = if clear { gain > self.threshold } else { doubtful > self.threshold };
+        (clear || time_is_up || self.pairs >= self.rule.pairs_max * self.patience())
+            .then_some(yes && error <= self.rule.error_max)
     }
 }
 
@@ -215,7 +268,7 @@ mod tests {
     /// Runs a test in which limit 10 has throughput 1,000 and limit 20 has `b`, and the device has a factor that depends
     /// on the segment. Returns the answer and the segments that it took.
     fn outcome(rule: Rule, threshold: f64, b: f64, device: impl Fn(u32) -> f64) -> (bool, u32) {
-        let mut test = Paired::new((10, 20), threshold, rule, None, 0);
+        let mut test = Paired::new((10, 20), threshold, rule, None, Unrest::default(), 0);
         let mut limit = test.first();
         for segment in 1..100 {
             let throughput = if limit == 20 { b } else { 1_000.0 } * device(segment);
@@ -249,10 +302,44 @@ mod tests {
 
     #[test]
     fn a_segment_with_a_stall_is_measured_again_but_not_for_ever() {
-        let mut test = Paired::new((10, 20), 0.0, FINE, None, 0);
+        let mut test = Paired::new((10, 20), 0.0, FINE, None, Unrest::default(), 0);
         for _ in 0..REDONE_MAX {
             assert!(matches!(test.take(10, measured(1.0), true, 0), Next::Measure(10)));
         }
         assert!(matches!(test.take(10, measured(1.0), true, 0), Next::Measure(20)));
+    }
+
+    #[test]
+    fn an_unquiet_device_gets_more_pairs_and_no_benefit_of_the_doubt() {
+        let mut unrest = Unrest::default();
+        for _ in 0..9 {
+            let verdict = Verdict {
+                answer: None,
+                gain: 0.0,
+                error: 0.1,
+                threshold: 0.0,
+                unrest: Some(0.04),
+                at_a: measured(1.0),
+                at_b: measured(1.0),
+            };
+            unrest.learn(&verdict);
+        }
+        // Every pair says now 30 % more and now 30 % less: nothing is known after as many pairs as there may be.
+        let mut test = Paired::new((10, 20), 0.0, FINE, None, unrest, 0);
+        let (mut limit, mut segments, mut swing) = (test.first(), 0, 0.7);
+        let answer = loop {
+            segments += 1;
+            if limit == 20 {
+                swing = 1.0 / swing;
+            }
+            let throughput = if limit == 20 { 1_000.0 * swing } else { 1_000.0 };
+            match test.take(limit, measured(throughput), false, 0) {
+                Next::Measure(other) => limit = other,
+                Next::Compared(Verdict { answer: Some(answer), .. }) => break answer,
+                Next::Compared(_) => {}
+            }
+        };
+        assert!(!answer);
+        assert!(segments > 2 * FINE.pairs_max, "{segments}");
     }
 }
