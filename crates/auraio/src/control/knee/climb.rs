@@ -2,7 +2,6 @@
 
 use super::{
     FLOOR, Knee, Shared, State, TOLERANCE, as_limit,
-    hold::SATURATED,
     paired::{self, Verdict},
     segment::Measured,
 };
@@ -20,6 +19,10 @@ const GAIN_STEP: f64 = 1.4;
 const STEP_MIN: f64 = 1.05;
 /// The p99 at the next limit is assumed to be no lower than this multiple of the mean here.
 const P99_OF_MEAN: f64 = 1.5;
+/// Where the load has nothing more to offer, and the p99 is below this part of the guard, the limit is what is offered: no
+/// harm is done. Above it, a smaller one may be as fast: chance can lead a climb as far as the load goes, and where nothing
+/// waits any more nothing could be compared again.
+const WORTH_A_SEARCH: f64 = 0.2;
 /// A gain this large (35 %) shows that what a cut taught of the device holds no more.
 pub(super) const GAIN_UNCAPS: f64 = 0.3;
 /// If operations waited for less than these parts of both segments' time, the load cannot show anything.
@@ -45,14 +48,10 @@ impl Knee {
         let least = if factor > STEP_MIN { found + 1.0 } else { 0.0 };
         let target = as_limit((found * factor).floor().max(least).min(most));
         if target <= self.found || f64::from(target) < STEP_MIN * found {
-            // Where operations wait most of the time all the same, more is offered than it seems: what completes together
-            // is asked for again a little later.
-            let is_waited_for = known.is_some_and(|at| at.saturation > SATURATED);
             let is_demand = factor > STEP_MIN && self.offered() < self.most(shared) && offered <= self.offered() + 0.5;
-            if is_demand && is_waited_for {
-                let from = self.found;
-                self.tell_phase(Reason::Bound, Phase::Search, from, shared);
-                self.search(climb.below, from, None, shared);
+            if is_demand && p99 > WORTH_A_SEARCH * shared.sentry.guard() as f64 {
+                self.tell_phase(Reason::Demand, Phase::Search, self.found, shared);
+                self.search(climb.below, self.found, None, shared);
                 return;
             }
             self.end_climb(climb, factor, is_demand, shared);

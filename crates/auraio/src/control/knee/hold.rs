@@ -32,7 +32,7 @@ const FOLLOW: f64 = 0.15;
 /// what a cut taught, was of the old one.
 const OTHER_MIX: f64 = 2.0;
 /// A limit that was never tried out is tried when operations wait for this part of the time.
-pub(super) const SATURATED: f64 = 0.6;
+const SATURATED: f64 = 0.6;
 /// For a test of a larger limit they must wait for this part.
 const SATURATED_UP: f64 = 0.5;
 /// If the p99 is below this part of the guard, what a cut taught is too strict, and twice the limit is allowed.
