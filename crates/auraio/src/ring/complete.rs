@@ -32,7 +32,7 @@ impl State {
             helper.reap(&mut cqes);
         }
         out.reserve(cqes.len());
-        let now = if cqes.is_empty() { 0 } else { self.time_of_reap(cqes.len() as u32) };
+        let now = if cqes.is_empty() { 0 } else { self.time_of_reap() };
         for cqe in &cqes {
             match self.slots.find(cqe.user_data) {
                 Some(index) => self.complete_cqe(index, cqe.result, now, port, out, effects),

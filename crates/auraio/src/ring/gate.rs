@@ -22,8 +22,6 @@ pub(super) const NO_LANE: u16 = u16::MAX;
 
 /// Completions that a ring gathers before it reports them, while nobody waits for its places.
 const REPORT_SAMPLES: usize = 8;
-/// So few in flight may all complete at once without that meaning anything.
-const DRY_MIN: u32 = 4;
 /// Bytes that are as much work for a device as one operation is.
 const WORK_BYTES: f64 = 65_536.0;
 /// A wait that was shorter found something there at once: nanoseconds.
@@ -122,10 +120,7 @@ pub(super) struct Gate {
     pub(super) waiting: u32,
     /// Operations that have a place.
     pub(super) in_flight: u32,
-    /// When the completion queue was last emptied, and when the thread was last woken by something in it.
-    reaped_at: u64,
-    woken_at: u64,
-    /// Since when it may hold what is being reaped.
+    /// When the completion queue was last seen empty: at the last reap, or when the thread was woken by something in it.
     seen_empty: u64,
     /// When the thread began its turn, and what it has found since.
     awake_since: u64,
@@ -199,7 +194,7 @@ impl State {
         let slept = now.saturating_sub(slept_from);
         self.gate.awake_since = now;
         if slept >= SLEPT_NS {
-            self.gate.woken_at = now;
+            self.gate.seen_empty = self.gate.seen_empty.max(now);
             self.inner.on_sleep(slept);
         }
     }
@@ -312,18 +307,13 @@ impl State {
 
     /// The time, if a completion is to be told to a lane.
     #[inline]
-    pub(super) fn time_of_reap(&mut self, completions: u32) -> u64 {
+    pub(super) fn time_of_reap(&mut self) -> u64 {
         if self.gate.in_flight == 0 {
             return 0;
         }
         for seat in self.gate.seats.iter_mut().flatten() {
             (seat.in_flight_before, seat.waiting_before) = (seat.in_flight, seat.waiting());
         }
-        let Gate { reaped_at, woken_at, .. } = self.gate;
-        // A thread that is woken by the first completion and runs at once finds some of what is in flight. One that finds all
-        // of it has been kept from running, by other threads, while the device ran dry.
-        let ran_dry = completions > DRY_MIN && completions >= self.in_flight;
-        self.gate.seen_empty = if ran_dry { reaped_at } else { reaped_at.max(woken_at) };
         lanes::now()
     }
 
@@ -403,7 +393,7 @@ impl State {
     #[inline]
     pub(super) fn note_reaped(&mut self, now: u64) {
         if now > 0 {
-            self.gate.reaped_at = now;
+            self.gate.seen_empty = self.gate.seen_empty.max(now);
             self.inner.on_reap(now);
             self.inner.refresh(now);
         }
