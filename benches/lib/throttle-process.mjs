@@ -13,11 +13,12 @@ import { randomReads } from '../../dist/bin/bench/reads.js'
 const PART_MS = 3000
 const LEARN_MS = 1000
 
+// a decision has the time in milliseconds of the clock that process.hrtime reads
 const { group, iops, guardP99Ms, load } = JSON.parse(process.argv[2])
 const engine = new Engine({ guardP99Ms })
 const cuts = []
 diagnostics.subscribe('auraio:control', (decision) => {
-  if (decision.reason === 'guard') cuts.push({ at: decision.at, from: decision.from, to: decision.to })
+  if (decision.reason === 'guard') cuts.push({ at: decision.at * 1e6, from: decision.from, to: decision.to })
 })
 const file = await engine.open(load.path, constants.O_RDONLY | constants.O_DIRECT)
 const lane = () => engine.stats().lanes.find(({ mode, completed }) => mode === 'direct' && completed > 0)
