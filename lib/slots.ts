@@ -327,9 +327,13 @@ export class Slots {
 
   #submit(slot: Slot): number {
     if (slot.priority < 0) return this.#hand(slot) // the handle's class, which the port knows
+    let answer = -1
     this.port.nextPriority(slot.priority)
-    const answer = this.#hand(slot)
-    if (answer !== 0) this.port.nextPriority(INHERITED) // the next is another one
+    try {
+      answer = this.#hand(slot)
+    } finally {
+      if (answer !== 0) this.port.nextPriority(INHERITED) // the next is another one
+    }
     return answer
   }
 

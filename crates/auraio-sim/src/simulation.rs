@@ -143,7 +143,7 @@ impl Simulation {
             controller: Controller::new(settings),
             record: Record::new(scenario),
         };
-        simulation.members = simulation.rings.iter().map(|_| simulation.shares.join()).collect();
+        simulation.members = simulation.rings.iter().map(|_| simulation.shares.join(u32::MAX)).collect();
         (0..simulation.rings.len()).for_each(|ring| simulation.begin_load(ring));
         for (index, (at, _)) in scenario.changes.iter().enumerate() {
             simulation.foresee(nanoseconds(*at), Event::Change(index));

@@ -79,6 +79,9 @@ fn run(engine: &Weak<Shared>, control: &Control) {
         drop(rings);
         let timeout = stuck.then_some(std::time::Duration::from_millis(1));
         let began = lanes::now();
+        for ring in working.iter().filter_map(Weak::upgrade) {
+            ring.falls_asleep(began);
+        }
         let _ = sys::poll_readable(&descriptors, timeout);
         let ended = lanes::now();
         for ring in working.iter().filter_map(Weak::upgrade) {

@@ -654,7 +654,10 @@ impl Port {
         if woken > 0 {
             self.mailbox.woken_at.store(0, Ordering::Relaxed);
             let since = self.mailbox.slept_from.load(Ordering::Relaxed);
-            self.rings.iter().for_each(|(ring, _)| ring.woke(since, woken));
+            for (ring, _) in &self.rings {
+                ring.falls_asleep(since);
+                ring.woke(since, woken);
+            }
         }
     }
 

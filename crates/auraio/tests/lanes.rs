@@ -145,9 +145,9 @@ fn the_rings_of_several_threads_share_one_limit() {
                 });
             }
         });
-        // One more for each ring but one may be let go while places pass from one to another.
+        // Each ring may always have one, also while the places of the limit pass from one to another.
         let most = most.into_inner().unwrap();
-        assert!((1..=8 + 3).contains(&most), "{name}: {most} in flight");
+        assert!((1..=8 + 4).contains(&most), "{name}: {most} in flight");
     }
 }
 
@@ -354,4 +354,92 @@ fn decisions_and_histograms_tell_of_the_lane() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn under_a_limit_that_binds_every_fault_of_the_kernel_reaches_one_operation_once() {
+    let _turn = turn();
+    for seed in 1..=24 {
+        println!("seed {seed}");
+        let (_dir, path) = data();
+        let limit = 1 + seed as u32 % 5;
+        let engine = Engine::builder()
+            .backend(BackendChoice::Sim(SimOptions::new(seed)))
+            .routing(if seed % 2 == 0 { Routing::Core } else { Routing::Thread })
+            .policy(Policy::Fixed(limit))
+            .build()
+            .unwrap();
+        let buffered = engine.block_on(engine.open(&path, OpenOptions::new().read(true))).unwrap();
+        let mut port = engine.port().unwrap();
+        let (mut seen, mut completions) = (HashSet::new(), Vec::new());
+        for round in 0..8_u64 {
+            let mut tickets = Vec::new();
+            for number in 0..BLOCKS as u64 {
+                let class = Priority::ALL[(number % 3) as usize];
+                let read = op::Read::at(&buffered, vec![0; BLOCK], number * BLOCK as u64).with_priority(class);
+                tickets.push(port.submit(read, round << 32 | number));
+            }
+            port.flush();
+            for ticket in tickets.iter().step_by(5) {
+                port.cancel(*ticket);
+            }
+            port.poll(&mut completions);
+            while port.outstanding() > BLOCKS {
+                port.wait(&mut completions, None);
+            }
+        }
+        while port.outstanding() > 0 {
+            port.wait(&mut completions, None);
+        }
+        for completion in completions {
+            let token = completion.token();
+            assert!(seen.insert(token), "seed {seed}: {token:x} twice");
+            let (outcome, bytes) = completion.into_output::<op::Read<Vec<u8>>>();
+            match outcome {
+                Ok(read) => assert!(read > 0 && bytes[0] == token as u8, "seed {seed}: the bytes of another block"),
+                Err(error) => assert_ne!(error.errno(), 0, "seed {seed}"),
+            }
+        }
+        assert_eq!(seen.len(), 8 * BLOCKS, "seed {seed}");
+        let after = lane(&engine, &buffered);
+        assert_eq!((after.in_flight, after.queued), (0, 0), "seed {seed}: {after:?}");
+    }
+}
+
+#[test]
+fn a_read_that_is_cancelled_before_its_attempt_leaves_nothing_to_the_next_in_its_slot() {
+    let _turn = turn();
+    let (dir, path) = data();
+    let depth = 8;
+    let builder = Engine::builder().backend(BackendChoice::Uring).routing(Routing::Thread).queue_depth(depth as u32);
+    let Ok(engine) = builder.policy(Policy::Fixed(1)).build() else {
+        println!("skipped: no io_uring");
+        return;
+    };
+    let file = engine.block_on(engine.open(&path, OpenOptions::new().read(true))).unwrap();
+    let log_path = dir.path().join("log");
+    let options = OpenOptions::new().append(true).create(true);
+    let log = engine.block_on(engine.open(&log_path, options)).unwrap();
+    let mut port = engine.port().unwrap();
+    let mut completions = Vec::new();
+    for round in 1..=20_usize {
+        // More than the ring has room for, so that the last of them wait there and not on the lane.
+        let tickets: Vec<_> =
+            (0..depth + 4).map(|number| port.submit(read(&engine, &file, number), number as u64)).collect();
+        for ticket in &tickets[depth..] {
+            port.cancel(*ticket);
+        }
+        for number in 0..6 {
+            port.submit(op::Write::at(&log, vec![7; 3 * BLOCK], 0), 100 + number);
+        }
+        while port.outstanding() > 0 {
+            port.wait(&mut completions, None);
+        }
+        assert_eq!(completions.len(), depth + 4 + 6);
+        completions.clear();
+        let length = fs::metadata(&log_path).unwrap().len();
+        assert_eq!(length, (round * 6 * 3 * BLOCK) as u64, "each write once, whatever its slot held before");
+    }
+    let after = lane(&engine, &file);
+    assert_eq!((after.in_flight, after.queued), (0, 0));
 }

@@ -20,7 +20,7 @@ use std::{
     os::unix::fs::FileExt,
     pin::Pin,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -28,7 +28,7 @@ use std::{
 
 use auraio::{
     BackendChoice, Completion, Engine, Error, File, IoBuf, IoBufMut, OpFuture, OpenOptions, Port, PortTicket, Routing,
-    SimCounts, SimOptions, op,
+    SimCounts, SimOptions, control::Policy, op,
 };
 
 /// Programs that a plain `cargo test` runs.
@@ -225,7 +225,11 @@ impl World {
             .backend(BackendChoice::Sim(options.clone()))
             .routing(if rng.chance(2) { Routing::Core } else { Routing::Thread })
             .submit_batch([1, 7, 32][rng.below(3) as usize])
-            .queue_depth(depth);
+            .queue_depth(depth)
+            // A limit that follows the clock, and is shared with the engines of the tests beside this one, would give no
+            // history twice; tests/lanes.rs has limits that bind.
+            .policy(Policy::Fixed(UNBOUNDED))
+            .in_flight(1, UNBOUNDED);
         let engine = builder.build().unwrap();
         let port = engine.port().unwrap();
         let open = OpenOptions::new().read(true).write(true);
@@ -658,6 +662,9 @@ fn options_of(seed: u64) -> SimOptions {
 
 /// Runs the program of a seed; answers what was observed, and what the kernel did.
 fn run(seed: u64, options: &SimOptions, sabotage: Sabotage) -> (u64, SimCounts) {
+    static TURN: Mutex<()> = Mutex::new(());
+    // Rings of other tests share the lane of this one's files.
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     pin();
     let dir = tempfile::tempdir_in(if fs::exists("/dev/shm").unwrap() { "/dev/shm" } else { "/tmp" }).unwrap();
     // A simulated kernel that has panicked completes nothing any more, so what is left of a failed program is leaked
@@ -724,6 +731,9 @@ fn a_seed_gives_the_same_history_each_time() {
         assert_eq!(first, run(seed, &again, Sabotage::None), "seed {seed}");
     }
 }
+
+/// More than is ever in flight here, shared among more rings than there ever are.
+const UNBOUNDED: u32 = 65_536;
 
 /// A kernel that leaves everything in flight for a while.
 fn slow(seed: u64) -> SimOptions {

@@ -16,7 +16,7 @@
 /// use auraio::control::Shares;
 ///
 /// let mut shares = Shares::new(8);
-/// let (one, other) = (shares.join(), shares.join());
+/// let (one, other) = (shares.join(64), shares.join(64));
 /// assert_ne!(one, other);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +25,10 @@ pub struct Member(usize);
 /// A ring that was not heard of for so long is taken to have nothing in flight: its thread does something else, and what it
 /// has in flight completed long ago. Nanoseconds; many times what a disk takes for its whole queue.
 const SILENT_NS: u64 = 250_000_000;
+
+/// What a ring that wants nothing may begin with before it says so. What it may use counts as used when another ring wants
+/// it, so a thread that moves to another core would leave its old ring with all places for a while.
+const IDLE_HEADROOM: u32 = 8;
 
 /// How often shares are worked out before places that do not divide evenly go to the next rings: seldom, because a place
 /// that goes round lies idle on its way.
@@ -36,7 +40,7 @@ const ROUNDS_PER_TURN: usize = 1024;
 /// use auraio::control::Shares;
 ///
 /// let mut shares = Shares::new(48);
-/// let (busy, idle) = (shares.join(), shares.join());
+/// let (busy, idle) = (shares.join(64), shares.join(64));
 /// shares.report(busy, 0, 100, 0);
 /// assert_eq!(shares.share(busy), 48);
 /// // The other one wants its part now; it gets it as the first one's operations complete.
@@ -61,6 +65,7 @@ pub struct Shares {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Seat {
+    capacity: u32,
     share: u32,
     /// What it may have in flight for all that is known: what it said last, or a share that was larger since.
     used: u32,
@@ -92,19 +97,19 @@ impl Shares {
         self.limit
     }
 
-    /// A ring begins to use the device.
+    /// A ring begins to use the device. Its share is never more than what it could have in flight: `capacity`.
     ///
     /// ```
     /// let mut shares = auraio::control::Shares::new(8);
-    /// let only = shares.join();
+    /// let only = shares.join(64);
     /// assert_eq!(shares.share(only), 8);
     /// ```
-    pub fn join(&mut self) -> Member {
+    pub fn join(&mut self, capacity: u32) -> Member {
         let at = self.seats.iter().position(Option::is_none).unwrap_or(self.seats.len());
         if at == self.seats.len() {
             self.seats.push(None);
         }
-        self.seats[at] = Some(Seat::default());
+        self.seats[at] = Some(Seat { capacity, ..Seat::default() });
         self.share_out(None);
         Member(at)
     }
@@ -113,7 +118,7 @@ impl Shares {
     ///
     /// ```
     /// let mut shares = auraio::control::Shares::new(8);
-    /// let (one, other) = (shares.join(), shares.join());
+    /// let (one, other) = (shares.join(64), shares.join(64));
     /// shares.leave(one);
     /// assert_eq!(shares.share(other), 8);
     /// ```
@@ -129,7 +134,7 @@ impl Shares {
     ///
     /// ```
     /// let mut shares = auraio::control::Shares::new(8);
-    /// let only = shares.join();
+    /// let only = shares.join(64);
     /// shares.set_limit(2);
     /// assert_eq!(shares.share(only), 2);
     /// ```
@@ -144,7 +149,7 @@ impl Shares {
     ///
     /// ```
     /// let mut shares = auraio::control::Shares::new(8);
-    /// let (one, _other) = (shares.join(), shares.join());
+    /// let (one, _other) = (shares.join(64), shares.join(64));
     /// shares.report(one, 2, 6, 0);
     /// assert_eq!(shares.share(one), 8);
     /// ```
@@ -155,7 +160,8 @@ impl Shares {
         let same = seat.used == in_flight && seat.demand == demand;
         (seat.used, seat.demand, seat.heard) = (in_flight, demand, now);
         // Where all have what they want, only who wants more than it has moves anything.
-        if demand > seat.share || self.contended && !same {
+        let idles = demand == 0 && seat.share > IDLE_HEADROOM;
+        if demand > seat.share || idles || self.contended && !same {
             self.share_out(Some((member, now)));
         }
     }
@@ -164,7 +170,7 @@ impl Shares {
     ///
     /// ```
     /// let mut shares = auraio::control::Shares::new(1);
-    /// let (one, other) = (shares.join(), shares.join());
+    /// let (one, other) = (shares.join(64), shares.join(64));
     /// assert_eq!((shares.share(one), shares.share(other)), (1, 1));
     /// ```
     #[must_use]
@@ -176,7 +182,7 @@ impl Shares {
     ///
     /// ```
     /// let mut shares = auraio::control::Shares::new(8);
-    /// let (one, _other) = (shares.join(), shares.join());
+    /// let (one, _other) = (shares.join(64), shares.join(64));
     /// shares.report(one, 1, 0, 0);
     /// assert_eq!(shares.busy(), 1);
     /// ```
@@ -189,7 +195,7 @@ impl Shares {
     ///
     /// ```
     /// let mut shares = auraio::control::Shares::new(8);
-    /// let (one, other) = (shares.join(), shares.join());
+    /// let (one, other) = (shares.join(64), shares.join(64));
     /// shares.report(one, 4, 0, 0);
     /// assert!(!shares.is_contended());
     /// shares.report(other, 4, 9, 0);
@@ -222,13 +228,19 @@ impl Shares {
                 odd_level -= 1;
                 target += 1;
             }
-            target += headroom + u32::from(odd > 0);
+            target += if seat.demand > 0 || members == 1 && reporter.is_none() {
+                headroom + u32::from(odd > 0)
+            } else {
+                (headroom + u32::from(odd > 0)).min(IDLE_HEADROOM)
+            };
             odd = odd.saturating_sub(1);
+            target = target.min(seat.capacity);
             let is_silent = reporter.is_some_and(|(_, now)| now.saturating_sub(seat.heard) > SILENT_NS);
             let is_reporter = reporter.is_some_and(|(member, _)| member.0 == at);
             if is_silent {
                 seat.used = 0;
-            } else if !is_reporter && target < seat.share {
+            } else if !is_reporter && target < seat.share && seat.share > 1 {
+                // The one that every ring may have is not of the limit.
                 seat.used = seat.used.max(seat.share);
             }
             // Up to what it uses already a share costs nothing; above its target it shrinks.

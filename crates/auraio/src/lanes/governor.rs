@@ -56,8 +56,8 @@ impl Governor {
         }
     }
 
-    pub(super) fn join(&mut self) -> (u32, Place) {
-        let member = self.shares.join();
+    pub(super) fn join(&mut self, capacity: u32) -> (u32, Place) {
+        let member = self.shares.join(capacity);
         let place = Place::default();
         let at = self.rings.iter().position(Option::is_none).unwrap_or(self.rings.len());
         if at == self.rings.len() {
@@ -144,12 +144,11 @@ impl Governor {
 
     /// Writes every ring's share where the ring reads it. What has not changed is not written.
     fn tell(&self) {
-        let limit = self.controller.limit();
         for ring in self.rings.iter().flatten() {
             let share = self.shares.share(ring.member);
             let low = if self.low_share < 1.0 { (self.low_share * f64::from(share)).round() as u32 } else { share };
             let place = &ring.place;
-            for (told, value) in [(&place.share, share), (&place.share_low, low), (&place.limit, limit)] {
+            for (told, value) in [(&place.share, share), (&place.share_low, low)] {
                 if told.load(Ordering::Relaxed) != value {
                     told.store(value, Ordering::Relaxed);
                 }

@@ -141,8 +141,6 @@ pub(crate) struct PlaceState {
     share_low: AtomicU32,
     /// Operations that other rings have in flight on the lane, as they told.
     others: AtomicU32,
-    /// The limit that the share is a part of.
-    limit: AtomicU32,
 }
 
 impl PlaceState {
@@ -158,10 +156,6 @@ impl PlaceState {
 
     pub(crate) fn others(&self) -> u32 {
         self.others.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn limit(&self) -> u32 {
-        self.limit.load(Ordering::Relaxed)
     }
 }
 
@@ -233,19 +227,20 @@ impl Lane {
         self.scarce.load(Ordering::Relaxed)
     }
 
-    /// Takes a ring in: its number, and where its share is told.
-    pub(crate) fn join(&self) -> (u32, Place) {
-        lock(&self.governor).join()
+    /// Takes a ring in, which can have so many in flight: its number, and where its share is told.
+    pub(crate) fn join(&self, capacity: u32) -> (u32, Place) {
+        lock(&self.governor).join(capacity)
     }
 
-    /// A ring is gone, with nothing in flight.
+    /// A ring is gone.
     pub(crate) fn leave(&self, member: u32) {
         lock(&self.governor).leave(member);
     }
 
     /// What a ring has to tell.
     pub(crate) fn report(&self, report: Report<'_>) {
-        let scarce = lock(&self.governor).report(report);
+        let mut governor = lock(&self.governor);
+        let scarce = governor.report(report);
         if scarce != self.is_scarce() {
             self.scarce.store(scarce, Ordering::Relaxed);
         }

@@ -78,10 +78,13 @@ impl State {
             self.complete_step(chain, index, result, effects);
             return;
         }
+        let was_attempt = slot.attempt;
         if self.sample(index, result, now) {
             return;
         }
         let slot = self.slots.get(index);
+        let unsupported = was_attempt && slot.cancelled && result == -errno::EOPNOTSUPP;
+        let result = if unsupported { -errno::ECANCELED } else { result };
         let last_resort = slot.place == Place::Helper || self.helper.is_none();
         match -result {
             // Nobody cancelled it: the kernel found no thread to do it (or the submitting thread ended).

@@ -4,8 +4,9 @@
 //! back when it completes. Without a place it waits here, in line with its class. The number of places is the ring's share
 //! of the lane's limit; it is read from a cache line of the ring's own, and what completed is reported in bulk.
 //!
-//! What the page cache has is never held back: on a lane of buffered files that has no place left, a read is attempted
-//! without one, under the condition that it does not wait (`RWF_NOWAIT`). Only what that condition refuses gets in line.
+//! What the page cache has is not held back by what it has not: on a lane of buffered files that has no place left, a read
+//! is attempted without one, under the condition that it does not wait (`RWF_NOWAIT`), as long as most such attempts
+//! succeed. What that condition refuses gets in line.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -22,6 +23,11 @@ pub(super) const NO_LANE: u16 = u16::MAX;
 
 /// Completions that a ring gathers before it reports them, while nobody waits for its places.
 const REPORT_SAMPLES: usize = 8;
+/// Attempts are made as long as this part of them succeeds...
+const LUCK_MIN: f32 = 0.5;
+/// ...lately, which is to say in about the last ten; else one in so many reads.
+const LUCK_WEIGHT: f32 = 0.1;
+const PASSED_UP_MAX: u32 = 16;
 /// Bytes that are as much work for a device as one operation is.
 const WORK_BYTES: f64 = 65_536.0;
 /// A wait that was shorter found something there at once: nanoseconds.
@@ -49,6 +55,10 @@ struct Seat {
     told_at: u64,
     /// Reads may be attempted under the condition that they do not wait.
     attempts: bool,
+    /// The part of attempts that succeeded lately.
+    luck: f32,
+    /// Attempts that were not made for want of luck.
+    passed_up: u32,
 }
 
 impl Seat {
@@ -72,6 +82,21 @@ impl Seat {
     fn take_place(&mut self, class: Priority) {
         self.in_flight += 1;
         self.in_flight_low += u32::from(class == Priority::Low);
+    }
+
+    /// Whether an attempt is worth it. An attempt that fails has told the device to read what it did not find (the kernel
+    /// reads ahead before it answers `EAGAIN`), so where most fail, only now and then one finds out whether that is still so.
+    fn tries_its_luck(&mut self) -> bool {
+        self.passed_up += 1;
+        let tries = self.luck >= LUCK_MIN || self.passed_up >= PASSED_UP_MAX;
+        if tries {
+            self.passed_up = 0;
+        }
+        tries
+    }
+
+    fn note_luck(&mut self, hit: bool) {
+        self.luck += LUCK_WEIGHT * (f32::from(u8::from(hit)) - self.luck);
     }
 
     fn give_place_back(&mut self, class: Priority) {
@@ -101,7 +126,10 @@ impl Seat {
             || self.told_waiting == 0 && waiting > 0
             || self.in_flight == 0 && waiting == 0 && self.told_in_flight + self.told_waiting > 0
             || self.lane.is_scarce() && (self.in_flight < self.told_in_flight || self.told_waiting > 0 && waiting == 0)
-            || !(self.samples.is_empty() && self.hits == 0 && self.told_in_flight == self.in_flight)
+            || !(self.samples.is_empty()
+                && self.hits == 0
+                && self.told_in_flight == self.in_flight
+                && self.told_waiting == waiting)
                 && now.saturating_sub(self.told_at) >= REPORT_AFTER_NS
     }
 }
@@ -134,10 +162,10 @@ impl Gate {
 
     /// The ring's seat on a lane, taken if it has none.
     #[inline]
-    fn seat_on(&mut self, lane: &Arc<Lane>, attempts: bool) -> &mut Seat {
+    fn seat_on(&mut self, lane: &Arc<Lane>, (attempts, capacity): (bool, u32)) -> &mut Seat {
         let at = lane.id().0 as usize;
         if self.seats.get(at).is_none_or(Option::is_none) {
-            self.sit_down(lane, attempts);
+            self.sit_down(lane, attempts, capacity);
         }
         match self.seats[at].as_deref_mut() {
             Some(seat) => seat,
@@ -146,12 +174,12 @@ impl Gate {
     }
 
     #[cold]
-    fn sit_down(&mut self, lane: &Arc<Lane>, attempts: bool) {
+    fn sit_down(&mut self, lane: &Arc<Lane>, attempts: bool, capacity: u32) {
         let at = lane.id().0;
         if self.seats.len() <= at as usize {
             self.seats.resize_with(at as usize + 1, || None);
         }
-        let (member, place) = lane.join();
+        let (member, place) = lane.join(capacity);
         self.seats[at as usize] = Some(Box::new(Seat {
             lane: Arc::clone(lane),
             member,
@@ -168,11 +196,13 @@ impl Gate {
             told_waiting: 0,
             told_at: 0,
             attempts: attempts && lane.mode() == LaneMode::Buffered,
+            luck: 1.0,
+            passed_up: 0,
         }));
         self.seated.push(at);
     }
 
-    /// Gives all seats up. Nothing is in flight.
+    /// Gives all seats up: the ring's last owner is gone.
     pub(super) fn leave_lanes(&mut self) {
         for seat in self.seats.drain(..).flatten() {
             seat.lane.leave(seat.member);
@@ -189,12 +219,14 @@ impl State {
         self.gate.awake_since = now;
     }
 
-    /// It slept, its completion queue empty, until something woke it just now.
-    pub(super) fn woke(&mut self, slept_from: u64, now: u64) {
+    /// It slept, its completion queue empty, until something woke it just now: the `first` completion, or one of many.
+    pub(super) fn woke(&mut self, slept_from: u64, now: u64, first: bool) {
         let slept = now.saturating_sub(slept_from);
         self.gate.awake_since = now;
         if slept >= SLEPT_NS {
-            self.gate.seen_empty = self.gate.seen_empty.max(now);
+            if first {
+                self.gate.seen_empty = self.gate.seen_empty.max(now);
+            }
             self.inner.on_sleep(slept);
         }
     }
@@ -209,14 +241,14 @@ impl State {
             return true;
         }
         slot.lane = lane.id().0;
-        let seat = self.gate.seat_on(lane, self.attempts);
+        let seat = self.gate.seat_on(lane, (self.attempts, self.limit));
         if seat.has_place(slot.class) {
             seat.take_place(slot.class);
             self.gate.in_flight += 1;
             slot.in_lane = true;
             return true;
         }
-        if seat.attempts && way == Route::Ring && !self.broken && may_be_attempted(slot) {
+        if seat.attempts && way == Route::Ring && !self.broken && may_be_attempted(slot) && seat.tries_its_luck() {
             slot.attempt = true;
             return true;
         }
@@ -227,6 +259,7 @@ impl State {
     /// Puts an operation in line for a place.
     pub(super) fn wait_for_place(&mut self, index: u32) {
         let slot = self.slots.get_mut(index);
+        debug_assert!(!slot.in_lane, "an operation with a place waits for one");
         slot.place = SlotPlace::Waiting;
         if slot.asked == 0 {
             slot.asked = lanes::now();
@@ -245,7 +278,7 @@ impl State {
             return false;
         }
         slot.lane = lane.id().0;
-        self.gate.seat_on(lane, self.attempts);
+        self.gate.seat_on(lane, (self.attempts, self.limit));
         self.wait_for_place(index);
         true
     }
@@ -278,6 +311,15 @@ impl State {
         let before = line.len();
         line.retain(|other| *other != index);
         self.gate.waiting -= (before - line.len()) as u32;
+    }
+
+    /// A slot's call was pushed to the helper, which begins at once.
+    pub(super) fn stamp_helper(&mut self, index: u32) {
+        let slot = self.slots.get_mut(index);
+        if let Some(Some(seat)) = self.gate.seats.get(slot.lane as usize) {
+            slot.submitted = lanes::now();
+            slot.in_flight_then = seat.in_flight + seat.place.others();
+        }
     }
 
     /// A slot's call was pushed to the backend.
@@ -325,20 +367,21 @@ impl State {
         if slot.lane == NO_LANE {
             return false;
         }
-        self.gate.found += 1;
+        self.gate.found = self.gate.found.saturating_add(1);
         let Some(Some(seat)) = self.gate.seats.get_mut(slot.lane as usize) else { return false };
         if slot.attempt {
             slot.attempt = false;
             return self.attempted(index, result);
         }
-        if !slot.in_lane || matches!(-result, errno::ECANCELED | errno::EAGAIN | errno::EINTR) {
+        // What failed says nothing of the device's speed.
+        if !slot.in_lane || result < 0 {
             return false;
         }
         let unseen = now.saturating_sub(slot.submitted.max(self.gate.seen_empty));
         // What completed inside the call that handed it over came from the page cache. What was handed over and found
         // without a sleep between is taken for the same: a host that is as busy as that is not held up by its device.
         if seat.lane.mode() == LaneMode::Buffered && unseen >= now.saturating_sub(slot.submitted) {
-            seat.hits += 1;
+            seat.hits += u64::from(slot.call.is_read());
             return false;
         }
         seat.samples.push(Sample {
@@ -359,20 +402,22 @@ impl State {
     fn attempted(&mut self, index: u32, result: i32) -> bool {
         let slot = self.slots.get_mut(index);
         let Some(Some(seat)) = self.gate.seats.get_mut(slot.lane as usize) else { return false };
-        if slot.cancelled {
-            return false;
-        }
         if result == -errno::EOPNOTSUPP {
             // A file system that knows no such condition.
             seat.attempts = false;
-        } else if result != -errno::EAGAIN {
-            // A part may be all that the page cache has, and the rest on the device.
-            let part = result > 0 && (result as u64) < slot.expect;
-            if !part {
-                seat.hits += u64::from(result >= 0);
-                return false;
-            }
         }
+        if slot.cancelled {
+            return false;
+        }
+        // A part may be all that the page cache has, and the rest on the device.
+        let part = result > 0 && (result as u64) < slot.expect;
+        let refused = matches!(-result, errno::EAGAIN | errno::EINTR | errno::ECANCELED | errno::EOPNOTSUPP);
+        if !part && !refused {
+            seat.hits += u64::from(result >= 0);
+            seat.note_luck(true);
+            return false;
+        }
+        seat.note_luck(false);
         self.wait_for_place(index);
         true
     }
@@ -432,7 +477,10 @@ impl State {
                 sqe_per_enter: self.inner.sqe_per_enter(),
             };
             seat.lane.report(report);
-            self.inner.set_limit(seat.place.limit());
+            // Only what goes to a device by itself is gathered as the inner loop says.
+            if seat.lane.mode() == LaneMode::Direct {
+                self.inner.set_limit(seat.place.share());
+            }
             seat.told_in_flight = seat.in_flight;
             seat.told_waiting = waiting.iter().sum();
             seat.told_at = now;

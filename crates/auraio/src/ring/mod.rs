@@ -432,7 +432,8 @@ impl Ring {
         state.flush_helper();
         if state.in_flight_helper + state.held == 0 && state.in_flight > 0 && !state.broken {
             // Nothing but the kernel can end the wait, so handing over and waiting are one system call.
-            let wanted = wanted.clamp(1, state.in_flight);
+            // With more in line, each completion lets another go.
+            let wanted = if state.waiting_anywhere() > 0 { 1 } else { wanted.clamp(1, state.in_flight) };
             let governed = state.gate.in_flight > 0;
             let began = if governed { lanes::now() } else { 0 };
             if governed {
@@ -440,8 +441,8 @@ impl Ring {
             }
             state.submit(Wait::AtLeast(wanted, timeout));
             // What waited for others to complete was kept by the host, not by the device.
-            if governed && wanted == 1 {
-                state.woke(began, lanes::now());
+            if governed {
+                state.woke(began, lanes::now(), wanted == 1);
             }
             self.leave(state, effects);
             return;
@@ -588,12 +589,16 @@ impl Ring {
 
     /// It slept, and was woken just now.
     pub(crate) fn woke(&self, slept_from: u64, now: u64) {
-        lock(&self.state).woke(slept_from, now);
+        lock(&self.state).woke(slept_from, now, true);
     }
 
     /// Tells the lanes all that there is to tell.
     pub(crate) fn report_lanes(&self) {
-        lock(&self.state).report_all();
+        // Whoever holds the lock reports by itself before it lets it go for long; a thread that waits in the kernel holds it, and
+        // has nothing new.
+        if let Ok(mut state) = self.state.try_lock() {
+            state.report_all();
+        }
     }
 
     /// Whether the loops have to hear of sleeps: something is in flight.

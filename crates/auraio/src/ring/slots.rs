@@ -210,6 +210,9 @@ impl Slots {
         slot.force_async = false;
         slot.heavy = false;
         slot.lane = NO_LANE;
+        slot.in_lane = false;
+        slot.attempt = false;
+        slot.in_flight_then = 0;
         slot.class = class;
         slot.asked = 0;
         slot.inline = false;

@@ -179,7 +179,8 @@ impl State {
                 self.gate.oldest = now;
             }
         }
-        let in_kernel = self.in_flight - self.unsubmitted;
+        // Cancellations are queued entries too, and are not in flight.
+        let in_kernel = self.in_flight.saturating_sub(self.unsubmitted);
         self.inner.should_flush(now, self.unsubmitted, self.gate.oldest, in_kernel)
     }
 
@@ -250,7 +251,7 @@ impl State {
             call: slot.call,
             user_data,
             link,
-            force_async: slot.force_async || !within && !slot.attempt,
+            force_async: slot.force_async || !within,
             attempt: slot.attempt,
             class: slot.class,
             fixed: names.fixed,
@@ -279,11 +280,12 @@ impl State {
         let slot = self.slots.get_mut(index);
         slot.place = Place::Helper;
         slot.attempt = false;
-        if slot.in_lane {
-            slot.submitted = lanes::now();
-        }
+        let governed = slot.in_lane;
         self.in_flight_helper += 1;
         let entry = Entry { force_async: true, class: slot.class, ..Entry::new(slot.call, user_data) };
+        if governed {
+            self.stamp_helper(index);
+        }
         if let Some(helper) = &mut self.helper {
             // SAFETY: as for the main backend: the slot owns what the call points to until this key's completion.
             unsafe { helper.push(entry) };
@@ -307,6 +309,15 @@ impl State {
         self.pump_helper();
         self.pump_heavy();
         while let Some(&next) = self.waiting.front() {
+            if self.broken {
+                self.waiting.pop_front();
+                match next {
+                    Waiting::One(index) if self.slots.get(index).place == Place::Waiting => self.push_helper(index),
+                    Waiting::One(_) => {}
+                    Waiting::Chain(chain) => self.push_chain_helper(chain),
+                }
+                continue;
+            }
             match next {
                 Waiting::One(index) => {
                     if self.slots.get(index).place != Place::Waiting {
@@ -373,13 +384,15 @@ impl State {
     /// One system call, or a few where it is interrupted or takes only a part.
     pub(super) fn submit(&mut self, wait: Wait) {
         self.budget.reset();
-        let began = self.stamp();
-        let queued = self.unsubmitted;
+        let mut began = self.stamp();
         for _ in 0..INTERRUPTED_MAX {
+            let queued = self.unsubmitted;
             let outcome = self.main.submit(wait);
             self.look();
-            if let (Some(began), Wait::No) = (began, wait) {
-                self.inner.on_enter(queued - self.unsubmitted, lanes::now().saturating_sub(began));
+            if let (Some(since), Wait::No) = (began, wait) {
+                let now = lanes::now();
+                self.inner.on_enter(queued.saturating_sub(self.unsubmitted), now.saturating_sub(since));
+                began = Some(now);
             }
             match outcome {
                 Ok(taken) if taken > 0 && self.unsubmitted > 0 => {}
@@ -415,8 +428,10 @@ impl State {
                 self.in_flight -= self.slots.get(index).weight;
                 self.heavy -= u32::from(self.slots.get(index).heavy);
                 self.discount(index);
+                let attempt = std::mem::take(&mut self.slots.get_mut(index).attempt);
                 match self.slots.get(index).sink {
                     Sink::Chain(chain) => self.chains.give_back(chain),
+                    _ if attempt => self.wait_for_place(index),
                     _ => self.push_helper(index),
                 }
             }

@@ -17,7 +17,7 @@ fn total(shares: &Shares, members: &[Member]) -> u32 {
 #[test]
 fn one_ring_has_the_whole_limit_whatever_it_asked_for() {
     let mut shares = Shares::new(46);
-    let only = shares.join();
+    let only = shares.join(1_024);
     assert_eq!(shares.share(only), 46);
     shares.report(only, 3, 0, 1);
     assert_eq!(shares.share(only), 46);
@@ -29,7 +29,7 @@ fn one_ring_has_the_whole_limit_whatever_it_asked_for() {
 fn equal_demands_get_equal_shares_to_the_last_place() {
     for members in 1..=16_u32 {
         let mut shares = Shares::new(46);
-        let rings: Vec<_> = (0..members).map(|_| shares.join()).collect();
+        let rings: Vec<_> = (0..members).map(|_| shares.join(1_024)).collect();
         // Two rounds: what the first had of all passes over.
         for _ in 0..2 {
             for ring in &rings {
@@ -49,11 +49,11 @@ fn equal_demands_get_equal_shares_to_the_last_place() {
 #[test]
 fn what_a_small_ring_does_not_want_is_the_large_one_s() {
     let mut shares = Shares::new(40);
-    let (small, large) = (shares.join(), shares.join());
+    let (small, large) = (shares.join(1_024), shares.join(1_024));
     shares.report(small, 2, 0, 1);
     shares.report(large, 20, 200, 1);
     // For all that is known the small one still uses what it might have used.
-    assert_eq!((shares.share(small), shares.share(large)), (2, 20));
+    assert_eq!((shares.share(small), shares.share(large)), (2, 32));
     shares.report(small, 2, 0, 1);
     assert_eq!((shares.share(small), shares.share(large)), (2, 38));
     // It wants more, and gets it as soon as the other has let go of it.
@@ -66,7 +66,7 @@ fn what_a_small_ring_does_not_want_is_the_large_one_s() {
 #[test]
 fn a_place_passes_over_only_when_it_is_free() {
     let mut shares = Shares::new(10);
-    let (first, second) = (shares.join(), shares.join());
+    let (first, second) = (shares.join(1_024), shares.join(1_024));
     shares.report(first, 10, 50, 1);
     shares.report(second, 0, 50, 1);
     assert_eq!(shares.share(first), 5);
@@ -80,7 +80,7 @@ fn a_place_passes_over_only_when_it_is_free() {
 #[test]
 fn a_ring_whose_thread_is_away_keeps_nobody_from_its_places_for_long() {
     let mut shares = Shares::new(40);
-    let (away, here) = (shares.join(), shares.join());
+    let (away, here) = (shares.join(1_024), shares.join(1_024));
     shares.report(away, 40, 0, 1);
     shares.report(here, 1, 99, 2);
     assert_eq!(shares.share(here), 1, "{shares:?}");
@@ -91,7 +91,7 @@ fn a_ring_whose_thread_is_away_keeps_nobody_from_its_places_for_long() {
 #[test]
 fn with_fewer_places_than_rings_each_still_has_one() {
     let mut shares = Shares::new(1);
-    let rings: Vec<_> = (0..16).map(|_| shares.join()).collect();
+    let rings: Vec<_> = (0..16).map(|_| shares.join(1_024)).collect();
     for ring in &rings {
         shares.report(*ring, 0, 9, 1);
     }
@@ -105,14 +105,14 @@ fn any_sequence_of_reports_keeps_to_the_limit_and_leaves_no_place_idle_that_some
         let mut dice = Dice(seed);
         let mut limit = 1 + dice.below(200) as u32;
         let mut shares = Shares::new(limit);
-        let mut rings: Vec<(Member, u32)> = (0..1 + dice.below(12)).map(|_| (shares.join(), 0)).collect();
+        let mut rings: Vec<(Member, u32)> = (0..1 + dice.below(12)).map(|_| (shares.join(1_024), 0)).collect();
         for step in 0..2_000 {
             match dice.below(40) {
                 0 => {
                     limit = 1 + dice.below(200) as u32;
                     shares.set_limit(limit);
                 }
-                1 if rings.len() < 24 => rings.push((shares.join(), 0)),
+                1 if rings.len() < 24 => rings.push((shares.join(1_024), 0)),
                 2 if rings.len() > 1 => {
                     let (gone, _) = rings.swap_remove(dice.below(rings.len() as u64) as usize);
                     shares.leave(gone);
