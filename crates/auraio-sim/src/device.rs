@@ -76,7 +76,7 @@ struct Serving {
 
 /// How long the slow noise remembers, and how often it moves, in milliseconds.
 const NOISE_MEMORY_MS: f64 = 200.0;
-/// See [`NOISE_MEMORY_MS`].
+/// How often the noise of a device is drawn anew, in milliseconds.
 pub const NOISE_STEP_MS: u64 = 5;
 
 impl Station {
