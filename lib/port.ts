@@ -7,6 +7,7 @@
  *
  * The caller keeps every view (and its ArrayBuffer) reachable from the moment of the call until the slot's completion.
  */
+import type { ControlDecision } from './decisions.js'
 import type { LaneStats, LatencyHistogram, RingStats } from './stats.js'
 
 export interface Port {
@@ -137,25 +138,8 @@ export type NativeHistogram = Omit<LatencyHistogram, 'percentiles' | 'encoded'> 
   encoded: Uint8Array
 }
 
-/** One thing that a loop has decided, with what led to it. Numbers that played no part are 0. */
-export interface NativeDecision {
-  /** Decisions of a process are numbered from 1. */
-  number: number
-  lane: number
-  /** When, in milliseconds of the monotonic clock. */
-  at: number
-  phase: string
-  reason: string
-  from: number
-  to: number
-  throughput: number
-  p99Us: number
-  meanUs: number
-  gain: number
-  threshold: number
-  error: number
-  samples: number
-}
+/** One thing that a loop has decided; the names of its lane are known by the lane's number. */
+export type NativeDecision = Omit<ControlDecision, 'device' | 'mode'>
 
 /** What an engine asks of the loops of the lanes that it uses. */
 export interface ControlOptions {

@@ -303,14 +303,14 @@ impl State {
         }
     }
 
-    /// An operation that waited here is not to be done after all.
-    pub(super) fn leave_line(&mut self, index: u32) {
-        let slot = self.slots.get(index);
-        let Some(seat) = self.gate.seat(slot.lane) else { return };
-        let line = &mut seat.waiting[slot.class.index()];
-        let before = line.len();
-        line.retain(|other| *other != index);
-        self.gate.waiting -= (before - line.len()) as u32;
+    /// Operations that waited here are not to be done after all: they are not `Waiting` any more.
+    pub(super) fn leave_lines(&mut self) {
+        let Self { gate, slots, .. } = self;
+        for line in gate.seats.iter_mut().flatten().flat_map(|seat| &mut seat.waiting) {
+            let before = line.len();
+            line.retain(|index| slots.get(*index).place == SlotPlace::Waiting);
+            gate.waiting -= (before - line.len()) as u32;
+        }
     }
 
     /// A slot's call was pushed to the helper, which begins at once.

@@ -484,19 +484,9 @@ impl State {
         }
     }
 
-    /// The same, and what waits for room completes at once.
+    /// The same, and what waits for room or for a place completes at once.
     pub(super) fn cancel_with(&mut self, index: u32, effects: &mut Effects) {
-        let before = self.slots.get(index).place;
-        self.cancel(index);
-        let alone = !matches!(self.slots.get(index).sink, Sink::Chain(_));
-        if before == Place::Waiting && alone {
-            self.slots.get_mut(index).place = Place::Inline;
-            self.leave_line(index);
-            self.waiting.retain(|waiting| !matches!(waiting, Waiting::One(other) if *other == index));
-            self.waiting_heavy.retain(|other| *other != index);
-            self.waiting_helper.retain(|other| *other != index);
-            self.complete(index, -errno::ECANCELED, None, &mut Vec::new(), effects);
-        }
+        self.cancel_all(&[index], effects);
     }
 
     /// Cancels what a caller picks, less what is complete, cancelled already, or a close.
@@ -508,13 +498,33 @@ impl State {
             .filter(|(_, slot)| slot.place != Place::Done && !slot.cancelled && !slot.is_close() && pick(slot))
             .map(|(index, _)| index)
             .collect();
-        let any = !all.is_empty();
-        for index in all {
-            // An earlier one of the list may have taken this one along.
-            if !matches!(self.slots.get(index).place, Place::Free | Place::Done) {
-                self.cancel_with(index, effects);
+        self.cancel_all(&all, effects);
+        !all.is_empty()
+    }
+
+    /// Cancels operations, however many, in one pass over the lines that they may stand in.
+    fn cancel_all(&mut self, all: &[u32], effects: &mut Effects) {
+        let mut waited = Vec::new();
+        for &index in all {
+            let slot = self.slots.get(index);
+            let waits = slot.place == Place::Waiting && !matches!(slot.sink, Sink::Chain(_));
+            self.cancel(index);
+            if waits {
+                self.slots.get_mut(index).place = Place::Inline;
+                waited.push(index);
             }
         }
-        any
+        if waited.is_empty() {
+            return;
+        }
+        self.leave_lines();
+        let slots = &self.slots;
+        let waits = |index: u32| slots.get(index).place == Place::Waiting;
+        self.waiting.retain(|waiting| !matches!(waiting, Waiting::One(index) if !waits(*index)));
+        self.waiting_heavy.retain(|index| waits(*index));
+        self.waiting_helper.retain(|index| waits(*index));
+        for index in waited {
+            self.complete(index, -errno::ECANCELED, None, &mut Vec::new(), effects);
+        }
     }
 }
