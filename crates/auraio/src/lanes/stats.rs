@@ -34,7 +34,7 @@ pub struct LaneStats {
     pub phase: &'static str,
     /// Operations that may be in flight on the device at once, for all rings of the process.
     pub in_flight_limit: u32,
-    /// Operations in flight now, as last reported by the rings.
+    /// Operations that have a place now, as last reported by the rings: in flight, or about to be handed over.
     pub in_flight: u32,
     /// Operations that wait behind the limit, as last reported.
     pub queued: u32,
