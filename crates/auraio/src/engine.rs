@@ -16,7 +16,7 @@ use std::{
 use crate::{
     BackendChoice, BackendKind, Block, Builder, Error, OpFuture, Pool, Result, Routing, Topology,
     backend::{
-        self, Backend,
+        self, AnyBackend,
         threads::{Crew, ThreadsBackend},
     },
     driver::Driver,
@@ -24,7 +24,7 @@ use crate::{
     lock,
     op::{self, Done, Operation},
     pool::SlabHolder,
-    ring::{Regions, Ring, RingSpec, ThreadMark, asleep},
+    ring::{Polled, Regions, Ring, RingSpec, Sink, ThreadMark, Ticket, asleep},
     stats::{RingStats, Stats},
     sys::{self, Bell},
     topology,
@@ -182,14 +182,24 @@ impl Engine {
     /// # Ok::<(), auraio::Error>(())
     /// ```
     pub fn submit<O: Operation>(&self, operation: O) -> OpFuture<O> {
-        let mut prepared = operation.prepare();
-        if let Some(outcome) = prepared.early.take() {
-            return OpFuture::early(self.shared(), Done::early(prepared, outcome));
-        }
-        match self.shared.ring_here() {
-            Ok(ring) => OpFuture::under_way(self.shared(), ring.submit_future(prepared)),
-            Err(error) => OpFuture::early(self.shared(), Done::early(prepared, Err(Box::new(error)))),
-        }
+        let ring = match self.shared.ring_here() {
+            Ok(ring) => ring,
+            Err(error) => {
+                let done = Done::early(operation.prepare(), Err(Box::new(error)));
+                return OpFuture::early(self.shared(), done);
+            }
+        };
+        let key = match operation.prepare_plain() {
+            Ok(plain) => ring.submit_plain(plain, Sink::Future),
+            Err(operation) => {
+                let mut prepared = operation.prepare();
+                if let Some(outcome) = prepared.early.take() {
+                    return OpFuture::early(self.shared(), Done::early(prepared, outcome));
+                }
+                ring.submit_long(prepared, Sink::Future)
+            }
+        };
+        OpFuture::under_way(self.shared(), Ticket { ring, key })
     }
 
     /// Runs a future on this thread, which reaps for it: no other thread takes part.
@@ -393,7 +403,7 @@ impl Shared {
             ThreadsBackend::new(Arc::clone(&self.crew), depth)
                 .map_err(|error| Error::os(error.raw_os_error().unwrap_or(sys::errno::EMFILE), "eventfd"))
         };
-        let main: Box<dyn Backend> = match (&self.options.backend, self.backend) {
+        let main = match (&self.options.backend, self.backend) {
             (BackendChoice::Sim(sim), _) => {
                 // Each ring has a seed of its own that follows from the engine's.
                 let nth = self.seeds.fetch_add(1, Ordering::Relaxed);
@@ -410,13 +420,13 @@ impl Shared {
                         .map(|idle| u32::try_from(idle.as_millis()).unwrap_or(1000)),
                 };
                 match backend::uring::UringBackend::new(spec) {
-                    Ok(uring) => Box::new(uring),
+                    Ok(uring) => AnyBackend::Uring(uring),
                     // The probe worked, so this is a limit that was met since (descriptors, locked memory): threads
                     // serve this ring.
-                    Err(_) => Box::new(threads()?),
+                    Err(_) => AnyBackend::Threads(threads()?),
                 }
             }
-            _ => Box::new(threads()?),
+            _ => AnyBackend::Threads(threads()?),
         };
         let helper = if self.backend == BackendKind::Threads { None } else { Some(threads()?) };
         let spec = RingSpec {
@@ -465,15 +475,52 @@ impl Shared {
         let _ = asleep(&rings, || sys::poll_readable(&descriptors, timeout));
     }
 
+    /// Polls a future's operation. A poll only queues. On a thread that drives the engine, the loop there hands over when
+    /// nothing else is ready. On any other executor the future wakes itself once, so that the executor polls all that is
+    /// ready before it polls this future again; then its ring is handed over and reaped, for all of them.
+    pub(crate) fn poll(self: &Arc<Self>, ticket: &Ticket, asked: &mut bool, context: &Context<'_>) -> Option<Done> {
+        let Ticket { ring, key } = ticket;
+        let mut polled = ring.poll(*key, context);
+        if let Polled::Ready(done) = polled {
+            return Some(done);
+        }
+        if self.drives_here() {
+            return None;
+        }
+        if matches!(polled, Polled::Queued) {
+            if !*asked {
+                *asked = true;
+                context.waker().wake_by_ref();
+                return None;
+            }
+            ring.flush_and_reap(None, &mut Vec::new());
+            polled = ring.poll(*key, context);
+            if let Polled::Ready(done) = polled {
+                return Some(done);
+            }
+        }
+        self.have_driven(ring.counters.is_stuck());
+        None
+    }
+
+    /// Whether this thread is in a loop that hands over and reaps for the engine.
+    fn drives_here(&self) -> bool {
+        DRIVING.with_borrow(|driving| driving.contains(&self.id))
+    }
+
+    /// Has the engine's own thread reap. `stuck` says that something waits that no completion will move on.
+    fn have_driven(self: &Arc<Self>, stuck: bool) {
+        let driver = self.driver.get_or_init(|| Driver::start(Arc::downgrade(self)));
+        if stuck {
+            driver.look_again();
+        }
+    }
+
     /// Sees to it that somebody reaps for a future that is not ready: the caller, if it runs `block_on`, else a thread of
     /// the engine's.
     pub(crate) fn ensure_driven(self: &Arc<Self>) {
-        if DRIVING.with_borrow(|driving| driving.contains(&self.id)) {
-            return;
-        }
-        let driver = self.driver.get_or_init(|| Driver::start(Arc::downgrade(self)));
-        if self.is_stuck() {
-            driver.look_again();
+        if !self.drives_here() {
+            self.have_driven(self.is_stuck());
         }
     }
 
@@ -485,11 +532,7 @@ impl Shared {
 
     /// Whether anything is under way on rings that any thread may drive.
     fn is_busy(&self) -> bool {
-        let busy = |ring: &Arc<Ring>| {
-            let counters = &ring.counters;
-            counters.in_flight.load(Ordering::Relaxed) + counters.queued.load(Ordering::Relaxed) > 0
-        };
-        self.rings().iter().any(|ring| ring.may_submit() && busy(ring))
+        self.rings().iter().any(|ring| ring.may_submit() && ring.is_busy())
     }
 
     /// What a `block_on` leaves behind (an operation whose future was dropped) still has to be reaped by somebody.

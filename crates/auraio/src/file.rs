@@ -57,6 +57,7 @@ pub(crate) struct FileInner {
     class: AtomicU8,
     descriptor: Descriptor,
     facts: FileFacts,
+    plan: Plan,
     /// Tells one opening from another that has the same descriptor later.
     id: u64,
     /// Closed before the descriptor is.
@@ -69,6 +70,36 @@ pub(crate) struct FileInner {
     cursor: Mutex<Cursor>,
     /// The close that waits for the last user; once it is there the descriptor is its, not ours.
     closer: Mutex<Option<Ticket>>,
+}
+
+/// What a submission has to know of a file to see that a transfer is on the short path, worked out once when the file is
+/// opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// A transfer on the short path has none of these bits in its length and its position: those that direct I/O does not
+    /// allow, and those that no position has. All bits where a file never takes the short path.
+    refused: u64,
+    /// The same for the address.
+    refused_address: u64,
+}
+
+impl Plan {
+    fn of(facts: &FileFacts) -> Self {
+        if !facts.seekable {
+            return Self { refused: u64::MAX, refused_address: u64::MAX };
+        }
+        let alignment = &facts.alignment;
+        let (unit, memory) =
+            if facts.bounces { (alignment.offset.max(alignment.write_offset), alignment.memory) } else { (1, 1) };
+        // No position is 2^63 or more.
+        Self { refused: u64::from(unit - 1) | 1 << 63, refused_address: u64::from(memory - 1) }
+    }
+
+    /// Whether a transfer of one buffer is on the short path, as far as its file is concerned.
+    #[inline(always)]
+    pub(crate) const fn takes(self, address: usize, len: usize, offset: u64) -> bool {
+        (offset | len as u64) & self.refused | address as u64 & self.refused_address == 0
+    }
 }
 
 /// Openings so far. The first is 1, so that 0 is none.
@@ -86,22 +117,26 @@ impl FileInner {
     /// transfers that are not aligned are to go by way of other memory, or to be refused by the kernel.
     pub(crate) fn adopt(engine: Engine, descriptor: Descriptor, flags: i32, bounces: bool) -> Result<Self, i32> {
         match sys::file_facts(descriptor, flags) {
-            Ok(facts) => Ok(Self {
-                lane: engine.lane_of(&facts),
-                wishes: OnceLock::new(),
-                class: AtomicU8::new(engine.client().class() as u8),
-                client: Arc::clone(engine.client()),
-                engine: engine.shared(),
-                descriptor,
-                facts: facts.for_transfers(bounces),
-                twin: BufferedTwin::new(descriptor, facts.local),
-                id: OPENED.fetch_add(1, Ordering::Relaxed),
-                wrote: AtomicBool::new(false),
-                placed: AtomicBool::new(false),
-                wants_place: AtomicBool::new(false),
-                cursor: Mutex::default(),
-                closer: Mutex::default(),
-            }),
+            Ok(facts) => {
+                let facts = facts.for_transfers(bounces);
+                Ok(Self {
+                    lane: engine.lane_of(&facts),
+                    plan: Plan::of(&facts),
+                    wishes: OnceLock::new(),
+                    class: AtomicU8::new(engine.client().class() as u8),
+                    client: Arc::clone(engine.client()),
+                    engine: engine.shared(),
+                    descriptor,
+                    facts,
+                    twin: BufferedTwin::new(descriptor, facts.local),
+                    id: OPENED.fetch_add(1, Ordering::Relaxed),
+                    wrote: AtomicBool::new(false),
+                    placed: AtomicBool::new(false),
+                    wants_place: AtomicBool::new(false),
+                    cursor: Mutex::default(),
+                    closer: Mutex::default(),
+                })
+            }
             Err(errno) => {
                 sys::perform_close(descriptor);
                 Err(errno)
@@ -124,6 +159,11 @@ impl FileInner {
 
     pub(crate) const fn facts(&self) -> &FileFacts {
         &self.facts
+    }
+
+    #[inline]
+    pub(crate) const fn plan(&self) -> Plan {
+        self.plan
     }
 
     /// What governs transfers on the file: nothing, if it is on no device.

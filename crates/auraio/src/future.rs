@@ -43,14 +43,18 @@ pub struct OpFuture<O: Operation> {
 }
 
 enum State {
-    UnderWay(Ticket),
+    /// `asked` says that the future has woken itself, to hand its operation over when it is polled next.
+    UnderWay {
+        ticket: Ticket,
+        asked: bool,
+    },
     Early(Done),
     Fetched,
 }
 
 impl<O: Operation> OpFuture<O> {
     pub(crate) fn under_way(engine: Arc<Shared>, ticket: Ticket) -> Self {
-        Self { engine, state: State::UnderWay(ticket), operation: PhantomData }
+        Self { engine, state: State::UnderWay { ticket, asked: false }, operation: PhantomData }
     }
 
     pub(crate) fn early(engine: Arc<Shared>, done: Done) -> Self {
@@ -69,7 +73,7 @@ impl<O: Operation> OpFuture<O> {
     /// # Ok::<(), auraio::Error>(())
     /// ```
     pub fn cancel(&self) {
-        if let State::UnderWay(ticket) = &self.state {
+        if let State::UnderWay { ticket, .. } = &self.state {
             ticket.ring.cancel(ticket.key);
         }
     }
@@ -81,11 +85,10 @@ impl<O: Operation> Future for OpFuture<O> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let done = match std::mem::replace(&mut self.state, State::Fetched) {
             State::Early(done) => done,
-            State::UnderWay(ticket) => match ticket.ring.poll(ticket.key, context) {
-                Poll::Ready(done) => done,
-                Poll::Pending => {
-                    self.state = State::UnderWay(ticket);
-                    self.engine.ensure_driven();
+            State::UnderWay { ticket, mut asked } => match self.engine.poll(&ticket, &mut asked, context) {
+                Some(done) => done,
+                None => {
+                    self.state = State::UnderWay { ticket, asked };
                     return Poll::Pending;
                 }
             },
@@ -101,7 +104,7 @@ impl<O: Operation> Unpin for OpFuture<O> {}
 impl<O: Operation> Drop for OpFuture<O> {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.state, State::Fetched) {
-            State::UnderWay(ticket) => {
+            State::UnderWay { ticket, .. } => {
                 ticket.ring.abandon(ticket.key);
                 self.engine.ensure_driven();
             }

@@ -17,7 +17,7 @@ use crate::{
     engine::Shared,
     lanes,
     op::{Done, Operation},
-    ring::{Key, Mailbox, Ring, ThreadMark},
+    ring::{Key, Mailbox, Ring, Sink, ThreadMark},
     sys::{self, Bell, Descriptor, errno},
 };
 
@@ -210,20 +210,39 @@ impl Port {
     /// # Ok::<(), auraio::Error>(())
     /// ```
     pub fn submit<O: Operation>(&mut self, operation: O, token: u64) -> PortTicket {
-        let mut prepared = operation.prepare();
-        self.outstanding += 1;
-        let refused = match prepared.early.take() {
-            Some(outcome) => Done::early(prepared, outcome),
-            None => match self.ring_here() {
-                Ok(at) => {
-                    let (ring, number) = &self.rings[at];
-                    return PortTicket { ring: at as u32, key: ring.submit_port(prepared, *number, token) };
-                }
-                Err(error) => Done::early(prepared, Err(Box::new(error))),
-            },
+        let at = match self.ring_here() {
+            Ok(at) => at,
+            Err(error) => return self.refuse(operation, token, error),
         };
-        self.early.push(Completion { token, done: refused });
+        let (ring, number) = &self.rings[at];
+        let sink = Sink::Port { port: *number, token };
+        let key = match operation.prepare_plain() {
+            Ok(plain) => ring.submit_plain(plain, sink),
+            Err(operation) => {
+                let mut prepared = operation.prepare();
+                if let Some(outcome) = prepared.early.take() {
+                    return self.complete_early(Completion { token, done: Done::early(prepared, outcome) });
+                }
+                ring.submit_long(prepared, sink)
+            }
+        };
+        self.outstanding += 1;
+        PortTicket { ring: at as u32, key }
+    }
+
+    /// The operation is complete without a call.
+    #[cold]
+    fn complete_early(&mut self, completion: Completion) -> PortTicket {
+        self.early.push(completion);
+        self.outstanding += 1;
         PortTicket { ring: u32::MAX, key: 0 }
+    }
+
+    /// There is no ring to be had for the operation.
+    #[cold]
+    fn refuse<O: Operation>(&mut self, operation: O, token: u64, error: Error) -> PortTicket {
+        let done = Done::early(operation.prepare(), Err(Box::new(error)));
+        self.complete_early(Completion { token, done })
     }
 
     /// Queues operations of one kind with their tokens, under one hold of the ring's lock: for batches of small
@@ -243,19 +262,22 @@ impl Port {
     /// ```
     pub fn submit_batch<O: Operation>(&mut self, operations: impl IntoIterator<Item = (O, u64)>) {
         let operations = operations.into_iter();
-        self.outstanding += match self.ring_here() {
+        match self.ring_here() {
             Ok(at) => {
-                let (ring, number) = &self.rings[at];
-                ring.submit_many(*number, operations, &mut self.early)
+                let Self { rings, early, outstanding, .. } = self;
+                let (ring, number) = &rings[at];
+                // Each operation counts as soon as the ring has it: what gives the next one may panic.
+                ring.submit_many(*number, operations, |done| {
+                    *outstanding += 1;
+                    early.extend(done);
+                });
             }
             Err(error) => {
-                let refuse = |(operation, token): (O, u64)| {
-                    let done = Done::early(operation.prepare(), Err(Box::new(error.clone())));
-                    self.early.push(Completion { token, done });
-                };
-                operations.map(refuse).count()
+                for (operation, token) in operations {
+                    self.refuse(operation, token, error.clone());
+                }
             }
-        };
+        }
     }
 
     /// Hands over what is queued, one system call for each ring that has something.

@@ -12,11 +12,14 @@ use crate::{
     sys::{Call, Descriptor},
 };
 
+mod any;
 pub(crate) mod registry;
 pub(crate) mod sim;
 pub(crate) mod threads;
 #[cfg(target_os = "linux")]
 pub(crate) mod uring;
+
+pub(crate) use any::AnyBackend;
 
 /// One submission queue entry: what to do and what to call it.
 #[derive(Clone, Copy, Debug)]
@@ -268,6 +271,6 @@ fn probe() -> Result<(), Refusal> {
 }
 
 /// The simulator for one ring; `nth` sets the rings of one engine apart.
-pub(crate) fn sim_backend(options: &SimOptions, nth: u64, in_flight_max: u32) -> Box<dyn Backend> {
-    Box::new(sim::SimBackend::new(options.for_ring(nth, in_flight_max)))
+pub(crate) fn sim_backend(options: &SimOptions, nth: u64, in_flight_max: u32) -> AnyBackend {
+    AnyBackend::Sim(Box::new(sim::SimBackend::new(options.for_ring(nth, in_flight_max))))
 }

@@ -174,6 +174,20 @@ impl UringBackend {
         entry
     }
 
+    /// Pushes a call that is not one of the commonest.
+    #[inline(never)]
+    fn push_rare(&mut self, entry: Entry, flags: squeue::Flags) {
+        let user_data = entry.user_data;
+        match entry.call {
+            Call::ReadPath { .. } => self.push_path(entry),
+            Call::Open { path, flags: how, mode, resolve } if resolve != 0 => {
+                let sqe = self.open_how(path, how, mode, resolve).flags(flags).user_data(user_data);
+                self.push_entry(&sqe, user_data);
+            }
+            ref call => self.push_entry(&sqe(call).flags(flags).user_data(user_data), user_data),
+        }
+    }
+
     /// Open into a slot of the ring's file table, read, close: three entries, one completion.
     fn push_path(&mut self, entry: Entry) {
         let Call::ReadPath { path, buf, len } = entry.call else { return };
@@ -199,10 +213,40 @@ impl UringBackend {
         }
     }
 
-    /// One part of such a chain has completed; the last one completes the whole.
+    /// Hands every completion that is there to `each`, straight from the completion queue.
+    #[inline(always)]
+    pub(crate) fn reap_each(&mut self, mut each: impl FnMut(Cqe)) {
+        // SAFETY: the ring that owns this backend lets one thread in at a time, so nobody else reads these flags' queue.
+        if unsafe { self.ring.submission_shared() }.cq_overflow() {
+            self.fetch_overflow();
+        }
+        let Self { ring, paths, .. } = self;
+        for cqe in ring.completion() {
+            let (user_data, result) = (cqe.user_data(), cqe.result());
+            if user_data & PART == 0 {
+                each(Cqe { user_data, result });
+            } else if user_data != Cqe::INTERNAL
+                && let Some(whole) = paths.complete_part(user_data, result)
+            {
+                each(whole);
+            }
+        }
+    }
+
+    /// Completions that did not fit into the queue wait in the kernel; an enter makes it hand them over.
+    #[cold]
+    fn fetch_overflow(&mut self) {
+        self.enters += 1;
+        // SAFETY: hands nothing over, so no address is followed; a refusal leaves them for the next time.
+        let _ = unsafe { self.ring.submitter().enter::<()>(0, 0, GETEVENTS, None) };
+    }
+}
+
+impl Paths {
+    /// One part of a chain of open, read and close has completed; the last one completes the whole.
     fn complete_part(&mut self, user_data: u64, result: i32) -> Option<Cqe> {
         let index = user_data as u32;
-        let state = &mut self.paths.entries[index as usize];
+        let state = &mut self.entries[index as usize];
         match user_data >> 32 & 3 {
             0 => state.opened = result,
             1 => state.read = result,
@@ -214,7 +258,7 @@ impl UringBackend {
         }
         let result = if state.opened < 0 { state.opened } else { state.read };
         let cqe = Cqe { user_data: state.user_data, result };
-        self.paths.free.push(index);
+        self.free.push(index);
         Some(cqe)
     }
 }
@@ -273,11 +317,8 @@ impl Backend for UringBackend {
         if matches!(call, Call::ReadPath { .. }) { 3 } else { 1 }
     }
 
+    #[inline(always)]
     unsafe fn push(&mut self, entry: Entry) {
-        if matches!(entry.call, Call::ReadPath { .. }) {
-            self.push_path(entry);
-            return;
-        }
         let mut flags = squeue::Flags::empty();
         if entry.link {
             flags |= squeue::Flags::IO_LINK;
@@ -309,11 +350,7 @@ impl Backend for UringBackend {
                 let sqe = transfer!(Writev, WritevFixed, entry, fd, (iov, count), offset);
                 self.push_entry(&sqe.flags(flags).user_data(user_data), user_data);
             }
-            Call::Open { path, flags: how, mode, resolve } if resolve != 0 => {
-                let sqe = self.open_how(path, how, mode, resolve).flags(flags).user_data(user_data);
-                self.push_entry(&sqe, user_data);
-            }
-            ref call => self.push_entry(&sqe(call).flags(flags).user_data(user_data), user_data),
+            _ => self.push_rare(entry, flags),
         }
     }
 
@@ -373,23 +410,7 @@ impl Backend for UringBackend {
     }
 
     fn reap(&mut self, into: &mut Vec<Cqe>) {
-        if self.ring.submission().cq_overflow() {
-            // Completions that did not fit wait in the kernel; an enter makes it hand them over.
-            self.enters += 1;
-            // SAFETY: hands nothing over, so no address is followed; a refusal leaves them for the next time.
-            let _ = unsafe { self.ring.submitter().enter::<()>(0, 0, GETEVENTS, None) };
-        }
-        let mut parts = Vec::new();
-        for cqe in self.ring.completion() {
-            match cqe.user_data() {
-                Cqe::INTERNAL => {}
-                part if part & PART != 0 => parts.push((part, cqe.result())),
-                user_data => into.push(Cqe { user_data, result: cqe.result() }),
-            }
-        }
-        for (part, result) in parts {
-            into.extend(self.complete_part(part, result));
-        }
+        self.reap_each(|cqe| into.push(cqe));
     }
 
     fn unsubmitted(&self) -> u32 {

@@ -71,6 +71,13 @@ pub trait Operation: Send + Sized + 'static {
     #[doc(hidden)]
     fn prepare(self) -> Prepared;
 
+    /// The operation as the short path takes it, or itself where it has to go the long way by [`Operation::prepare`].
+    #[doc(hidden)]
+    #[inline(always)]
+    fn prepare_plain(self) -> std::result::Result<Plain, Self> {
+        Err(self)
+    }
+
     #[doc(hidden)]
     fn finish(done: Done) -> Self::Output;
 
@@ -93,6 +100,31 @@ pub trait Operation: Send + Sized + 'static {
     #[must_use]
     fn with_priority(self, class: Priority) -> Prioritized<Self> {
         Prioritized::new(self, class)
+    }
+}
+
+/// An operation on the short path: one call on one file or none, at an explicit position or none, that needs no bounce and
+/// is small enough for one inline attempt. Nearly all operations are.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Plain {
+    pub(crate) call: Call,
+    /// Bytes that the call moves.
+    pub(crate) bytes: u32,
+    pub(crate) payload: Payload,
+    pub(crate) file: Option<Arc<FileInner>>,
+    pub(crate) class: Priority,
+}
+
+/// A transfer of fewer bytes than this is attempted inside the submission, whatever it works on.
+pub(crate) const PLAIN_BYTES_MAX: usize = route::BUFFERED_READ_ASYNC_BYTES as usize;
+
+impl Plain {
+    /// The same operation for the long path.
+    #[inline(never)]
+    pub(crate) fn into_prepared(self) -> Prepared {
+        let Self { call, bytes, payload, file, class } = self;
+        Prepared { expect: u64::from(bytes), file, class: Some(class), ..Prepared::new(call, payload) }
     }
 }
 

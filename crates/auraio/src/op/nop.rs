@@ -1,7 +1,7 @@
 //! Nothing, through the whole engine: what the engine itself costs.
 
-use super::{Done, Operation, Prepared};
-use crate::{Result, buf::Payload, sys::Call};
+use super::{Done, Operation, Plain, Prepared};
+use crate::{Result, buf::Payload, control::Priority, sys::Call};
 
 /// Does nothing and completes.
 ///
@@ -19,6 +19,11 @@ impl Operation for Nop {
     #[inline]
     fn prepare(self) -> Prepared {
         Prepared::new(Call::Nop, Payload::NOTHING)
+    }
+
+    #[inline(always)]
+    fn prepare_plain(self) -> std::result::Result<Plain, Self> {
+        Ok(Plain { call: Call::Nop, bytes: 0, payload: Payload::NOTHING, file: None, class: Priority::Normal })
     }
 
     fn finish(done: Done) -> Self::Output {

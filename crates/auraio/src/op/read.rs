@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Done, Later, More, Operation, Prepared};
+use super::{Done, Later, More, Operation, PLAIN_BYTES_MAX, Plain, Prepared};
 use crate::{
     Error, File, IoBufMut, Result,
     file::FileInner,
@@ -102,6 +102,20 @@ impl<B: IoBufMut> Operation for Read<B> {
         let more = later_parts(len, call_at);
         let early = place.refused.or((len == 0).then_some(Ok(0)));
         Prepared { expect, more, cursor: place.cursor, early, ..Prepared::on(file, call, buffer.into_payload()) }
+    }
+
+    #[inline(always)]
+    fn prepare_plain(mut self) -> std::result::Result<Plain, Self> {
+        let Some(offset) = self.offset else { return Err(self) };
+        let memory = self.buffer.as_mut_slice();
+        let (buf, len) = (memory.as_mut_ptr(), memory.len());
+        if len == 0 || len >= PLAIN_BYTES_MAX || !self.file.plan().takes(buf.addr(), len, offset) {
+            return Err(self);
+        }
+        let Self { file, buffer, .. } = self;
+        let (bytes, class) = (len as u32, file.priority());
+        let call = Call::Read { fd: file.descriptor(), buf, len: bytes, offset };
+        Ok(Plain { call, bytes, payload: buffer.into_payload(), file: Some(file), class })
     }
 
     fn finish(mut done: Done) -> Self::Output {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Done, Operation, Prepared,
+    Done, Operation, PLAIN_BYTES_MAX, Plain, Prepared,
     read::{advanced, later_parts, place},
 };
 use crate::{
@@ -112,6 +112,21 @@ impl<B: IoBuf> Operation for Write<B> {
         let early = place.refused.or((len == 0).then_some(Ok(0)));
         file.note_write();
         Prepared { expect, more, cursor: place.cursor, early, ..Prepared::on(file, call, buffer.into_payload()) }
+    }
+
+    #[inline(always)]
+    fn prepare_plain(self) -> std::result::Result<Plain, Self> {
+        let Some(offset) = self.offset else { return Err(self) };
+        let memory = self.buffer.as_slice();
+        let (buf, len) = (memory.as_ptr(), memory.len());
+        if len == 0 || len >= PLAIN_BYTES_MAX || !self.file.plan().takes(buf.addr(), len, offset) {
+            return Err(self);
+        }
+        let Self { file, buffer, .. } = self;
+        file.note_write();
+        let (bytes, class) = (len as u32, file.priority());
+        let call = Call::Write { fd: file.descriptor(), buf, len: bytes, offset };
+        Ok(Plain { call, bytes, payload: buffer.into_payload(), file: Some(file), class })
     }
 
     fn finish(mut done: Done) -> Self::Output {

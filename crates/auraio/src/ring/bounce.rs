@@ -13,7 +13,11 @@
 
 use std::ptr;
 
-use super::{Effects, Place, Slot, State};
+use super::{
+    State,
+    effects::Effects,
+    slots::{Cold, Place, flag},
+};
 use crate::{
     Block, DirectAlignment, Pool,
     direct::{is_misaligned, is_plainly_aligned},
@@ -300,7 +304,7 @@ impl Memory {
     }
 }
 
-impl Slot {
+impl Cold {
     /// Whether the slot's transfer is on a file that takes any alignment, and needs that.
     #[inline(always)]
     pub(super) fn must_bounce(&self) -> bool {
@@ -354,10 +358,10 @@ impl State {
     /// Begins to bounce a slot's transfer. Answers false where that was impossible, and the slot is complete.
     #[cold]
     pub(super) fn bounce(&mut self, index: u32, effects: &mut Effects) -> bool {
-        self.bounced += 1;
-        let slot = self.slots.get_mut(index);
-        let Err(error) = slot.bounce() else { return true };
-        slot.place = Place::Inline;
+        self.totals.bounced += 1;
+        let (hot, cold) = self.slots.both_mut(index);
+        let Err(error) = cold.bounce() else { return true };
+        hot.place = Place::Inline;
         self.complete(index, -error, None, &mut Vec::new(), effects);
         false
     }
@@ -366,13 +370,13 @@ impl State {
     /// may begin, the page cache takes it.
     #[cold]
     pub(super) fn append_buffered(&mut self, index: u32) -> bool {
-        let slot = self.slots.get_mut(index);
-        let appends = slot.call.is_write() && slot.file.as_ref().is_some_and(|file| file.facts().append);
-        let direct = slot.file.as_ref().is_some_and(|file| file.facts().bounces);
-        if !(appends && direct) || slot.moved > 0 || slot.cancelled || slot.bounce().is_err() {
+        let (hot, cold) = self.slots.both_mut(index);
+        let appends = cold.call.is_write() && cold.file.as_ref().is_some_and(|file| file.facts().append);
+        let direct = cold.file.as_ref().is_some_and(|file| file.facts().bounces);
+        if !(appends && direct) || cold.moved > 0 || hot.has(flag::CANCELLED) || cold.bounce().is_err() {
             return false;
         }
-        self.bounced += 1;
+        self.totals.bounced += 1;
         self.push_helper(index);
         true
     }

@@ -9,10 +9,14 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{Effects, Place, Ring, Sink, State, Waiting};
+use super::{
+    Ring, State,
+    effects::Effects,
+    lines::Waiting,
+    slots::{Place, Sink, flag},
+};
 use crate::{
     backend::{Backend, Entry, Wait},
-    lock,
     op::{
         Done, Prepared,
         route::{Route, route},
@@ -80,14 +84,14 @@ impl Chains {
 impl Ring {
     /// Takes the steps of a chain.
     pub(crate) fn submit_chain(self: &Arc<Self>, steps: Vec<Prepared>) -> ChainKey {
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         let free = state.chains.entries.iter().position(Option::is_none);
         let chain = free.unwrap_or_else(|| {
             state.chains.entries.push(None);
             state.chains.entries.len() - 1
         }) as u32;
-        let steps: Vec<u32> = steps.into_iter().map(|step| state.slots.insert(step, Sink::Chain(chain))).collect();
-        state.submitted += steps.len() as u64;
+        let steps: Vec<u32> = steps.into_iter().map(|step| state.slots.insert_long(step, Sink::Chain(chain))).collect();
+        state.totals.submitted += steps.len() as u64;
         state.chains.generation = state.chains.generation.wrapping_add(1);
         let generation = state.chains.generation;
         state.chains.entries[chain as usize] = Some(ChainState {
@@ -109,33 +113,33 @@ impl Ring {
 
     /// The results of a chain, step by step, or the promise to wake the caller.
     pub(crate) fn poll_chain(self: &Arc<Self>, key: ChainKey, context: &mut Context<'_>) -> Poll<Vec<Done>> {
-        let mut effects = Effects::default();
-        let mut state = lock(&self.state);
+        // Cloned and dropped outside: a waker is code of the user's.
+        let waker = context.waker().clone();
+        let mut state = self.enter();
         let Some(chain) = state.chains.find(key) else { unreachable!("a future fetches its results once") };
-        if let Some(waiting) = state.chains.state_mut(chain) {
-            waiting.waker = Some(context.waker().clone());
-        }
-        state.flush();
-        if state.reap(None, &mut Vec::new(), &mut effects) {
-            state.flush();
-        }
         let done = state.chains.state(chain).is_some_and(|state| state.done);
-        let results = done.then(|| state.take_chain(chain));
-        self.leave(state, effects);
+        let (results, unused) = if done {
+            (Some(state.take_chain(chain)), Some(waker))
+        } else {
+            let before = state.chains.state_mut(chain).and_then(|waiting| waiting.waker.replace(waker));
+            (None, before)
+        };
+        self.leave(state, Effects::default());
+        drop(unused);
         results.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Nobody waits for the chain any more. It goes on: what it began to make durable, it finishes.
     pub(crate) fn abandon_chain(self: &Arc<Self>, key: ChainKey) {
         let mut effects = Effects::default();
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         if let Some(chain) = state.chains.find(key) {
             if state.chains.state(chain).is_some_and(|state| state.done) {
                 let results = state.take_chain(chain);
                 effects.note().discarded.extend(results);
             } else if let Some(waiting) = state.chains.state_mut(chain) {
                 waiting.abandoned = true;
-                waiting.waker = None;
+                effects.note().dropped.extend(waiting.waker.take());
             }
             state.flush();
         }
@@ -158,23 +162,23 @@ impl State {
     fn start_chain(&mut self, chain: u32) {
         let steps = self.steps_left(chain);
         // What does not fit into the queue at once cannot be linked there.
-        let mut helper = steps.len() as u32 > self.room_max;
+        let mut helper = steps.len() as u32 > self.load.room_max;
         for (position, &index) in steps.iter().enumerate() {
-            let slot = self.slots.get_mut(index);
-            helper |= position + 1 < steps.len() && !slot.call.cuts_link();
-            slot.weight = 1;
-            slot.place = Place::Waiting;
-            let way = route(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()), false);
-            slot.force_async = way == Route::RingAsync;
+            let (hot, cold) = self.slots.both_mut(index);
+            helper |= position + 1 < steps.len() && !cold.call.cuts_link();
+            hot.weight = 1;
+            hot.place = Place::Waiting;
+            let way = route(&cold.call, cold.expect, cold.file.as_ref().map(|file| file.facts()), false);
+            hot.set_to(flag::ASYNC, way == Route::RingAsync);
             helper |= way == Route::Threads;
-            helper |= self.goes_to_helper(index) || self.main.weight(&self.slots.get(index).call) != 1;
+            helper |= self.goes_to_helper(index) || self.main.weight(&self.slots.cold(index).call) != 1;
         }
-        if helper && self.helper.is_some() {
+        if helper && self.helper.is_there() {
             self.push_chain_helper(chain);
-        } else if self.waiting.is_empty() && self.make_room(steps.len() as u32) {
+        } else if self.lines.is_clear() && self.make_room(steps.len() as u32) {
             self.push_chain(chain);
         } else {
-            self.waiting.push_back(Waiting::Chain(chain));
+            self.lines.push(Waiting::Chain(chain));
         }
     }
 
@@ -187,7 +191,7 @@ impl State {
         for (position, &index) in steps.iter().enumerate() {
             self.push_main(index, position + 1 < steps.len());
         }
-        if self.unsubmitted >= self.batch {
+        if self.load.unsubmitted >= self.load.batch {
             self.submit(Wait::No);
         }
     }
@@ -201,19 +205,14 @@ impl State {
         }
         for (position, &index) in steps.iter().enumerate() {
             let user_data = self.slots.key(index);
-            let slot = self.slots.get_mut(index);
-            slot.place = Place::Helper;
-            self.in_flight_helper += 1;
+            let (hot, cold) = self.slots.both_mut(index);
+            hot.place = Place::Helper;
             let link = position + 1 < steps.len();
-            let entry = Entry { link, force_async: true, class: slot.class, ..Entry::new(slot.call, user_data) };
-            if let Some(helper) = &mut self.helper {
-                // SAFETY: the slot owns what the call points to until this key's completion.
-                unsafe { helper.push(entry) };
-            }
+            let entry = Entry { link, force_async: true, class: hot.class, ..Entry::new(cold.call, user_data) };
+            // SAFETY: the slot owns what the call points to until this key's completion.
+            unsafe { self.helper.push(entry) };
         }
-        if let Some(helper) = &mut self.helper {
-            let _ = helper.submit(Wait::No);
-        }
+        self.helper.flush();
     }
 
     /// Chains of which the kernel will take nothing more start again, on the helper.
@@ -233,8 +232,8 @@ impl State {
 
     /// One step has completed; with the last one it is known what became of the chain.
     pub(super) fn complete_step(&mut self, chain: u32, index: u32, result: i32, effects: &mut Effects) {
-        self.slots.get_mut(index).result = i64::from(result);
-        let on_ring = self.slots.get(index).place == Place::Main;
+        self.slots.cold_mut(index).result = i64::from(result);
+        let on_ring = self.slots.hot(index).place == Place::Main;
         let Some(state) = self.chains.state_mut(chain) else { return };
         if let Some(position) = state.steps.iter().position(|&step| step == index) {
             state.results[position] = result;
@@ -252,25 +251,25 @@ impl State {
         let mut redo = false;
         let mut no_worker = false;
         while position < state.steps.len() {
-            let slot = self.slots.get_mut(state.steps[position]);
+            let (hot, cold) = self.slots.both_mut(state.steps[position]);
             let result = state.results[position];
-            match (u64::try_from(result), slot.call) {
-                (Ok(bytes), _) if slot.expect == 0 || bytes == slot.expect => slot.moved += bytes,
+            match (u64::try_from(result), cold.call) {
+                (Ok(bytes), _) if cold.expect == 0 || bytes == cold.expect => cold.moved += bytes,
                 (Ok(bytes), Call::Write { fd, buf, len, offset }) if bytes > 0 => {
                     // A short write: its rest comes first, then the steps behind it.
-                    slot.moved += bytes;
-                    slot.expect -= bytes;
+                    cold.moved += bytes;
+                    cold.expect -= bytes;
                     let (buf, len) = (buf.wrapping_add(bytes as usize), len - bytes as u32);
-                    slot.call = Call::Write { fd, buf, len, offset: offset.saturating_add(bytes) };
+                    cold.call = Call::Write { fd, buf, len, offset: offset.saturating_add(bytes) };
                     redo = true;
                 }
-                (Err(_), _) if !slot.cancelled && state.restarts < RESTARTS_MAX => {
+                (Err(_), _) if !hot.has(flag::CANCELLED) && state.restarts < RESTARTS_MAX => {
                     no_worker = on_ring && result == -errno::ECANCELED;
                     redo = no_worker || matches!(-result, errno::EINTR | errno::EAGAIN);
                 }
                 _ => {}
             }
-            let whole = u64::try_from(result).is_ok_and(|bytes| slot.expect == 0 || bytes == slot.expect);
+            let whole = u64::try_from(result).is_ok_and(|bytes| cold.expect == 0 || bytes == cold.expect);
             if !whole || redo {
                 break;
             }
@@ -280,9 +279,9 @@ impl State {
         if redo || std::mem::take(&mut state.given_back) {
             state.restarts += 1;
             if no_worker {
-                self.without_workers = self.without_workers.max(1);
+                self.helper.stand_in_once();
             }
-            if self.helper.is_some() {
+            if self.helper.is_there() {
                 self.push_chain_helper(chain);
             } else {
                 self.start_chain(chain);
@@ -295,21 +294,23 @@ impl State {
     fn finish_chain(&mut self, chain: u32, effects: &mut Effects) {
         let Some(state) = self.chains.state_mut(chain) else { return };
         for (position, &index) in state.steps.iter().enumerate() {
-            let slot = self.slots.get_mut(index);
+            let (hot, cold) = self.slots.both_mut(index);
             let result = state.results[position];
-            slot.place = Place::Done;
-            slot.result = if result >= 0 || slot.moved > 0 {
-                slot.moved.max(u64::try_from(result).unwrap_or(0)) as i64
+            hot.place = Place::Done;
+            cold.result = if result >= 0 || cold.moved > 0 {
+                cold.moved.max(u64::try_from(result).unwrap_or(0)) as i64
             } else {
                 i64::from(result)
             };
             // Behind a step that failed, what did not happen was cancelled by the chain, not by the kernel.
-            slot.cancelled |= position > state.from;
-            if let Some(file) = slot.file.take() {
+            if position > state.from {
+                hot.set(flag::CANCELLED);
+            }
+            if let Some(file) = cold.file.take() {
                 effects.note().released.push(file);
             }
         }
-        self.completed += state.steps.len() as u64;
+        self.totals.completed += state.steps.len() as u64;
         state.done = true;
         if let Some(waker) = state.waker.take() {
             effects.note().wakers.push(waker);

@@ -1,15 +1,19 @@
 //! From a completion to whoever waits for it.
 
 use std::{
-    sync::Arc,
+    mem,
     time::{Duration, Instant},
 };
 
-use super::{Effects, Place, Sink, State};
+use super::{
+    State,
+    effects::Effects,
+    short::ShortEnd,
+    slots::{Place, Sink, flag},
+};
 use crate::{
     Completion,
-    backend::{Backend, Wait},
-    file::FileInner,
+    backend::{Backend, Cqe, Wait},
     op::{
         More,
         route::{Route, route},
@@ -20,95 +24,118 @@ use crate::{
 /// How often the kernel may answer "again" to one call before the helper, which can wait, performs it.
 const ATTEMPTS_MAX: u8 = 3;
 
+/// No port has this number.
+const NO_PORT: u32 = u32::MAX;
+
 impl State {
     /// Takes every completion there is, up to one completion queue full. Answers whether something may be flushed now
     /// that could not be before.
     pub(super) fn reap(&mut self, port: Option<u32>, out: &mut Vec<Completion>, effects: &mut Effects) -> bool {
-        let mut cqes = std::mem::take(&mut self.cqes);
-        self.main.reap(&mut cqes);
-        if self.in_flight_helper > 0
-            && let Some(helper) = &mut self.helper
-        {
-            helper.reap(&mut cqes);
-        }
-        out.reserve(cqes.len());
-        let now = if cqes.is_empty() { 0 } else { self.time_of_reap() };
-        for cqe in &cqes {
-            match self.slots.find(cqe.user_data) {
-                Some(index) => self.complete_cqe(index, cqe.result, now, port, out, effects),
-                None => debug_assert!(false, "a completion for nobody: {cqe:?}"),
+        let now = if self.load.in_flight > 0 { self.gate.time_of_reap() } else { 0 };
+        let mut any = self.reap_main(port, now, out, effects);
+        if self.helper.in_flight > 0 {
+            let mut cqes = mem::take(&mut self.cqes);
+            self.helper.reap(&mut cqes);
+            any |= !cqes.is_empty();
+            let now = if cqes.is_empty() { 0 } else { self.gate.time_of_reap() };
+            for cqe in cqes.drain(..) {
+                self.complete_cqe(cqe, now, port, out, effects);
             }
+            self.cqes = cqes;
         }
-        let any = !cqes.is_empty();
-        cqes.clear();
-        self.cqes = cqes;
         if any {
-            self.note_reaped(now);
+            self.meter.note_reaped(now);
             self.report(now);
         }
-        any && (self.waiting_anywhere() + self.unsubmitted_anywhere() as usize > 0)
+        any && (!self.lines.is_empty() || self.gate.waiting + self.load.unsubmitted + self.helper.unsubmitted() > 0)
     }
 
-    fn unsubmitted_anywhere(&self) -> u32 {
-        self.unsubmitted + self.helper.as_ref().map_or(0, Backend::unsubmitted)
+    /// Takes the completions of the main backend. Those of the short path are taken straight from its queue; the others
+    /// are put aside, because what they set off may use the backend.
+    #[inline(always)]
+    fn reap_main(&mut self, port: Option<u32>, now: u64, out: &mut Vec<Completion>, effects: &mut Effects) -> bool {
+        let Self { main, slots, gate, meter, load, totals, cqes, long, .. } = self;
+        let mut any = false;
+        let mut short =
+            ShortEnd { slots, gate, meter, load, totals, port: port.unwrap_or(NO_PORT), now, out: &mut *out, effects };
+        main.reap_each(cqes, |cqe| {
+            any = true;
+            if !short.takes(cqe) {
+                long.push(cqe);
+            }
+        });
+        if !self.long.is_empty() {
+            self.reap_long(port, now, out, effects);
+        }
+        any
     }
 
-    #[inline]
+    /// Takes the completions that were put aside.
+    #[inline(never)]
+    fn reap_long(&mut self, port: Option<u32>, now: u64, out: &mut Vec<Completion>, effects: &mut Effects) {
+        let mut long = mem::take(&mut self.long);
+        for cqe in long.drain(..) {
+            self.complete_cqe(cqe, now, port, out, effects);
+        }
+        self.long = long;
+    }
+
     fn complete_cqe(
         &mut self,
-        index: u32,
-        result: i32,
+        cqe: Cqe,
         now: u64,
         port: Option<u32>,
         out: &mut Vec<Completion>,
         effects: &mut Effects,
     ) {
-        let slot = self.slots.get(index);
-        if slot.place == Place::Main {
-            self.in_flight -= slot.weight;
-            self.heavy -= u32::from(slot.heavy);
-            if slot.counted.is_some() {
-                self.discount(index);
-            }
+        let result = cqe.result;
+        let Some(index) = self.slots.find(cqe.user_data) else {
+            debug_assert!(false, "a completion for nobody: {cqe:?}");
+            return;
+        };
+        if self.slots.hot(index).place == Place::Main {
+            self.leave_main(index);
         } else {
-            self.in_flight_helper -= 1;
+            self.helper.in_flight -= 1;
         }
-        let slot = self.slots.get(index);
-        if let Sink::Chain(chain) = slot.sink {
+        let hot = self.slots.hot(index);
+        if let Sink::Chain(chain) = hot.sink() {
             self.complete_step(chain, index, result, effects);
             return;
         }
-        let was_attempt = slot.attempt;
+        let was_attempt = hot.has(flag::ATTEMPT);
         if self.sample(index, result, now) {
             return;
         }
-        let slot = self.slots.get(index);
-        let unsupported = was_attempt && slot.cancelled && result == -errno::EOPNOTSUPP;
+        let hot = self.slots.hot(index);
+        let cancelled = hot.has(flag::CANCELLED);
+        let unsupported = was_attempt && cancelled && result == -errno::EOPNOTSUPP;
         let result = if unsupported { -errno::ECANCELED } else { result };
-        let last_resort = slot.place == Place::Helper || self.helper.is_none();
+        let last_resort = hot.place == Place::Helper || !self.helper.is_there();
         match -result {
             // Nobody cancelled it: the kernel found no thread to do it (or the submitting thread ended).
-            errno::ECANCELED if !slot.cancelled && !last_resort => self.redo_on_helper(index),
+            errno::ECANCELED if !cancelled && !last_resort => self.redo_on_helper(index),
             // A wait that the cancellation interrupted.
-            errno::EINTR | errno::EAGAIN if slot.cancelled => {
+            errno::EINTR | errno::EAGAIN if cancelled => {
                 self.complete(index, -errno::ECANCELED, port, out, effects);
             }
-            errno::EINTR | errno::EAGAIN if !(last_resort && slot.attempts >= ATTEMPTS_MAX) => self.again(index),
+            errno::EINTR | errno::EAGAIN if !(last_resort && hot.attempts >= ATTEMPTS_MAX) => self.again(index),
             _ => self.complete(index, result, port, out, effects),
         }
     }
 
     /// The kernel said "again": once more on the ring, with a worker, and in the end by a thread that can wait.
     fn again(&mut self, index: u32) {
-        let slot = self.slots.get_mut(index);
-        slot.attempts += 1;
-        slot.force_async = true;
-        if slot.attempts >= ATTEMPTS_MAX || slot.place == Place::Helper {
-            slot.attempts = ATTEMPTS_MAX;
+        let hot = self.slots.hot_mut(index);
+        hot.attempts += 1;
+        hot.set(flag::ASYNC);
+        hot.clear(flag::HEAVY);
+        if hot.attempts >= ATTEMPTS_MAX || hot.place == Place::Helper {
+            hot.attempts = ATTEMPTS_MAX;
             self.push_helper(index);
         } else {
-            slot.place = Place::Waiting;
-            self.waiting.push_front(super::Waiting::One(index));
+            hot.place = Place::Waiting;
+            self.lines.push_first(index);
         }
     }
 
@@ -124,125 +151,107 @@ impl State {
         if result == -errno::EINVAL && self.append_buffered(index) {
             return;
         }
-        let slot = self.slots.get_mut(index);
-        let (result, next) = slot.next_part(result);
+        let (hot, cold) = self.slots.both_mut(index);
+        let (result, next) = cold.next_part(result);
         if let Ok(bytes) = u64::try_from(result) {
-            slot.moved += bytes;
-            if !slot.cancelled
+            cold.moved += bytes;
+            if !hot.has(flag::CANCELLED)
                 && let Some((call, expect)) = next
             {
-                slot.call = call;
-                slot.expect = expect;
+                cold.call = call;
+                cold.expect = expect;
                 self.go_on(index);
                 return;
             }
-            slot.result = slot.moved as i64;
+            cold.result = cold.moved as i64;
         } else {
             // What earlier parts moved is not lost by the failure of a later one; asking for the rest tells of it.
-            slot.result = if slot.moved > 0 { slot.moved as i64 } else { i64::from(result) };
+            cold.result = if cold.moved > 0 { cold.moved as i64 } else { i64::from(result) };
         }
-        slot.more = None;
-        slot.move_position();
-        self.completed += 1;
+        cold.more = None;
+        cold.move_position();
+        self.totals.completed += 1;
         self.deliver(index, port, out, effects);
     }
 
     /// Starts the next part of an operation, before everything else that waits.
     fn go_on(&mut self, index: u32) {
-        let slot = self.slots.get_mut(index);
-        let helper = if matches!(slot.more.as_deref(), Some(More::Bounced(_))) {
+        let (hot, cold) = self.slots.both_mut(index);
+        hot.clear(flag::HEAVY);
+        let helper = if matches!(cold.more.as_deref(), Some(More::Bounced(_))) {
             // The parts of a bounced transfer go different ways.
-            slot.weight = 1;
-            let facts = slot.file.as_ref().map(|file| file.facts());
-            let pooled = self.registered.is_pool_memory(&slot.call);
-            slot.force_async = route(&slot.call, slot.expect, facts, pooled) == Route::RingAsync;
+            hot.weight = 1;
+            let facts = cold.file.as_ref().map(|file| file.facts());
+            let pooled = self.registered.is_pool_memory(&cold.call);
+            hot.set_to(flag::ASYNC, route(&cold.call, cold.expect, facts, pooled) == Route::RingAsync);
             self.goes_to_helper(index)
         } else {
-            slot.place == Place::Helper
+            hot.place == Place::Helper
         };
-        self.slots.get_mut(index).place = Place::Waiting;
+        self.slots.hot_mut(index).place = Place::Waiting;
         if helper {
             self.push_helper(index);
         } else {
-            self.waiting.push_front(super::Waiting::One(index));
+            self.lines.push_first(index);
         }
     }
 
     /// Tells whoever waits for the slot's operation.
-    #[inline]
     fn deliver(&mut self, index: u32, port: Option<u32>, out: &mut Vec<Completion>, effects: &mut Effects) {
-        self.leave_lane(index);
-        let slot = self.slots.get_mut(index);
-        let file = slot.file.take();
-        let cursor = slot.cursor;
-        match std::mem::replace(&mut slot.sink, Sink::Nobody) {
+        let (hot, cold) = self.slots.both_mut(index);
+        self.gate.give_place_back(hot);
+        let file = cold.file.take();
+        let cursor = hot.has(flag::CURSOR);
+        match hot.sink() {
             Sink::Port { port: whose, token } => {
-                if port == Some(whose) {
-                    out.push(Completion { token, done: self.slots.remove(index) });
-                    return release(file, cursor, effects);
-                }
                 let completion = Completion { token, done: self.slots.remove(index) };
-                if let Some(mailbox) = self.ports.get(whose as usize).and_then(Option::as_ref) {
-                    effects.note().mail.push((Arc::clone(mailbox), completion));
+                if port == Some(whose) {
+                    out.push(completion);
+                } else if let Some(mailbox) = self.ports.get(whose as usize).and_then(Option::as_ref) {
+                    effects.note().mail.push((std::sync::Arc::clone(mailbox), completion));
                 } else {
                     effects.note().discarded.push(completion.done);
                 }
             }
-            Sink::Future(waker) => {
-                slot.place = Place::Done;
-                if let Some(waker) = waker {
-                    effects.note().wakers.push(waker);
-                }
+            Sink::Future => {
+                hot.place = Place::Done;
+                effects.note().wakers.extend(cold.waker.take());
             }
             Sink::Chain(_) | Sink::Nobody => {
                 let done = self.slots.remove(index);
                 effects.note().discarded.push(done);
             }
         }
-        release(file, cursor, effects);
+        match file {
+            Some(file) if cursor => effects.note().turns.push(file),
+            Some(file) => effects.let_go(file),
+            None => {}
+        }
     }
 
-    /// Waits on this thread until nothing is in flight, telling nobody. Answers false when the time was over before.
-    pub(super) fn drain_alone(&mut self, limit: Duration) -> bool {
+    /// Waits on this thread until nothing is in flight. Answers false when the time was over before.
+    pub(super) fn drain_alone(&mut self, limit: Duration, effects: &mut Effects) -> bool {
         let begin = Instant::now();
-        let mut effects = Effects::default();
-        self.cancel_those(&mut effects, |_| true);
+        self.cancel_those(effects, |_, _| true);
         self.flush();
         loop {
             let mut letters = Vec::new();
-            self.reap(None, &mut letters, &mut effects);
+            self.reap(None, &mut letters, effects);
             self.flush();
             // With the ring's last owner gone nobody is left to release what is held.
-            let moving = self.in_flight + self.in_flight_helper + self.waiting_anywhere() as u32;
-            if moving == 0 {
+            let waiting = self.lines.len() as u32 + self.gate.waiting;
+            if self.load.in_flight + self.helper.in_flight + waiting == 0 {
                 return true;
             }
             if begin.elapsed() >= limit {
                 return false;
             }
-            if self.in_flight_helper == 0 && !self.broken {
+            if self.helper.in_flight == 0 && !self.helper.takes_all {
                 self.submit(Wait::AtLeast(1, Some(Duration::from_millis(50))));
             } else {
-                let descriptors: Vec<_> = self
-                    .main
-                    .descriptor()
-                    .into_iter()
-                    .chain(self.helper.as_ref().and_then(Backend::descriptor))
-                    .collect();
-                let _ = sys::poll_readable(&descriptors, Some(Duration::from_millis(50)));
+                let both = self.main.descriptor().into_iter().chain(self.helper.descriptor());
+                let _ = sys::poll_readable(&both.collect::<Vec<_>>(), Some(Duration::from_millis(50)));
             }
         }
-    }
-}
-
-/// Lets go of a completed operation's share in its file.
-#[inline]
-fn release(file: Option<Arc<FileInner>>, cursor: bool, effects: &mut Effects) {
-    let Some(file) = file else { return };
-    if cursor {
-        effects.note().turns.push(file);
-    } else if let Some(last) = Arc::into_inner(file) {
-        // The last share: kept until the lock is let go, because its end may start a close.
-        effects.note().released.push(Arc::new(last));
     }
 }

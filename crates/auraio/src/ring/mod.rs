@@ -1,20 +1,20 @@
 //! One ring: the part of the engine that every backend shares.
 //!
-//! A ring takes operations into slots, lets as many go to its backend as the completion queue can hold (the others wait
-//! in order), asks again where the kernel says so, goes on where one call could not do all, and tells whoever submitted.
-//! All of it happens under one lock that is held for a submission or a reap, never while waiting on a shared ring.
+//! A ring takes operations into slots, lets as many go to its backend as the completion queue can hold (the others wait in
+//! lines), asks again where the kernel says so, goes on where one call could not do all, and tells whoever submitted. Nobody
+//! runs code of the user's while the ring's state is held (`access.rs`): what has to be woken, dropped or performed is
+//! noted, and done after the state was let go (`effects.rs`).
 //!
 //! Behind a ring stands its backend, and beside that the engine's crew of threads as a helper, for calls that the kernel
 //! has no opcode for and for those that it could not find a worker for.
 
 use std::{
-    collections::VecDeque,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Wake},
     time::Duration,
 };
 
@@ -23,30 +23,44 @@ use crossbeam_utils::CachePadded;
 
 use crate::{
     Completion,
-    backend::{Backend, Cqe, Wait, threads::ThreadsBackend},
+    backend::{AnyBackend, Backend, Cqe, Wait, threads::ThreadsBackend},
     control::{BatchPolicy, SubmitBatch},
-    file::FileInner,
-    lanes, lock,
-    op::{Done, Operation, Prepared},
+    lanes,
+    op::{Done, Operation, Plain, Prepared},
     pool::{Pool, SlabHolder},
     sys::{self, Bell, Call, Descriptor},
 };
 
+mod access;
 mod bounce;
+mod cancel;
 mod chain;
 mod complete;
+mod effects;
 mod gate;
+mod helper;
+mod lines;
+mod load;
+mod meter;
 mod registered;
+mod short;
 mod slots;
 mod submit;
 
+pub(crate) use access::ThreadMark;
+use access::{Access, Held, Inbox, Letter};
 pub(crate) use bounce::Bounce;
 pub(crate) use chain::ChainKey;
+use effects::Effects;
 use gate::Gate;
+use helper::Helper;
+use lines::Lines;
+use load::Load;
+use meter::Meter;
 pub(crate) use registered::Regions;
 use registered::Registered;
-pub(crate) use slots::Key;
-use slots::{Place, Sink, Slot, Slots};
+pub(crate) use slots::{Key, Sink};
+use slots::{Place, Slots, flag};
 
 /// An operation on a ring, for whoever has to come back to it.
 #[derive(Clone)]
@@ -120,148 +134,94 @@ pub(crate) struct RingSpec {
 /// page cache complete inside the call, so more of them a call is less work for each.
 const BUFFERED_BATCH: u32 = 32;
 
-/// Tells threads apart, cheaply: the address of something that each has one of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ThreadMark(usize);
-
-impl ThreadMark {
-    pub(crate) fn current() -> Self {
-        thread_local!(static MARK: u8 = const { 0 });
-        MARK.with(|mark| Self(std::ptr::from_ref(mark) as usize))
-    }
-}
+/// How long the last owner of a ring waits for the kernel before it leaks what the kernel may write to.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) struct Ring {
     spec: RingSpec,
     descriptors: Vec<Descriptor>,
     pub(crate) counters: CachePadded<Counters>,
-    /// Shared with nobody, unless it has to be leaked.
-    state: Arc<Mutex<State>>,
+    inbox: Inbox,
+    /// The thread that the ring belongs to is in a loop of its own that reaps it.
+    pub(crate) is_driven: AtomicBool,
+    /// Boxed, so that it can be leaked where it is.
+    access: Option<Box<Access>>,
 }
 
 struct State {
-    main: Box<dyn Backend>,
-    /// `None` when the main backend is the pool itself.
-    helper: Option<ThreadsBackend>,
+    main: AnyBackend,
+    helper: Helper,
+    /// The main backend can attempt a read on condition that it does not wait.
+    attempts: bool,
     slots: Slots,
     registered: Registered,
     gate: Gate,
-    /// How many entries are gathered for one system call, on the way to a device.
-    inner: SubmitBatch,
-    /// The main backend can attempt a read on condition that it does not wait.
-    attempts: bool,
+    meter: Meter,
     chains: chain::Chains,
-    waiting: VecDeque<Waiting>,
-    /// Heavy operations that wait for others like them, out of everybody else's way.
-    waiting_heavy: VecDeque<u32>,
-    /// What goes to the helper and waits for room.
-    waiting_helper: VecDeque<u32>,
-    heavy: u32,
-    heavy_max: u32,
+    lines: Lines,
+    load: Load,
+    totals: Totals,
     ports: Vec<Option<Arc<Mailbox>>>,
+    /// Completions on their way from a backend, and those of them that go the long way. Empty between reaps.
     cqes: Vec<Cqe>,
-    limit: u32,
-    batch: u32,
-    /// What the main backend would answer, kept here because it is asked for every operation.
-    room: u32,
-    unsubmitted: u32,
-    /// The room of an empty submission queue.
-    room_max: u32,
-    /// Completion queue entries that are spoken for.
-    in_flight: u32,
-    in_flight_helper: u32,
-    /// Inline work that the next flush carries already.
-    budget: submit::Budget,
+    long: Vec<Cqe>,
+}
+
+/// What has happened so far.
+#[derive(Default)]
+struct Totals {
     submitted: u64,
     completed: u64,
     /// Transfers that were not aligned as their file needs.
     bounced: u64,
-    /// The kernel refuses submissions for good: everything goes to the helper.
-    broken: bool,
-    /// Calls that need a worker of the kernel and go to the helper instead, until it is tried again.
-    without_workers: u32,
-    /// Operations that wait for somebody to release them, maybe from another thread.
-    held: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Waiting {
-    One(u32),
-    Chain(u32),
-}
-
-/// What must happen after the lock is let go: waking, dropping and performing can call back into a ring. Mostly it is
-/// nothing, so the lists are made when something is noted: as seven empty ones they cost a submission 100 instructions.
-#[derive(Default)]
-struct Effects(Option<Box<Lists>>);
-
-#[derive(Default)]
-struct Lists {
-    wakers: Vec<Waker>,
-    mail: Vec<(Arc<Mailbox>, Completion)>,
-    inline: Vec<(Key, Call)>,
-    released: Vec<Arc<FileInner>>,
-    /// Files that are to be closed and whose operations could wait for ever: to be cancelled, wherever they are.
-    ending: Vec<Arc<FileInner>>,
-    turns: Vec<Arc<FileInner>>,
-    discarded: Vec<Done>,
+/// What a future's operation has come to.
+pub(crate) enum Polled {
+    Ready(Done),
+    /// It lies in a queue that nobody has handed over yet.
+    Queued,
+    UnderWay,
 }
 
 impl Ring {
     pub(crate) fn new(
         spec: RingSpec,
-        main: Box<dyn Backend>,
+        main: AnyBackend,
         helper: Option<ThreadsBackend>,
         pool: Pool,
         regions: Arc<Regions>,
     ) -> Arc<Self> {
         let descriptors = main.descriptor().into_iter().chain(helper.as_ref().and_then(Backend::descriptor)).collect();
-        let room = main.room();
-        let attempts = main.attempts() && helper.is_some();
-        let registered = Registered::new(spec.register.then_some(&*main), pool, regions);
         let limit = spec.in_flight_max.min(main.in_flight_max()).max(1);
-        let inner = SubmitBatch::new(spec.submit_batch);
         let batch = match spec.submit_batch {
             BatchPolicy::Fixed(batch) => batch.max(1),
             _ => BUFFERED_BATCH,
         };
-        let heavy_max = spec.heavy_max.max(1);
-        let budget = submit::Budget::new(spec.flush_budget);
+        let state = State {
+            attempts: main.attempts() && helper.is_some(),
+            registered: Registered::new(spec.register.then_some(&main), pool, regions),
+            load: Load::new(limit, batch, main.room(), spec.flush_budget),
+            main,
+            helper: Helper::new(helper),
+            slots: Slots::new(),
+            gate: Gate::default(),
+            meter: Meter::new(SubmitBatch::new(spec.submit_batch)),
+            chains: chain::Chains::default(),
+            lines: Lines::new(spec.heavy_max.max(1)),
+            totals: Totals::default(),
+            ports: Vec::new(),
+            cqes: Vec::new(),
+            long: Vec::new(),
+        };
+        let access = Access::new(spec.single_issuer, state);
         Arc::new(Self {
             spec,
             descriptors,
             counters: CachePadded::default(),
-            state: Arc::new(Mutex::new(State {
-                main,
-                helper,
-                slots: Slots::new(),
-                registered,
-                gate: Gate::default(),
-                inner,
-                attempts,
-                chains: chain::Chains::default(),
-                waiting: VecDeque::new(),
-                waiting_heavy: VecDeque::new(),
-                waiting_helper: VecDeque::new(),
-                heavy: 0,
-                heavy_max,
-                ports: Vec::new(),
-                cqes: Vec::new(),
-                room,
-                unsubmitted: 0,
-                room_max: room,
-                limit,
-                batch,
-                in_flight: 0,
-                in_flight_helper: 0,
-                budget,
-                submitted: 0,
-                completed: 0,
-                bounced: 0,
-                broken: false,
-                without_workers: 0,
-                held: 0,
-            })),
+            inbox: Inbox::default(),
+            is_driven: AtomicBool::new(false),
+            access: Some(Box::new(access)),
         })
     }
 
@@ -279,65 +239,111 @@ impl Ring {
         &self.descriptors
     }
 
-    /// Takes an operation for a future, and says how to come back to it.
-    pub(crate) fn submit_future(self: &Arc<Self>, prepared: Prepared) -> Ticket {
-        let key = self.enter(prepared, Sink::Future(None));
-        Ticket { ring: Arc::clone(self), key }
-    }
-
-    /// Takes an operation for a port.
-    pub(crate) fn submit_port(self: &Arc<Self>, prepared: Prepared, port: u32, token: u64) -> Key {
-        self.enter(prepared, Sink::Port { port, token })
-    }
-
-    /// Takes operations for a port under one hold of the lock. Those that need no call go to `early`. Answers how many
-    /// there were. Each operation is prepared here, so that what is prepared goes to its slot without a stop.
-    pub(crate) fn submit_many<O: Operation>(
-        self: &Arc<Self>,
-        port: u32,
-        operations: impl Iterator<Item = (O, u64)>,
-        early: &mut Vec<Completion>,
-    ) -> usize {
-        let mut effects = Effects::default();
-        let mut count = 0;
-        let mut state = lock(&self.state);
-        for (operation, token) in operations {
-            count += 1;
-            let mut prepared = operation.prepare();
-            match prepared.early.take() {
-                None => {
-                    self.take(&mut state, prepared, Sink::Port { port, token }, &mut effects);
-                }
-                Some(outcome) => early.push(Completion { token, done: Done::early(prepared, outcome) }),
-            }
+    #[inline(always)]
+    fn access(&self) -> &Access {
+        match &self.access {
+            Some(access) => access,
+            None => unreachable!("taken when the ring is dropped"),
         }
-        self.leave(state, effects);
-        count
     }
 
-    fn enter(self: &Arc<Self>, prepared: Prepared, sink: Sink) -> Key {
+    /// The ring's state. Only for threads that may have it: those of a port's own ring are its port's.
+    #[inline(always)]
+    fn enter(&self) -> Held<'_> {
+        match self.access().enter() {
+            Some(state) => state,
+            None => unreachable!("a port, and so its ring, stays on its thread"),
+        }
+    }
+
+    /// Takes an operation that the short path may take.
+    #[inline(always)]
+    pub(crate) fn submit_plain(self: &Arc<Self>, plain: Plain, sink: Sink) -> Key {
+        let mut state = self.enter();
+        state.refresh_credit();
+        let Some(flags) = state.let_in_short(&plain) else {
+            drop(state);
+            return self.submit_long(plain.into_prepared(), sink);
+        };
+        let index = state.push_short(plain, flags, sink);
+        let key = state.slots.key(index);
+        self.leave_at_once(state);
+        key
+    }
+
+    /// Takes an operation of any shape.
+    #[inline(never)]
+    pub(crate) fn submit_long(self: &Arc<Self>, prepared: Prepared, sink: Sink) -> Key {
         let mut effects = Effects::default();
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         let key = self.take(&mut state, prepared, sink, &mut effects);
         self.leave(state, effects);
         key
     }
 
-    /// Gives an operation its slot, and starts it unless it has to wait for a file.
+    /// Takes operations for a port, all that there are. What gives them runs code of the user's, so the ring's state is not
+    /// held meanwhile. `took` hears of each operation, and gets its completion where it needed no call.
     #[inline(always)]
+    pub(crate) fn submit_many<O: Operation>(
+        self: &Arc<Self>,
+        port: u32,
+        operations: impl Iterator<Item = (O, u64)>,
+        mut took: impl FnMut(Option<Completion>),
+    ) {
+        for (operation, token) in operations {
+            let early = match operation.prepare_plain() {
+                Ok(plain) => {
+                    self.push_plain(plain, Sink::Port { port, token });
+                    None
+                }
+                Err(operation) => self.submit_rest(operation, port, token),
+            };
+            took(early);
+        }
+        // The counters are told once for all of them.
+        self.leave_at_once(self.enter());
+    }
+
+    /// As [`Ring::submit_plain`], without telling the counters.
+    #[inline(always)]
+    fn push_plain(self: &Arc<Self>, plain: Plain, sink: Sink) {
+        let mut state = self.enter();
+        state.refresh_credit();
+        if let Some(flags) = state.let_in_short(&plain) {
+            state.push_short(plain, flags, sink);
+            return;
+        }
+        drop(state);
+        self.submit_long(plain.into_prepared(), sink);
+    }
+
+    /// Takes an operation for a port by the long path. Answers its completion where it needed no call.
+    #[inline(never)]
+    fn submit_rest<O: Operation>(self: &Arc<Self>, operation: O, port: u32, token: u64) -> Option<Completion> {
+        let mut prepared = operation.prepare();
+        match prepared.early.take() {
+            None => {
+                self.submit_long(prepared, Sink::Port { port, token });
+                None
+            }
+            Some(outcome) => Some(Completion { token, done: Done::early(prepared, outcome) }),
+        }
+    }
+
+    /// Gives an operation its slot, and starts it unless it has to wait for a file.
     fn take(self: &Arc<Self>, state: &mut State, prepared: Prepared, sink: Sink, effects: &mut Effects) -> Key {
         if prepared.closing.is_some() {
             return self.take_close(state, prepared, sink, effects);
         }
         let in_turn = prepared.cursor;
-        let index = state.slots.insert(prepared, sink);
+        let index = state.slots.insert_long(prepared, sink);
         let key = state.slots.key(index);
         if in_turn {
-            let slot = state.slots.get_mut(index);
-            slot.place = Place::Held;
-            let mine = slot.file.as_ref().is_none_or(|file| file.take_turn(|| Ticket { ring: Arc::clone(self), key }));
+            let (hot, cold) = state.slots.both_mut(index);
+            hot.place = Place::Held;
+            let mine = cold.file.as_ref().is_none_or(|file| file.take_turn(|| Ticket { ring: Arc::clone(self), key }));
             if !mine {
-                state.held += 1;
+                state.lines.held += 1;
                 return key;
             }
         }
@@ -354,14 +360,16 @@ impl Ring {
         effects: &mut Effects,
     ) -> Key {
         let file = prepared.closing.take();
-        let index = state.slots.insert(prepared, sink);
+        let index = state.slots.insert_long(prepared, sink);
         let key = state.slots.key(index);
-        state.slots.get_mut(index).place = Place::Held;
-        state.held += 1;
+        let hot = state.slots.hot_mut(index);
+        hot.place = Place::Held;
+        state.lines.held += 1;
         if let Some(file) = file {
-            state.slots.get_mut(index).inline = file.closes_at_once();
+            hot.set_to(flag::INLINE, file.closes_at_once());
             file.close_later(Ticket { ring: Arc::clone(self), key });
-            // What could wait for ever has to be cancelled, on whichever ring it is: not under this one's lock.
+            // An operation that could wait for ever has to be cancelled, on whichever ring it is: not while this ring's
+            // state is held.
             if file.facts().seekable {
                 effects.note().released.push(file);
             } else {
@@ -373,39 +381,56 @@ impl Ring {
 
     /// Starts an operation that was held: its turn has come.
     pub(crate) fn release(self: &Arc<Self>, key: Key) {
+        let Some(mut state) = self.access().enter() else {
+            self.inbox.post(Letter::Release(key));
+            return;
+        };
         let mut effects = Effects::default();
-        let mut state = lock(&self.state);
         if let Some(index) = state.slots.find(key)
-            && state.slots.get(index).place == Place::Held
+            && state.slots.hot(index).place == Place::Held
         {
-            state.held -= 1;
-            if self.may_submit() {
-                state.start(index, &mut effects);
-            } else {
-                state.start_later(index, &mut effects);
-            }
-            self.submit_or_tell(&mut state);
+            state.lines.held -= 1;
+            state.start(index, &mut effects);
+            state.flush();
         }
         self.leave(state, effects);
     }
 
     /// Whether the calling thread may make the kernel look at the submission queue.
     pub(crate) fn may_submit(&self) -> bool {
-        self.spec.single_issuer.is_none_or(|owner| owner == ThreadMark::current())
+        self.access().is_mine()
+    }
+
+    /// Does what the letters of other threads ask for.
+    #[cold]
+    fn read_letters(self: &Arc<Self>) {
+        while let Some(letter) = self.inbox.take() {
+            match letter {
+                Letter::Release(key) => self.release(key),
+                Letter::CancelFile(id) => self.cancel_file(id),
+                Letter::ForgetFile(descriptor, id) => self.forget_file(descriptor, id),
+                Letter::Tidy => self.tidy(),
+            }
+        }
     }
 
     /// Hands over all that is queued and moves on what waits.
     pub(crate) fn flush(self: &Arc<Self>) {
-        let effects = Effects::default();
-        let mut state = lock(&self.state);
+        if !self.inbox.is_empty() {
+            self.read_letters();
+        }
+        let mut state = self.enter();
         state.flush();
-        self.leave(state, effects);
+        self.leave_at_once(state);
     }
 
     /// Hands over all that is queued, and reaps: completions for `port` go to `out`, all others to those they are for.
     pub(crate) fn flush_and_reap(self: &Arc<Self>, port: Option<u32>, out: &mut Vec<Completion>) {
+        if !self.inbox.is_empty() {
+            self.read_letters();
+        }
         let mut effects = Effects::default();
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         state.flush();
         if state.reap(port, out, &mut effects) {
             state.flush();
@@ -415,9 +440,12 @@ impl Ring {
 
     /// Reaps, and hands over only what thereby became possible.
     pub(crate) fn reap(self: &Arc<Self>, port: Option<u32>, out: &mut Vec<Completion>) {
+        if !self.inbox.is_empty() {
+            self.read_letters();
+        }
         let mut effects = Effects::default();
-        let mut state = lock(&self.state);
-        if state.reap(port, out, &mut effects) && self.may_submit() {
+        let mut state = self.enter();
+        if state.reap(port, out, &mut effects) {
             state.flush();
         }
         self.leave(state, effects);
@@ -426,32 +454,23 @@ impl Ring {
     /// Hands over all that is queued and stays until a completion can be reaped, an event ends the wait, or the time is
     /// over. Only for the one thread that a ring belongs to: on a shared ring somebody else may take the completion.
     pub(crate) fn flush_and_wait(self: &Arc<Self>, wanted: u32, timeout: Option<Duration>, also: Option<Descriptor>) {
-        let effects = Effects::default();
-        let mut state = lock(&self.state);
+        if !self.inbox.is_empty() {
+            self.read_letters();
+        }
+        let mut state = self.enter();
         state.pump();
-        state.flush_helper();
-        if state.in_flight_helper + state.held == 0 && state.in_flight > 0 && !state.broken {
+        state.helper.flush();
+        if state.helper.in_flight + state.lines.held == 0 && state.load.in_flight > 0 && !state.helper.takes_all {
             // Nothing but the kernel can end the wait, so handing over and waiting are one system call.
-            // With more in line, each completion lets another go.
-            let wanted = if state.waiting_anywhere() > 0 { 1 } else { wanted.clamp(1, state.in_flight) };
-            let governed = state.gate.in_flight > 0;
-            let began = if governed { lanes::now() } else { 0 };
-            if governed {
-                state.falls_asleep(began);
-            }
-            state.submit(Wait::AtLeast(wanted, timeout));
-            // What waited for others to complete was kept by the host, not by the device.
-            if governed {
-                state.woke(began, lanes::now(), wanted == 1);
-            }
-            self.leave(state, effects);
+            state.wait_in_kernel(wanted, timeout);
+            self.leave_at_once(state);
             return;
         }
         state.flush();
-        let idle = state.in_flight + state.in_flight_helper + state.held > 0;
+        let idle = state.load.in_flight + state.helper.in_flight + state.lines.held > 0;
         // A kernel that is short of memory takes entries later: nothing rings for that.
-        let timeout = if state.unsubmitted > 0 { Some(Duration::from_millis(1)) } else { timeout };
-        self.leave(state, effects);
+        let timeout = if state.load.unsubmitted > 0 { Some(Duration::from_millis(1)) } else { timeout };
+        self.leave_at_once(state);
         if idle {
             let all: Vec<_> = self.descriptors.iter().copied().chain(also).collect();
             let this = std::slice::from_ref(self);
@@ -460,53 +479,48 @@ impl Ring {
         }
     }
 
-    /// The result of a future's operation, or the promise to wake it.
-    pub(crate) fn poll(self: &Arc<Self>, key: Key, context: &mut Context<'_>) -> Poll<Done> {
-        let mut effects = Effects::default();
-        let mut state = lock(&self.state);
-        let Some(index) = state.slots.find(key) else { unreachable!("a future fetches its result once") };
-        if state.slots.get(index).place != Place::Done {
-            if let Sink::Future(waker) = &mut state.slots.get_mut(index).sink {
-                match waker {
-                    Some(waker) if waker.will_wake(context.waker()) => {}
-                    _ => *waker = Some(context.waker().clone()),
-                }
+    /// The result of a future's operation, or how far it is. A waker is code of the user's, so it is cloned and dropped
+    /// while the ring's state is not held.
+    pub(crate) fn poll(&self, key: Key, context: &Context<'_>) -> Polled {
+        let mut new = None;
+        loop {
+            let mut state = self.enter();
+            let Some(index) = state.slots.find(key) else { unreachable!("a future fetches its result once") };
+            let queued = state.load.unsubmitted > 0 || state.helper.unsubmitted() > 0;
+            let (hot, cold) = state.slots.both_mut(index);
+            if hot.place == Place::Done {
+                let done = state.slots.remove(index);
+                drop(state);
+                drop(new);
+                return Polled::Ready(done);
             }
-            state.flush();
-            let mut letters = Vec::new();
-            if state.reap(None, &mut letters, &mut effects) {
-                state.flush();
+            let known = cold.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
+            if !known && new.is_none() {
+                drop(state);
+                new = Some(context.waker().clone());
+                continue;
             }
+            let unused = if known { new } else { cold.waker.replace(new.unwrap_or_else(|| unreachable!())) };
+            drop(state);
+            drop(unused);
+            return if queued { Polled::Queued } else { Polled::UnderWay };
         }
-        let done = (state.slots.get(index).place == Place::Done).then(|| state.slots.remove(index));
-        self.leave(state, effects);
-        match done {
-            Some(done) => Poll::Ready(done),
-            // What was performed inline while the lock was let go has completed by now.
-            None => self.fetch(key).map_or(Poll::Pending, Poll::Ready),
-        }
-    }
-
-    /// The result, if it is there.
-    pub(crate) fn fetch(&self, key: Key) -> Option<Done> {
-        let mut state = lock(&self.state);
-        let index = state.slots.find(key)?;
-        (state.slots.get(index).place == Place::Done).then(|| state.slots.remove(index))
     }
 
     /// The future is gone. The operation keeps its slot until its completion; one that could wait for ever is cancelled.
     pub(crate) fn abandon(self: &Arc<Self>, key: Key) {
         let mut effects = Effects::default();
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         if let Some(index) = state.slots.find(key) {
-            if state.slots.get(index).place == Place::Done {
+            let (hot, cold) = state.slots.both_mut(index);
+            effects.note().dropped.extend(cold.waker.take());
+            if hot.place == Place::Done {
                 let done = state.slots.remove(index);
                 effects.note().discarded.push(done);
             } else {
-                let slot = state.slots.get_mut(index);
-                slot.sink = Sink::Nobody;
-                let endless = matches!(slot.call, Call::Open { .. })
-                    || slot.file.as_ref().is_some_and(|file| !file.facts().seekable);
+                hot.forget_sink();
+                let endless = matches!(cold.call, Call::Open { .. })
+                    || cold.file.as_ref().is_some_and(|file| !file.facts().seekable);
                 if endless {
                     state.cancel(index);
                 }
@@ -519,84 +533,77 @@ impl Ring {
     /// Asks an operation to end early.
     pub(crate) fn cancel(self: &Arc<Self>, key: Key) {
         let mut effects = Effects::default();
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         if let Some(index) = state.slots.find(key) {
             state.cancel_with(index, &mut effects);
-            if self.may_submit() {
-                state.flush();
-            }
-        }
-        self.leave(state, effects);
-    }
-
-    /// Asks every operation on a file to end early.
-    fn cancel_file(self: &Arc<Self>, file: &Arc<FileInner>) {
-        let mut effects = Effects::default();
-        let mut state = lock(&self.state);
-        let on_it = |slot: &Slot| slot.file.as_ref().is_some_and(|its| Arc::ptr_eq(its, file));
-        if state.cancel_those(&mut effects, on_it) {
-            self.submit_or_tell(&mut state);
-        }
-        self.leave(state, effects);
-    }
-
-    /// Hands over what is queued, or where this thread may not, tells the one that may.
-    fn submit_or_tell(&self, state: &mut State) {
-        if self.may_submit() {
             state.flush();
-        } else {
-            state.flush_helper();
-            state.ports.iter().flatten().for_each(|mailbox| mailbox.bell.ring());
         }
+        self.leave(state, effects);
+    }
+
+    /// Asks every operation on an opening of a file to end early.
+    fn cancel_file(self: &Arc<Self>, id: u64) {
+        let Some(mut state) = self.access().enter() else {
+            self.inbox.post(Letter::CancelFile(id));
+            return;
+        };
+        let mut effects = Effects::default();
+        if state.cancel_those(&mut effects, |_, cold| cold.file.as_ref().is_some_and(|its| its.id() == id)) {
+            state.flush();
+        }
+        self.leave(state, effects);
     }
 
     /// Asks every operation of a port to end early.
     pub(crate) fn cancel_port(self: &Arc<Self>, port: u32) {
         let mut effects = Effects::default();
-        let mut state = lock(&self.state);
-        state.cancel_those(&mut effects, |slot| matches!(slot.sink, Sink::Port { port: whose, .. } if whose == port));
-        self.submit_or_tell(&mut state);
+        let mut state = self.enter();
+        state.cancel_those(&mut effects, |hot, _| hot.is_of_port(port));
+        state.flush();
         self.leave(state, effects);
     }
 
     /// Lets go of a file's place in the ring's table. Nothing works on the file any more.
     pub(crate) fn forget_file(&self, descriptor: Descriptor, id: u64) {
-        let mut state = lock(&self.state);
+        let Some(mut state) = self.access().enter() else {
+            self.inbox.post(Letter::ForgetFile(descriptor, id));
+            return;
+        };
         let State { registered, main, .. } = &mut *state;
-        let may = self.may_submit();
-        if !registered.forget_file(may.then_some(&mut **main), descriptor, id) {
-            state.ports.iter().flatten().for_each(|mailbox| mailbox.bell.ring());
-        }
+        registered.forget_file(main, descriptor, id);
     }
 
     /// Lets go of memory that was unregistered, or sees to it that the thread that may does.
     pub(crate) fn tidy(&self) {
-        // Whoever holds the lock is about to flush, or to let the lock go without having used what is to go.
-        if let Ok(mut state) = self.state.try_lock() {
-            if self.may_submit() {
-                let State { registered, main, .. } = &mut *state;
-                registered.tidy(&mut **main);
-            } else {
-                state.ports.iter().flatten().for_each(|mailbox| mailbox.bell.ring());
-            }
+        if !self.may_submit() {
+            self.inbox.post(Letter::Tidy);
+            return;
+        }
+        // Whoever is inside is about to flush, or to go without having used what is to go.
+        if let Some(mut state) = self.access().try_enter() {
+            let State { registered, main, .. } = &mut *state;
+            registered.tidy(main);
         }
     }
 
     /// The thread that reaps this ring goes to sleep until there is something to reap.
     pub(crate) fn falls_asleep(&self, now: u64) {
-        lock(&self.state).falls_asleep(now);
+        if let Some(mut state) = self.access().enter() {
+            state.meter.falls_asleep(now);
+        }
     }
 
     /// It slept, and was woken just now.
     pub(crate) fn woke(&self, slept_from: u64, now: u64) {
-        lock(&self.state).woke(slept_from, now, true);
+        if let Some(mut state) = self.access().enter() {
+            state.meter.woke(slept_from, now, true);
+        }
     }
 
     /// Tells the lanes all that there is to tell.
     pub(crate) fn report_lanes(&self) {
-        // Whoever holds the lock reports by itself before it lets it go for long; a thread that waits in the kernel holds it, and
-        // has nothing new.
-        if let Ok(mut state) = self.state.try_lock() {
+        // Whoever is inside reports by itself before long; a thread that waits in the kernel is inside, and has nothing new.
+        if let Some(mut state) = self.access().try_enter() {
             state.report_all();
         }
     }
@@ -606,9 +613,16 @@ impl Ring {
         self.counters.in_flight.load(Ordering::Relaxed) > 0
     }
 
+    /// Whether anything is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        let counters = &self.counters;
+        counters.in_flight.load(Ordering::Relaxed) + counters.queued.load(Ordering::Relaxed) > 0
+    }
+
     /// Adds a port, and says by which number the ring knows it.
     pub(crate) fn add_port(&self, mailbox: &Arc<Mailbox>) -> u32 {
-        let mut state = lock(&self.state);
+        self.inbox.belongs_to(mailbox);
+        let mut state = self.enter();
         let index = state.ports.iter().position(Option::is_none).unwrap_or(state.ports.len());
         if index == state.ports.len() {
             state.ports.push(None);
@@ -619,53 +633,29 @@ impl Ring {
 
     /// Removes a port, none of whose operations is left.
     pub(crate) fn remove_port(&self, port: u32) {
-        lock(&self.state).ports[port as usize] = None;
+        self.enter().ports[port as usize] = None;
     }
 
-    /// Lets the lock go and does what may not be done under it.
+    /// Lets the state go and does what may not be done while it is held.
     #[inline(always)]
-    fn leave(self: &Arc<Self>, mut state: MutexGuard<'_, State>, effects: Effects) {
+    fn leave(self: &Arc<Self>, mut state: Held<'_>, effects: Effects) {
         state.count(&self.counters);
         drop(state);
-        if let Some(lists) = effects.0 {
-            self.perform(*lists);
+        if !effects.is_empty() {
+            effects.perform(Some(self));
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    #[expect(unsafe_code, reason = "performs a call whose addresses its slot keeps valid")]
-    fn perform(self: &Arc<Self>, mut lists: Lists) {
-        // What completes here may let go of the last share of a file whose close is held, or end a turn: both start
-        // another operation, maybe on another ring, so the lists are worked off until nothing is left.
-        for (key, call) in lists.inline.drain(..) {
-            // SAFETY: the slot owns what the call points to, and keeps it until the completion that follows.
-            let result = unsafe { sys::perform(&call) };
-            self.complete_inline(key, result);
-        }
-        for file in lists.turns.drain(..) {
-            if let Some(next) = file.end_turn() {
-                next.ring.release(next.key);
-            }
-            release_file(file);
-        }
-        for file in lists.ending.drain(..) {
-            file.rings().iter().for_each(|ring| ring.cancel_file(&file));
-            release_file(file);
-        }
-        lists.released.drain(..).for_each(release_file);
-        lists.discarded.clear();
-        for (mailbox, completion) in lists.mail.drain(..) {
-            mailbox.letters.push(completion);
-            mailbox.bell.ring();
-        }
-        lists.wakers.drain(..).for_each(Waker::wake);
+    /// Lets the state go where there is nothing to be done after that.
+    #[inline(always)]
+    fn leave_at_once(&self, mut state: Held<'_>) {
+        state.count(&self.counters);
     }
 
-    /// Reports what was performed on this thread, outside the lock.
+    /// Reports what was performed on this thread while the state was not held.
     fn complete_inline(self: &Arc<Self>, key: Key, result: i32) {
         let mut effects = Effects::default();
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         if let Some(index) = state.slots.find(key) {
             state.complete(index, result, None, &mut Vec::new(), &mut effects);
         }
@@ -687,40 +677,38 @@ pub(crate) fn asleep<T>(rings: &[Arc<Ring>], sleep: impl FnOnce() -> T) -> T {
     slept
 }
 
-/// Lets go of a share in a file; the last one starts the close that waits for it.
-fn release_file(file: Arc<FileInner>) {
-    if let Some(closer) = Arc::into_inner(file).and_then(FileInner::into_closer) {
-        closer.ring.release(closer.key);
-    }
-}
-
-impl Effects {
-    /// The lists, made if there are none yet.
-    #[cold]
-    fn note(&mut self) -> &mut Lists {
-        self.0.get_or_insert_default()
-    }
-}
-
 impl State {
-    /// Operations that wait for room.
-    fn waiting_anywhere(&self) -> usize {
-        self.waiting.len() + self.waiting_heavy.len() + self.waiting_helper.len() + self.gate.waiting as usize
+    /// Hands over what is queued and waits in the same system call.
+    fn wait_in_kernel(&mut self, wanted: u32, timeout: Option<Duration>) {
+        // With more in line, each completion lets another go.
+        let in_line = !self.lines.is_empty() || self.gate.waiting > 0;
+        let wanted = if in_line { 1 } else { wanted.clamp(1, self.load.in_flight) };
+        if self.gate.in_flight == 0 {
+            self.submit(Wait::AtLeast(wanted, timeout));
+            return;
+        }
+        let began = lanes::now();
+        self.meter.falls_asleep(began);
+        self.submit(Wait::AtLeast(wanted, timeout));
+        // What waited for others to complete was kept by the host, not by the device.
+        self.meter.woke(began, lanes::now(), wanted == 1);
     }
 
     /// Publishes the counters.
+    #[inline(always)]
     fn count(&mut self, counters: &Counters) {
-        let unsubmitted = u64::from(self.unsubmitted);
-        let in_flight = u64::from(self.in_flight + self.in_flight_helper);
-        counters.submitted.store(self.submitted, Ordering::Relaxed);
-        counters.completed.store(self.completed, Ordering::Relaxed);
+        let unsubmitted = u64::from(self.load.unsubmitted);
+        let in_flight = u64::from(self.load.in_flight + self.helper.in_flight);
+        counters.submitted.store(self.totals.submitted, Ordering::Relaxed);
+        counters.completed.store(self.totals.completed, Ordering::Relaxed);
         counters.enters.store(self.main.enters(), Ordering::Relaxed);
-        counters.bounced.store(self.bounced, Ordering::Relaxed);
+        counters.bounced.store(self.totals.bounced, Ordering::Relaxed);
         counters.in_flight.store(in_flight.saturating_sub(unsubmitted), Ordering::Relaxed);
         let (buffers, files) = self.registered.counts();
         counters.fixed_buffers.store(buffers, Ordering::Relaxed);
         counters.fixed_files.store(files, Ordering::Relaxed);
-        counters.queued.store(self.waiting_anywhere() as u64 + unsubmitted, Ordering::Relaxed);
+        let waiting = self.lines.len() as u64 + u64::from(self.gate.waiting);
+        counters.queued.store(waiting + unsubmitted, Ordering::Relaxed);
     }
 }
 
@@ -747,10 +735,17 @@ impl Drop for Ring {
         // Nobody holds the ring any more, so nobody waits for what is in flight; the kernel may still write to it. It is
         // waited for, and if it does not end, leaked: a leak is better than memory that the kernel writes to after it
         // became somebody else's.
-        let mut state = lock(&self.state);
-        if !state.drain_alone(Duration::from_secs(10)) {
-            std::mem::forget(Arc::clone(&self.state));
-        }
+        let Some(mut access) = self.access.take() else { return };
+        let mut effects = Effects::default();
+        let state = access.get_mut();
+        let drained = state.drain_alone(DRAIN_MAX, &mut effects);
         state.gate.leave_lanes();
+        if drained {
+            drop(access);
+        } else {
+            Box::leak(access);
+        }
+        // Files let go of here may have a close or a turn that waits on another ring.
+        effects.perform(None);
     }
 }

@@ -21,7 +21,7 @@ use std::{
 
 use crate::{
     backend::{
-        Backend, Fixed,
+        AnyBackend, Backend, Fixed,
         registry::{self, Pin},
     },
     file::FileInner,
@@ -173,7 +173,7 @@ pub(super) struct Names {
 
 impl Registered {
     /// For a ring that registers nothing there is no `main`.
-    pub(super) fn new(main: Option<&dyn Backend>, pool: Pool, regions: Arc<Regions>) -> Self {
+    pub(super) fn new(main: Option<&AnyBackend>, pool: Pool, regions: Arc<Regions>) -> Self {
         Self {
             buffers: Buffers {
                 pool,
@@ -207,7 +207,7 @@ impl Registered {
 
     /// The names of what a transfer works on.
     #[inline]
-    pub(super) fn names(&mut self, main: &mut dyn Backend, call: &Call, file: Option<&FileInner>) -> Names {
+    pub(super) fn names(&mut self, main: &mut AnyBackend, call: &Call, file: Option<&FileInner>) -> Names {
         let buffer = match *call {
             Call::Read { buf, len, .. } => self.buffers.find(main, buf as usize, len as usize),
             Call::Write { buf, len, .. } => self.buffers.find(main, buf as usize, len as usize),
@@ -232,7 +232,7 @@ impl Registered {
     }
 
     /// An operation that was counted has completed.
-    pub(super) fn done(&mut self, main: &mut dyn Backend, place: u16) {
+    pub(super) fn done(&mut self, main: &mut AnyBackend, place: u16) {
         if let Some(Some(entry)) = self.buffers.entries.get_mut(place as usize) {
             entry.users -= 1;
             if entry.users == 0 && entry.leaving {
@@ -243,7 +243,7 @@ impl Registered {
 
     /// Lets go of what was unregistered, of slabs that are to be given back and of files that were closed.
     #[inline]
-    pub(super) fn tidy(&mut self, main: &mut dyn Backend) {
+    pub(super) fn tidy(&mut self, main: &mut AnyBackend) {
         if self.buffers.places_max > 0 {
             if self.buffers.pool.retirements() != self.buffers.seen_retirements {
                 self.buffers.let_go_of_retiring(main);
@@ -268,31 +268,11 @@ impl Registered {
         self.buffers.pool.slab_of(address).is_some()
     }
 
-    /// Lets go of a file's place: nothing works on it any more. Answers false where the calling thread may not tell the
-    /// kernel, so that another has to.
-    pub(super) fn forget_file(
-        &mut self,
-        main: Option<&mut (dyn Backend + '_)>,
-        descriptor: Descriptor,
-        id: u64,
-    ) -> bool {
-        let Some(place) = usize::try_from(descriptor)
-            .ok()
-            .and_then(|index| self.files.by_descriptor.get_mut(index))
-            .filter(|place| place.file == id)
-            .and_then(|place| std::mem::take(place).place)
-        else {
-            return true;
-        };
-        match main {
-            Some(main) => {
-                self.files.empty(main, place);
-                true
-            }
-            None => {
-                self.files.stale.push(place);
-                false
-            }
+    /// Lets go of a file's place: nothing works on it any more.
+    pub(super) fn forget_file(&mut self, main: &mut AnyBackend, descriptor: Descriptor, id: u64) {
+        let known = usize::try_from(descriptor).ok().and_then(|index| self.files.by_descriptor.get_mut(index));
+        if let Some(place) = known.filter(|known| known.file == id).and_then(|known| std::mem::take(known).place) {
+            self.files.empty(main, place);
         }
     }
 }
@@ -300,7 +280,7 @@ impl Registered {
 impl Buffers {
     /// Where memory is registered, and whether its users are counted.
     #[inline]
-    fn find(&mut self, main: &mut dyn Backend, address: usize, len: usize) -> Option<(u16, bool)> {
+    fn find(&mut self, main: &mut AnyBackend, address: usize, len: usize) -> Option<(u16, bool)> {
         if self.places_max == 0 {
             return None;
         }
@@ -328,7 +308,7 @@ impl Buffers {
     }
 
     /// The one place that all vectors are registered under, if there is one.
-    fn find_all(&mut self, main: &mut dyn Backend, iov: *const sys::IoVec, count: u32) -> Option<(u16, bool)> {
+    fn find_all(&mut self, main: &mut AnyBackend, iov: *const sys::IoVec, count: u32) -> Option<(u16, bool)> {
         if self.places_max == 0 || !self.vectors {
             return None;
         }
@@ -347,7 +327,7 @@ impl Buffers {
 
     /// Registers a slab that has not been seen yet, or that has become part of a larger block since it was.
     #[cold]
-    fn learn(&mut self, main: &mut dyn Backend, slab: u32) -> Option<u16> {
+    fn learn(&mut self, main: &mut AnyBackend, slab: u32) -> Option<u16> {
         let index = slab as usize;
         if index >= self.slabs.len() {
             self.slabs.resize(index + 1, SlabPlace::Unknown);
@@ -381,7 +361,7 @@ impl Buffers {
     }
 
     /// Gives a pin a place in this ring's table.
-    fn register(&mut self, main: &mut dyn Backend, pin: Arc<Pin>) -> Option<u16> {
+    fn register(&mut self, main: &mut AnyBackend, pin: Arc<Pin>) -> Option<u16> {
         let place = match self.free.pop() {
             Some(place) => place,
             None if self.entries.len() < self.places_max => {
@@ -402,7 +382,7 @@ impl Buffers {
     }
 
     /// Empties a place that no operation names.
-    fn empty(&mut self, main: &mut dyn Backend, place: u16) {
+    fn empty(&mut self, main: &mut AnyBackend, place: u16) {
         let Some(entry) = self.entries[place as usize].take() else { return };
         main.clear_buffer(place);
         self.free.push(place);
@@ -417,7 +397,7 @@ impl Buffers {
     }
 
     #[cold]
-    fn let_go_of_retiring(&mut self, main: &mut dyn Backend) {
+    fn let_go_of_retiring(&mut self, main: &mut AnyBackend) {
         self.seen_retirements = self.pool.retirements();
         for place in 0..self.entries.len() {
             let extent = self.entries[place].as_ref().and_then(|entry| entry.pin.extent());
@@ -429,7 +409,7 @@ impl Buffers {
 
     /// Brings this ring's list of the program's memory up to date.
     #[cold]
-    fn look_at_regions(&mut self, main: &mut dyn Backend) {
+    fn look_at_regions(&mut self, main: &mut AnyBackend) {
         let all = Arc::clone(&self.all);
         let list = lock(&all.list);
         self.seen_changes = all.changes.load(Ordering::Acquire);
@@ -461,7 +441,7 @@ impl Buffers {
 impl Files {
     /// Where a file is registered; a file that is used often is, if there is room.
     #[inline]
-    fn find(&mut self, main: &mut dyn Backend, file: &FileInner) -> Option<u32> {
+    fn find(&mut self, main: &mut AnyBackend, file: &FileInner) -> Option<u32> {
         if self.places_max == 0 {
             return None;
         }
@@ -472,7 +452,7 @@ impl Files {
         }
     }
 
-    fn learn(&mut self, main: &mut dyn Backend, file: &FileInner, descriptor: usize) -> Option<u32> {
+    fn learn(&mut self, main: &mut AnyBackend, file: &FileInner, descriptor: usize) -> Option<u32> {
         if descriptor >= self.by_descriptor.len() {
             if descriptor >= DESCRIPTORS_MAX {
                 return None;
@@ -507,7 +487,7 @@ impl Files {
         Some(place)
     }
 
-    fn empty(&mut self, main: &mut dyn Backend, place: u32) {
+    fn empty(&mut self, main: &mut AnyBackend, place: u32) {
         // A place that could not be emptied is not used again: the file in it stays open until the ring goes.
         if main.set_file(place, None).is_ok() {
             self.free.push(place);

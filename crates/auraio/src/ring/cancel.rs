@@ -1,0 +1,77 @@
+//! Ending operations early.
+
+use super::{
+    State,
+    effects::Effects,
+    slots::{Cold, Hot, Place, Sink, flag},
+};
+use crate::{
+    backend::{Backend, Wait},
+    sys::errno,
+};
+
+impl State {
+    /// Asks for an operation to end early, wherever it is. One that waits for room stays where it is.
+    pub(super) fn cancel(&mut self, index: u32) {
+        let key = self.slots.key(index);
+        let hot = self.slots.hot_mut(index);
+        hot.set(flag::CANCELLED);
+        match hot.place {
+            Place::Main => {
+                if self.load.room == 0 {
+                    self.submit(Wait::No);
+                }
+                self.main.cancel(key);
+                self.load.unsubmitted = self.main.unsubmitted();
+                self.load.room = self.main.room();
+            }
+            Place::Helper => self.helper.cancel(key),
+            // An operation that has not started completes as cancelled when it would start; the rest is complete.
+            Place::Free | Place::Held | Place::Waiting | Place::Inline | Place::Done => {}
+        }
+    }
+
+    /// The same, and an operation that waits for room or for a place completes at once.
+    pub(super) fn cancel_with(&mut self, index: u32, effects: &mut Effects) {
+        self.cancel_all(&[index], effects);
+    }
+
+    /// Cancels the operations that a caller picks, except those that are complete, cancelled already, or a close.
+    /// Answers whether there was any. They still have to be handed over.
+    pub(super) fn cancel_those(&mut self, effects: &mut Effects, pick: impl Fn(&Hot, &Cold) -> bool) -> bool {
+        let all: Vec<u32> = self
+            .slots
+            .iter_used()
+            .filter(|(_, hot, cold)| {
+                hot.place != Place::Done && !hot.has(flag::CANCELLED) && !hot.is_close() && pick(hot, cold)
+            })
+            .map(|(index, ..)| index)
+            .collect();
+        self.cancel_all(&all, effects);
+        !all.is_empty()
+    }
+
+    /// Cancels operations, however many, in one pass over the lines that they may stand in.
+    fn cancel_all(&mut self, all: &[u32], effects: &mut Effects) {
+        let mut waited = Vec::new();
+        for &index in all {
+            let hot = self.slots.hot(index);
+            let waits = hot.place == Place::Waiting && !matches!(hot.sink(), Sink::Chain(_));
+            self.cancel(index);
+            if waits {
+                self.slots.hot_mut(index).place = Place::Inline;
+                waited.push(index);
+            }
+        }
+        if waited.is_empty() {
+            return;
+        }
+        let slots = &self.slots;
+        let waits = |index: u32| slots.hot(index).place == Place::Waiting;
+        self.gate.leave_lines(waits);
+        self.lines.leave(waits);
+        for index in waited {
+            self.complete(index, -errno::ECANCELED, None, &mut Vec::new(), effects);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What a ring does after it has let its state go: waking, dropping and performing can run code of the user's, which may
+//! call back into a ring.
+
+use std::{
+    cell::Cell,
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    task::Waker,
+};
+
+use super::{Key, Mailbox, Ring};
+use crate::{
+    Completion,
+    file::FileInner,
+    op::Done,
+    sys::{self, Call},
+};
+
+/// What is to be done outside. Mostly nothing, so the lists are fetched when something is noted.
+#[derive(Default)]
+pub(super) struct Effects(Option<Box<Lists>>);
+
+#[derive(Default)]
+pub(super) struct Lists {
+    pub(super) wakers: Vec<Waker>,
+    pub(super) mail: Vec<(Arc<Mailbox>, Completion)>,
+    pub(super) inline: Vec<(Key, Call)>,
+    pub(super) released: Vec<Arc<FileInner>>,
+    /// Files that are to be closed and whose operations could wait for ever: to be cancelled, wherever they are.
+    pub(super) ending: Vec<Arc<FileInner>>,
+    /// Files at whose own position a turn has ended.
+    pub(super) turns: Vec<Arc<FileInner>>,
+    pub(super) discarded: Vec<Done>,
+    /// Wakers of futures that are gone.
+    pub(super) dropped: Vec<Waker>,
+}
+
+thread_local! {
+    /// The lists that this thread used last, empty, so that waking a future allocates nothing.
+    static SPARE: Cell<Option<Box<Lists>>> = const { Cell::new(None) };
+}
+
+impl Effects {
+    /// The lists, made if there are none yet.
+    #[inline]
+    pub(super) fn note(&mut self) -> &mut Lists {
+        self.0.get_or_insert_with(fetch_lists)
+    }
+
+    /// Lets go of a completed operation's share in its file. The last share is kept until the ring's state has been let go,
+    /// because its end may start a close.
+    #[inline(always)]
+    pub(super) fn let_go(&mut self, file: Arc<FileInner>) {
+        if let Some(last) = Arc::into_inner(file) {
+            self.keep_last(last);
+        }
+    }
+
+    #[cold]
+    fn keep_last(&mut self, last: FileInner) {
+        self.note().released.push(Arc::new(last));
+    }
+
+    #[inline(always)]
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Does all of it. With no `ring` the ring is gone: nothing can be performed inline for it any more.
+    #[inline(never)]
+    pub(super) fn perform(self, ring: Option<&Arc<Ring>>) {
+        let Some(mut lists) = self.0 else { return };
+        lists.perform(ring);
+        // A thread that is ending has no place for them any more.
+        let _ = SPARE.try_with(|spare| spare.set(Some(lists)));
+    }
+}
+
+#[inline]
+fn fetch_lists() -> Box<Lists> {
+    SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default()
+}
+
+impl Lists {
+    /// What completes here may let go of the last share of a file whose close is held, or end a turn. Both start another
+    /// operation, maybe on another ring.
+    #[expect(unsafe_code, reason = "performs a call whose addresses its slot keeps valid")]
+    fn perform(&mut self, ring: Option<&Arc<Ring>>) {
+        for (key, call) in self.inline.drain(..) {
+            let Some(ring) = ring else { continue };
+            // SAFETY: the slot owns what the call points to, and keeps it until the completion that follows.
+            let result = unsafe { sys::perform(&call) };
+            ring.complete_inline(key, result);
+        }
+        for file in self.turns.drain(..) {
+            if let Some(next) = file.end_turn() {
+                next.ring.release(next.key);
+            }
+            release_file(file);
+        }
+        for file in self.ending.drain(..) {
+            file.rings().iter().for_each(|ring| ring.cancel_file(file.id()));
+            release_file(file);
+        }
+        self.released.drain(..).for_each(release_file);
+        for done in self.discarded.drain(..) {
+            outside(|| drop(done));
+        }
+        for waker in self.dropped.drain(..) {
+            outside(|| drop(waker));
+        }
+        for (mailbox, completion) in self.mail.drain(..) {
+            mailbox.letters.push(completion);
+            mailbox.bell.ring();
+        }
+        for waker in self.wakers.drain(..) {
+            outside(|| waker.wake());
+        }
+    }
+}
+
+/// Runs code of the user's. A panic of it is its own: the process's panic hook has told of it, and whoever comes next in
+/// the list is woken or dropped all the same.
+fn outside(run: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+        // What was thrown may itself throw when it is dropped.
+        mem::forget(panic);
+    }
+}
+
+/// Lets go of a share in a file; the last one starts the close that waits for it.
+pub(super) fn release_file(file: Arc<FileInner>) {
+    if let Some(closer) = Arc::into_inner(file).and_then(FileInner::into_closer) {
+        closer.ring.release(closer.key);
+    }
+}

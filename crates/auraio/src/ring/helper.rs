@@ -1,0 +1,97 @@
+//! The engine's crew of threads beside a ring: for calls that the kernel has no opcode for, that it could not find a worker
+//! for, and for everything once it refuses submissions.
+
+use crate::backend::{Backend, Cqe, Entry, Wait, threads::ThreadsBackend};
+
+/// How many calls go to the helper, once the kernel had no worker for one, before the kernel is tried again: a refusal
+/// takes it 50 ms, so one refusal in a thousand is an average of 50 us.
+const WITHOUT_WORKERS: u32 = 1024;
+
+/// A ring's share of the crew, and when calls go there.
+pub(super) struct Helper {
+    /// `None` when the main backend is the crew itself.
+    threads: Option<ThreadsBackend>,
+    pub(super) in_flight: u32,
+    /// The kernel refuses submissions for good: everything goes here.
+    pub(super) takes_all: bool,
+    /// Calls that need a worker of the kernel and go here instead, until the kernel is tried again.
+    without_workers: u32,
+}
+
+impl Helper {
+    pub(super) const fn new(threads: Option<ThreadsBackend>) -> Self {
+        Self { threads, in_flight: 0, takes_all: false, without_workers: 0 }
+    }
+
+    #[inline]
+    pub(super) const fn is_there(&self) -> bool {
+        self.threads.is_some()
+    }
+
+    /// Queues an entry.
+    ///
+    /// # Safety
+    /// As for [`Backend::push`].
+    #[expect(unsafe_code, reason = "passes the promise of whoever pushes on")]
+    pub(super) unsafe fn push(&mut self, entry: Entry) {
+        self.in_flight += 1;
+        if let Some(threads) = &mut self.threads {
+            // SAFETY: the caller's promise.
+            unsafe { threads.push(entry) };
+        }
+    }
+
+    /// Hands over what was queued. The crew refuses nothing: without a thread it performs on this one.
+    pub(super) fn flush(&mut self) {
+        if let Some(threads) = &mut self.threads
+            && threads.unsubmitted() > 0
+        {
+            let _ = threads.submit(Wait::No);
+        }
+    }
+
+    pub(super) fn unsubmitted(&self) -> u32 {
+        self.threads.as_ref().map_or(0, Backend::unsubmitted)
+    }
+
+    pub(super) fn reap(&mut self, into: &mut Vec<Cqe>) {
+        if self.in_flight > 0
+            && let Some(threads) = &mut self.threads
+        {
+            threads.reap(into);
+        }
+    }
+
+    pub(super) fn cancel(&mut self, user_data: u64) {
+        if let Some(threads) = &mut self.threads {
+            threads.cancel(user_data);
+        }
+    }
+
+    pub(super) fn descriptor(&self) -> Option<crate::sys::Descriptor> {
+        self.threads.as_ref().and_then(Backend::descriptor)
+    }
+
+    /// Whether nothing comes here but the calls that the ring cannot perform.
+    #[inline(always)]
+    pub(super) const fn is_quiet(&self) -> bool {
+        !self.takes_all && self.without_workers == 0
+    }
+
+    /// The kernel had no worker for a call: for a while, calls that need one come here.
+    pub(super) const fn stand_in(&mut self) {
+        self.without_workers = WITHOUT_WORKERS;
+    }
+
+    /// The kernel had no worker for a step of a chain: the next call that needs one comes here.
+    pub(super) fn stand_in_once(&mut self) {
+        self.without_workers = self.without_workers.max(1);
+    }
+
+    /// Whether a call that needs a worker of the kernel comes here, because the kernel had none lately.
+    pub(super) const fn stands_in(&mut self) -> bool {
+        let stands_in = self.without_workers > 0;
+        self.without_workers -= stands_in as u32;
+        stands_in
+    }
+}
