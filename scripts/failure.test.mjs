@@ -96,6 +96,23 @@ posix('the last line of a build that cannot link names the linker', (t) => {
   t.regex(stderr.trim().split('\n').at(-1) ?? '', /^The linker `cc` failed with exit code 1 \(napi build ended with /)
 })
 
+/** The standard error of a call of `run` in a process of its own. */
+function runs(program, options) {
+  const script = `import { run } from './scripts/lib/run.mjs'
+    await run(${program}, ['--eval', 'process.exit(2)'], ${JSON.stringify(options)})`
+  return spawnSync(process.execPath, ['--input-type=module', '--eval', script], { encoding: 'utf8', cwd: root }).stderr
+}
+
+test('a step that fails names its tool, the exit code and what to do', (t) => {
+  const stderr = runs('process.execPath', { name: 'tsc', advice: 'correct the errors that it lists above' })
+  t.is(stderr, 'tsc failed with exit code 2: correct the errors that it lists above.\n')
+})
+
+test('a step whose program does not exist says so', (t) => {
+  const stderr = runs("'no-such-npm'", { name: 'npm ci', advice: 'unused' })
+  t.is(stderr, 'npm ci could not be started (spawn no-such-npm ENOENT): install it, or put it on the PATH.\n')
+})
+
 test('a check whose tool is missing says which, and what to do', (t) => {
   const program = `import { runTool } from './scripts/lib/npm.mjs'
     process.exitCode = (await runTool('no-such-package', 'no-such-tool', [])).code`

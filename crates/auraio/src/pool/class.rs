@@ -19,7 +19,7 @@ pub(super) const CLASSES: usize = 9;
 /// How many blocks of one class a thread's cache may hold at most.
 pub(super) const CACHED_MAX: usize = 64;
 
-/// The class of blocks that hold so many bytes; [`CLASSES`] or more for 0, and for sizes that take whole slabs.
+/// The class of blocks that hold this many bytes; [`CLASSES`] or more for 0, and for sizes that take whole slabs.
 #[inline]
 pub(super) const fn class_of(bytes: usize) -> usize {
     // How many bits the index of the last byte has beyond the bits of an index in the smallest block.
@@ -47,7 +47,7 @@ pub(super) const fn index_of(class: usize, offset: usize) -> u32 {
     (offset >> (BLOCK_SHIFT_MIN as usize + class)) as u32
 }
 
-/// How many slabs so many bytes take.
+/// How many slabs this many bytes take.
 pub(super) const fn slabs_of(bytes: usize) -> usize {
     bytes.div_ceil(SLAB_BYTES)
 }

@@ -273,7 +273,7 @@ impl Inner {
         shard.add(slab, class, homes, want, batch);
     }
 
-    /// The offset of so many slabs in a row.
+    /// Finds this many slabs in a row, and answers the offset of the first.
     fn find_run(&'static self, slabs: u32, ask: bool) -> Result<usize, Refusal> {
         let here = self.shards.get(self.shards.here());
         here.misses.fetch_add(1, Relaxed);

@@ -4,7 +4,7 @@
 //! Block      memory in somebody's hands                                                       block.rs
 //!   L1       a thread's own free blocks, without locks and atomics                            cache.rs, door.rs
 //!   L2       the free blocks of the slabs of a few cores, behind a lock                       shard.rs, shards.rs
-//!   arena    slabs of 2 MiB at fixed places of one reservation, and who holds them            slab.rs
+//!   arena    slabs of 2 MiB that never move in one reservation, and who holds them             slab.rs
 //! ```
 //!
 //! When a thread's cache is empty, it is refilled by half from the shard of the thread's core; when it is full, half of it
@@ -12,8 +12,8 @@
 //! `trim.rs` gives unused memory back to the system. Locks are taken in one order: waiters, growth, caches, one shard, arena.
 //!
 //! The pool refuses to map more than its ceiling, so that a program with many operations in flight cannot take all memory
-//! of the machine. It also refuses to be copied by `fork`, which would take 17 ms for 256 MiB: the child has no memory at
-//! the pool's addresses.
+//! of the machine. On Linux its memory is not copied by `fork`, which would take 17 ms for 256 MiB: the child has no memory
+//! at the pool's addresses.
 
 mod acquire;
 mod block;

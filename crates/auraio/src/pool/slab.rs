@@ -1,4 +1,4 @@
-//! The arena: one reservation of addresses, cut into slabs of 2 MiB at fixed addresses, and the state of each slab.
+//! The arena: one reservation of addresses, cut into slabs of 2 MiB that never move, and the state of each slab.
 //!
 //! A slab is mapped; then it serves blocks of one class, or is part of a run (a block of several slabs). It becomes free and
 //! may serve again. It is unmapped when the pool is trimmed. A subtraction and a shift tell which slab an address lies in.

@@ -1,8 +1,8 @@
 //! A wake-up that any thread can ring and one thread waits for; and the wait for several descriptors at once.
 //!
 //! [`Bell`] is an eventfd on Linux, a pipe on other unixes and an event on Windows, so that a thread can wait for it beside
-//! other descriptors. It carries no message, so that no ring can be lost by a full queue: the woken thread looks for its work
-//! itself. docs/decisions/0011-bell.md has the reasons.
+//! other descriptors. It carries no message: the woken thread looks for its work itself. docs/decisions/0011-bell.md has the
+//! reasons.
 #![expect(unsafe_code, reason = "waiting takes descriptors whose owner may be anywhere")]
 
 #[cfg(unix)]
