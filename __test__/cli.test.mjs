@@ -1,4 +1,4 @@
-// The command as a user runs it: `dist/bin/auraio.js` in a process of its own.
+// Tests the command as a user runs it: `dist/bin/auraio.js` in a process of its own.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { constants, readFileSync, watch } from 'node:fs'
@@ -29,7 +29,7 @@ const inMemory = whereTrue(await isTmpfs('/dev/shm'), 'needs a tmpfs at /dev/shm
 
 const run = (args, options) => start(args, options).ended
 
-/** A long run, with the moments at which its directory was made, and at which it was removed because the file is open. */
+/** A long run, with the moment when its directory is made, and the moment when it is removed because the file is open. */
 function startIn(dir) {
   const changes = watch(dir)
   const made = once(changes, 'change')
@@ -46,20 +46,20 @@ function cpuTicksOf(pid) {
   return Number(fields[11]) + Number(fields[12])
 }
 
-/** A directory of the test's own, gone afterwards. */
+/** A directory for the test, which is removed afterwards. */
 async function directory(t) {
   const path = await mkdtemp(join(tmpdir(), 'auraio-cli-'))
   t.teardown(() => rm(path, { recursive: true, force: true }))
   return path
 }
 
-/** One line on stderr, nothing on stdout. */
+/** Checks that there is one line on standard error and nothing on standard output. */
 function isOneSentence(t, { stdout, stderr }) {
   t.is(stdout, '')
   t.regex(stderr, /^auraio( bench)?: [^\n]+\n$/)
 }
 
-test('help and version go to stdout', async (t) => {
+test('help and version go to standard output', async (t) => {
   const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
   const [help, benchHelp, shown] = await Promise.all([run(['--help']), run(['bench', '--help']), run(['--version'])])
   t.deepEqual([help.code, benchHelp.code, shown.code], [0, 0, 0])
@@ -91,7 +91,7 @@ for (const [args, said] of [
   [['bench', '--sweep', '--file', 'data', '--dir', '.'], /--file and --dir exclude each other/],
   [['bench', '--sweep', '--file', 'package.json', '--size', '4MiB'], /--size is for a file that is not there yet/],
 ]) {
-  test(`a wrong command line is one sentence and exit code 2: auraio ${args.join(' ')}`, async (t) => {
+  test(`a wrong command line gives one sentence and exit code 2: auraio ${args.join(' ')}`, async (t) => {
     const result = await run(args)
     t.is(result.code, 2)
     isOneSentence(t, result)
@@ -129,7 +129,7 @@ test('the table names the backend and both peers', async (t) => {
   t.regex(stdout, /^ {2}ratio +[\d,.]+x/m)
 })
 
-test('a directory that is not there, or is a file, is one sentence', async (t) => {
+test('a directory that does not exist, or is a file, gives one sentence', async (t) => {
   const dir = await directory(t)
   const file = join(dir, 'file')
   await writeFile(file, '')
@@ -144,7 +144,7 @@ test('a directory that is not there, or is a file, is one sentence', async (t) =
   t.regex(notOne.stderr, /is not a directory/)
 })
 
-// Nobody may make a directory in /sys: root gets EPERM, others EACCES.
+// No user may make a directory in /sys: root gets EPERM, others get EACCES.
 onLinux('a directory that is not writable is one sentence', async (t) => {
   const result = await run(['bench', '--dir', '/sys', ...SHORT])
   t.is(result.code, 1)
@@ -152,7 +152,7 @@ onLinux('a directory that is not writable is one sentence', async (t) => {
   t.regex(result.stderr, /\/sys is not writable \((EPERM|EACCES|EROFS)\)/)
 })
 
-test('less space than asked for is one sentence, before anything is written', async (t) => {
+test('too little space for the file gives one sentence, before anything is written', async (t) => {
   const dir = await directory(t)
   const result = await run(['bench', '--dir', dir, '--size', '4096TiB'])
   t.is(result.code, 1)
@@ -165,7 +165,7 @@ filling('a disk that fills up while the file is written is one sentence, and not
   const dir = await directory(t)
   t.is(await mount(dir), 0)
   t.teardown(() => outcome('umount', [dir]))
-  // The disk claims to have room, as one does that others fill at the same time.
+  // The disk reports free space that it does not have, as when others fill it at the same time.
   const lie = join(await directory(t), 'lie.cjs')
   await writeFile(lie, `require('node:fs/promises').statfs = async () => ({ bavail: 1e9, blocks: 1e9, bsize: 4096 })`)
   const result = await run(['bench', '--dir', dir, '--size', '16MiB'], { nodeArgs: ['--require', lie] })
@@ -278,7 +278,7 @@ test('--json of a sweep is one object, whose knee follows from its rows', async 
     t.true(p99Us >= p50Us && p50Us > 0 && cpuUsPerOperation > 0)
 })
 
-test('a sweep of a named file makes it, keeps it, and knows it again; of a foreign one it checks nothing and says so', async (t) => {
+test('a sweep makes a named file, keeps it and recognises it; it does not check the bytes of a foreign file, and says so', async (t) => {
   const dir = await directory(t)
   const path = join(dir, 'kept')
   const first = JSON.parse((await run([...SWEEP, '--json', '--file', path, '--size', '2MiB'])).stdout)
@@ -299,7 +299,7 @@ test('a sweep of a named file makes it, keeps it, and knows it again; of a forei
   t.is((await run([...SWEEP, '--file', dir])).code, 1)
 })
 
-test('a block that is not what it was made to be ends a sweep', async (t) => {
+test('a block with the wrong bytes ends a sweep', async (t) => {
   const path = join(await directory(t), 'damaged')
   await run([...SWEEP, '--file', path, '--size', '1MiB'])
   const file = await open(path, 'r+')
@@ -324,7 +324,7 @@ for (const [signal, exitCode] of [
   ['SIGINT', 130],
   ['SIGTERM', 143],
 ]) {
-  onPosix(`${signal} ends a sweep with what it has by then, and leaves nothing behind`, async (t) => {
+  onPosix(`${signal} ends a sweep, which prints its results so far and leaves nothing behind`, async (t) => {
     const dir = await directory(t)
     const args = ['bench', '--sweep', '--json', '--dir', dir, '--size', '2MiB', '--seconds', '0.2', '--rounds', '1000']
     const { child, ended } = start([...args, '--depths', '1,2'])

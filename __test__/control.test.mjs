@@ -1,5 +1,5 @@
-// The loops that govern depth, as a user of an engine sees and steers them, on the backends that have them. Serial: lanes
-// belong to the process, so what one test asks for is in force in all of it.
+// The control loops as the user of an engine sees and sets them, on the backends that have them. The tests are serial: lanes
+// belong to the process, so the settings of one test would be in force in the others.
 import diagnostics from 'node:diagnostics_channel'
 import { writeFileSync } from 'node:fs'
 import { once } from 'node:events'
@@ -21,7 +21,7 @@ const governed = targets({ withOracle: false })
   .map(({ name }) => name)
   .filter((name) => name !== 'node')
 
-/** An engine with a file that is read past the page cache where that goes, so that every read is the device's. */
+/** An engine with a file that is read past the page cache if possible, so that the device serves every read. */
 async function loaded(t, backend, options = {}) {
   const path = tempFile(t)
   writeFileSync(path, bytes)
@@ -31,7 +31,7 @@ async function loaded(t, backend, options = {}) {
   return { engine, file, path, laneOf: () => engine.stats().lanes.find(({ id }) => id === file.lane) }
 }
 
-/** So many reads at once, each checked; answers how many had the right bytes. */
+/** Makes this many reads at once, checks each, and answers how many had the right bytes. */
 async function read(engine, file, count, options = {}) {
   const buffer = engine.allocate(count * BLOCK)
   const results = await Promise.all(
@@ -45,7 +45,7 @@ async function read(engine, file, count, options = {}) {
   return results.filter(Boolean).length
 }
 
-/** Reads on until it is so; each turn ends with reads that have completed, so time passes by what the device does. */
+/** Makes reads until the condition is true. It waits for the reads and not for a timer, so it goes at the pace of the device. */
 async function readUntil(engine, file, isSo) {
   while (!isSo()) await read(engine, file, 8)
 }
@@ -65,7 +65,7 @@ const MEASURES = ['sqePerEnter', 'guardP99Ms', 'completionP50Us', 'completionP99
 const OTHERS = ['device', 'mode', 'policy', 'phase', 'guardInfeasible', 'byClass']
 
 for (const name of governed) {
-  test.serial(`${name}: stats tell of a lane what was done on it`, async (t) => {
+  test.serial(`${name}: the stats of a lane count the operations on it`, async (t) => {
     const { engine, file, laneOf } = await loaded(t, name)
     const before = laneOf()
     t.is(await read(engine, file, 100), 100)
@@ -92,7 +92,7 @@ for (const name of governed) {
     t.is(engine.stats().lanes.find(({ id }) => id === lane.id).device, lane.device)
   })
 
-  test.serial(`${name}: settings change under load, and no read is lost or wrong`, async (t) => {
+  test.serial(`${name}: no read is lost or wrong while settings change under load`, async (t) => {
     const { engine, file, laneOf } = await loaded(t, name, { queueDepth: 128 })
     const settings = [
       () => (engine.policy = 1),
@@ -123,7 +123,7 @@ for (const name of governed) {
     t.deepEqual([laneOf().queued, engine.stats().rings.reduce((sum, ring) => sum + ring.queued, 0)], [0, 0])
   })
 
-  test.serial(`${name}: a fixed limit is the lane's, for as long as its engine is open`, async (t) => {
+  test.serial(`${name}: a fixed limit is in force on the lane as long as its engine is open`, async (t) => {
     const { engine, file, path, laneOf } = await loaded(t, name, { policy: 3 })
     t.is(await read(engine, file, 64), 64)
     t.deepEqual([laneOf().policy, laneOf().inFlightLimit, laneOf().phase], ['fixed', 3, 'fixed'])
@@ -136,7 +136,7 @@ for (const name of governed) {
     await other.close()
   })
 
-  test.serial(`${name}: the guard of a handle is its lane's, until it is cleared or the handle closed`, async (t) => {
+  test.serial(`${name}: the guard of a handle is its lane's until it is cleared or the handle closed`, async (t) => {
     const { engine, file, path, laneOf } = await loaded(t, name, { guardP99Ms: 50 })
     t.is(laneOf().guardP99Ms, 50)
     const strict = await engine.open(path, 'r', { direct: true, guardP99Ms: 20 })
@@ -189,7 +189,7 @@ for (const name of governed) {
     },
   )
 
-  test.serial(`${name}: a histogram is what an HdrHistogram of another make reads in its encoded form`, async (t) => {
+  test.serial(`${name}: another HdrHistogram reads the same numbers from the encoded form`, async (t) => {
     const { engine, file, laneOf } = await loaded(t, name)
     t.is(await read(engine, file, 500), 500)
     await engine.drain()
@@ -209,7 +209,7 @@ for (const name of governed) {
     }
   })
 
-  test.serial(`${name}: what waits behind the limit is rejected at its abort, before what it waited for`, async (t) => {
+  test.serial(`${name}: an aborted read behind the limit rejects before those it waited for`, async (t) => {
     const { engine, file, path } = await loaded(t, name, { policy: 1 })
     const waiting = await engine.open(path, 'r', { direct: true })
     const controller = new AbortController()
@@ -240,7 +240,7 @@ for (const name of governed) {
       t.deepEqual(answer, { lane: file.lane, wrong: 0, limit: 4 })
     }
     for (const [code] of await Promise.all(exits)) t.is(code, 0)
-    // rings report in bulk: the last few of each may be told to nobody
+    // rings report in bulk, so the last few operations of each ring may not be reported
     const untold = 4 * 8
     t.true(laneOf().completed - before >= 800 - untold, `${laneOf().completed - before}`)
   })
@@ -270,7 +270,7 @@ for (const name of governed) {
   )
 }
 
-test('stats have no lanes where nothing governs depth', async (t) => {
+test('stats have no lanes on a backend without control loops', async (t) => {
   const engine = new Engine({ backend: 'node' })
   t.deepEqual(engine.stats().lanes, [])
   await engine.close()

@@ -1,4 +1,4 @@
-// What the loops decided, on its way to listeners: against a port that decides what a test tells it.
+// How decisions of the control loops reach listeners. The port is a fake that makes the decisions that a test asks for.
 import diagnostics from 'node:diagnostics_channel'
 import { EventEmitter } from 'node:events'
 import { createRequire } from 'node:module'
@@ -12,10 +12,10 @@ const { Slots } = require('../dist/lib/slots.js')
 
 const CHANNEL = 'auraio:control'
 
-/** Numbers go on from test to test, as they do in a process. */
+/** The numbers of decisions go on from test to test, as in a process. */
 let decided = 0
 
-/** Has decisions, and counts what is asked of it. */
+/** A fake port that has decisions, and counts the calls made to it. */
 class FakePort {
   fetched = 0
   named = 0
@@ -52,14 +52,14 @@ function subscribe(t) {
   return heard
 }
 
-/** An engine's half of it, with a port of its own unless one is given. */
+/** The part of an engine that handles decisions, with a port of its own unless one is given. */
 function feed(port = new FakePort()) {
   const emitter = new EventEmitter()
   return { port, emitter, decisions: new Decisions(port, emitter) }
 }
 
-// serial: there is one channel
-test.serial('where nobody listens, nothing is fetched, also not later', async (t) => {
+// serial, because there is one channel
+test.serial('while nobody listens no decision is fetched, and none is kept for later', async (t) => {
   const { port, emitter, decisions } = feed()
   decisions.available(port.decide(0, 'climb'))
   await undefined
@@ -71,7 +71,7 @@ test.serial('where nobody listens, nothing is fetched, also not later', async (t
   t.deepEqual([port.fetched, heard.length], [0, 0])
 })
 
-test.serial('the channel hears every decision, and an engine those that change a phase', async (t) => {
+test.serial('the channel gets every decision, and an engine emits those that change a phase', async (t) => {
   const { port, emitter, decisions } = feed()
   const heard = subscribe(t)
   const phases = []
@@ -99,7 +99,7 @@ test.serial('the channel hears every decision, and an engine those that change a
   t.true(port.named <= 1, 'names are asked for once')
 })
 
-test.serial('the channel hears a decision once, however many engines tell it', async (t) => {
+test.serial('the channel gets a decision once, however many engines report it', async (t) => {
   const first = feed()
   const second = feed(first.port)
   const heard = subscribe(t)
@@ -118,7 +118,7 @@ test.serial('the channel hears a decision once, however many engines tell it', a
   t.deepEqual(phases, [number, number])
 })
 
-test.serial('once and off are those of an EventEmitter', async (t) => {
+test.serial('once and off work as on an EventEmitter', async (t) => {
   const { port, emitter, decisions } = feed()
   const heard = []
   const removed = () => heard.push('removed')
@@ -131,7 +131,7 @@ test.serial('once and off are those of an EventEmitter', async (t) => {
   t.deepEqual(heard, ['search'])
 })
 
-test.serial('a listener that throws is an uncaught exception, and the next decision is told', async (t) => {
+test.serial('a listener that throws is an uncaught exception, and the next decision is delivered', async (t) => {
   const { port, emitter, decisions } = feed()
   const heard = []
   const thrown = new Promise((resolve) => {
@@ -152,7 +152,7 @@ test.serial('a listener that throws is an uncaught exception, and the next decis
   t.deepEqual(heard, ['hold'])
 })
 
-test.serial('a completion of slot -1 tells how many there are, and settles nothing', async (t) => {
+test.serial('a completion of slot -1 has the number of decisions, and settles no operation', async (t) => {
   const told = []
   let completions
   let dispatch
@@ -179,7 +179,7 @@ test.serial('a completion of slot -1 tells how many there are, and settles nothi
 })
 
 test.serial(
-  'the class of an operation is said before each call for it, and taken back where the call is refused',
+  'the port gets the class of an operation before each of its calls, and loses it if the call is refused',
   async (t) => {
     const calls = []
     let answer = 0

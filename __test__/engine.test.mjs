@@ -1,4 +1,4 @@
-// Engines: choice of the backend, options, statistics, closing.
+// Engines: the choice of the backend, options, statistics and closing.
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { once } from 'node:events'
@@ -13,7 +13,7 @@ import { pattern, tempFile } from './helpers/temp.mjs'
 const available = targets({ withOracle: false }).filter((target) => target.engine !== undefined)
 const names = available.map((target) => target.name)
 
-/** What a child prints that makes an engine with this environment and these options. */
+/** The output of a child that makes an engine with this environment and these options. */
 function inChild(variable, options) {
   const script = `
     const { Engine } = require('auraio')
@@ -38,7 +38,7 @@ test('import and require give the same objects', (t) => {
   t.is(required.Engine.default, Engine.default)
 })
 
-test('an engine tells its backend and why', (t) => {
+test('an engine says its backend and the reason', (t) => {
   for (const { engine, name } of available) {
     t.is(engine.backend, name)
     t.regex(engine.backendReason, /\S/)
@@ -48,7 +48,7 @@ test('an engine tells its backend and why', (t) => {
   t.regex(engine.backendReason, /\S/)
 })
 
-test('AURAIO_BACKEND chooses, and the option beats it', (t) => {
+test('AURAIO_BACKEND chooses the backend, unless the option does', (t) => {
   for (const name of names) t.is(inChild(name, '{}').backend, name)
   t.is(inChild('uring', '{ backend: "node" }').backend, 'node')
   t.is(inChild('bogus', '{ backend: "node" }').backend, 'node')
@@ -60,7 +60,7 @@ test('AURAIO_BACKEND chooses, and the option beats it', (t) => {
   })
 })
 
-test('a backend that is not to be had is an error with a reason', (t) => {
+test('a forced backend that is not available throws an error with the reason', (t) => {
   for (const target of targets({ withOracle: false })) {
     if (target.skipped === undefined) continue
     const error = t.throws(() => new Engine({ backend: target.name }), { code: 'ERR_AURAIO_BACKEND' })
@@ -94,7 +94,7 @@ test('options out of range are refused', (t) => {
 })
 
 for (const { name } of available) {
-  test(`${name}: options at their limits work, and a ring shallower than the load only queues`, async (t) => {
+  test(`${name}: options at their limits work, and a load larger than the queue depth waits`, async (t) => {
     const path = tempFile(t)
     const bytes = pattern(64 * 512)
     writeFileSync(path, bytes)
@@ -111,7 +111,7 @@ for (const { name } of available) {
     }
   })
 
-  // serial: engines share rings, so those of other tests would be counted too
+  // serial: engines share rings, so operations of other tests would be counted too
   test.serial(`${name}: stats are plain numbers and add up`, async (t) => {
     const path = tempFile(t)
     writeFileSync(path, pattern(64 * 512))
@@ -136,7 +136,7 @@ for (const { name } of available) {
     t.true(engine.stats().rings.reduce((sum, ring) => sum + ring.completed, 0) >= completed)
   })
 
-  test(`${name}: drain waits for what is in flight`, async (t) => {
+  test(`${name}: drain waits for operations in flight`, async (t) => {
     const path = tempFile(t)
     const engine = new Engine({ backend: name })
     const file = await engine.open(path, 'w')
@@ -149,7 +149,7 @@ for (const { name } of available) {
     await engine.close()
   })
 
-  test(`${name}: close finishes what has begun, closes handles, and refuses new ones`, async (t) => {
+  test(`${name}: close finishes operations that have begun, closes handles, and refuses new ones`, async (t) => {
     const path = tempFile(t)
     const engine = new Engine({ backend: name })
     const file = await engine.open(path, 'w+')

@@ -1,5 +1,5 @@
-// Every example runs: the @example blocks of what index.ts exports, and the JavaScript of README.md, each as a program of
-// its own in a directory with a data.bin, a hello.txt and this package.
+// Runs every example: the @example blocks of all that index.ts exports, and the JavaScript of README.md. Each is a program of its
+// own, in a directory with a data.bin, a hello.txt and this package.
 import { execFile } from 'node:child_process'
 import { EventEmitter } from 'node:events'
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -25,7 +25,7 @@ function textOf(source) {
   return readFileSync(new URL(source, root), 'utf8')
 }
 
-/** The fenced blocks of JavaScript, with the line each begins at. In a comment, the leading ` * ` is taken off. */
+/** The fenced blocks of JavaScript, each with the line that it begins at. In a comment, the leading ` * ` is removed. */
 function examples(source) {
   const found = []
   let block
@@ -62,7 +62,7 @@ for (const source of sources) {
   }
 }
 
-/** Those of a class and of what it is made on top of, but for Node's. */
+/** The public methods of a class and of its base classes, except Node's. */
 function methodsOf(prototype) {
   if ([undefined, Object.prototype, EventEmitter.prototype].includes(prototype)) return []
   return [...Object.getOwnPropertyNames(prototype), ...methodsOf(Object.getPrototypeOf(prototype))]
@@ -76,7 +76,7 @@ test('every public method and function has an example', (t) => {
     return [name, ...methodsOf(value.prototype)]
   })
   const missing = expected.filter((name) => !names.has(name) && !['FileHandle', 'Engine', 'Lease'].includes(name))
-  // the constructor of a handle is not public; the classes have theirs in the comment of the class
+  // the constructor of a handle is not public; the constructors of the other classes have their examples at the class
   t.deepEqual(
     missing.filter((name) => name !== 'constructor'),
     [],

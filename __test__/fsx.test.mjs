@@ -1,7 +1,7 @@
-// A model checker in the manner of fsx: random operations on a file, and beside it a Buffer that says what the file must
-// hold. Up to 64 operations are in flight at once, on disjoint ranges, so that any order gives the same file.
+// A test in the manner of fsx: random operations on a file, and a Buffer that holds what the file must contain. Up to 64
+// operations are in flight at once, on disjoint ranges, so that any order gives the same file.
 //
-// With O_DIRECT nothing is different, whatever the alignment.
+// With O_DIRECT the results must be the same, whatever the alignment.
 //
 // AURAIO_SEED repeats a run, AURAIO_FSX_OPS makes it longer, AURAIO_TEST_DIR puts the file on another file system.
 import { readFileSync } from 'node:fs'
@@ -49,7 +49,7 @@ async function check(t, target, flags, operations, direct) {
     file,
     appends: flags.startsWith('a'),
     oracle: target.isOracle,
-    /** What the file must hold: the first `size` bytes. */
+    /** The first `size` bytes of it are what the file must contain. */
     model: Buffer.alloc(SIZE_MAX),
     size: 0,
     /** The file's own position. */
@@ -68,7 +68,7 @@ async function check(t, target, flags, operations, direct) {
   t.is(Buffer.compare(readFileSync(path), run.model.subarray(0, run.size)), 0)
 }
 
-/** Operations at given positions, all at once; each has a range of its own. */
+/** Makes operations at given positions, all at once. Each has a range of its own. */
 async function parallelRound(run) {
   if (run.appends) return await appendRound(run)
   const count = run.random.between(1, IN_FLIGHT_MAX)
@@ -80,7 +80,7 @@ async function parallelRound(run) {
     const start = low + run.random.between(0, share - 1)
     const length = run.random.between(1, low + share - start)
     const isRead = run.random.between(0, 1) === 0
-    // a read past the present end would race with the writes that move it
+    // a read past the present end would race with the writes that move the end
     if (isRead && start + length <= sizeBefore) operations.push(readAt(run, start, length))
     else if (!isRead) operations.push(writeAt(run, start, length))
   }
@@ -109,7 +109,7 @@ function writeAt(run, start, length) {
   return writing.then(({ bytesWritten }) => assertEqual(run, bytesWritten, length, what))
 }
 
-/** Memory for `length` bytes: one view with a margin, or several that make up that length. */
+/** Memory for `length` bytes: one view with a margin, or several views that have this length together. */
 function buffers(run, length) {
   if (run.random.between(0, 2) > 0) {
     const offset = run.random.between(0, 100)
@@ -126,7 +126,7 @@ function buffers(run, length) {
   return views.length === 1 ? [[memory], memory, 0] : [views, memory, 0]
 }
 
-/** Operations at the own position: one at a time for the oracle, which gives them no order, all at once for us. */
+/** Makes operations at the file's own position: one at a time on the oracle, which does not order them; all at once on auraio. */
 async function cursorRound(run) {
   if (run.appends) return await appendRound(run)
   const count = run.random.between(1, 16)
@@ -162,7 +162,7 @@ function writeHere(run, length) {
   return run.file.write(bytes).then(({ bytesWritten }) => assertEqual(run, bytesWritten, length, what))
 }
 
-/** Appends, one after the other: their order is what the file shows. */
+/** Appends one after the other, because the file shows their order. */
 async function appendRound(run) {
   const count = run.random.between(1, 8)
   for (let at = 0; at < count; at++) {
@@ -184,7 +184,7 @@ async function truncate(run, size) {
   run.size = size
 }
 
-/** What cannot go beside other operations: truncate, sync, the whole file, close and open. */
+/** Operations that cannot run beside others: truncate, sync, the whole file, close and open. */
 async function wholeFileRound(run, open, flags) {
   run.done++
   switch (run.random.between(0, 3)) {

@@ -1,5 +1,5 @@
-// Leases and aligned buffers: from acquire to release, on every backend; and the pool of an environment against a source of
-// blocks that does what a test tells it.
+// Leases and aligned buffers, from acquire to release, on every backend; and the pool of an environment over a fake source of
+// blocks that a test controls.
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -15,12 +15,12 @@ const { memoryOf } = require('../dist/lib/native.js')
 const NO_PIPES = { unable: { node: 'libuv’s threads cannot be called back from a pipe' } }
 const UNALIGNED = { unable: { node: 'its memory is not aligned' } }
 
-/** As `contract`, but node:fs/promises has no leases. */
+/** As `contract`, but without node:fs/promises, which has no leases. */
 function onEach(title, body, options = {}) {
   contract(test.serial, title, body, { differs: 'it has none', ...options })
 }
 
-/** Where a view lies, modulo 2 MiB. */
+/** The address of a view, modulo 2 MiB. */
 function addressOf(view) {
   return memoryOf({}).addressOf(view)
 }
@@ -34,7 +34,7 @@ function codeOf(call) {
   return 'done'
 }
 
-onEach('a lease has exactly the size that was asked for, and its bytes hold what a file has', async (t, { engine }) => {
+onEach('a lease has exactly the size that was asked for, and can be read into', async (t, { engine }) => {
   const bytes = pattern(3 << 20)
   const path = tempFile(t)
   writeFileSync(path, bytes)
@@ -59,7 +59,7 @@ onEach('a lease has exactly the size that was asked for, and its bytes hold what
   await file.close()
 })
 
-onEach('leases that are held at the same time share no byte', (t, { engine }) => {
+onEach('leases held at the same time share no byte', (t, { engine }) => {
   const sizes = [1, 100, 4096, 4096, 4096, 5000, 65536, 65536, 1 << 20, 2 << 20]
   for (let round = 0; round < 3; round++) {
     const leases = sizes.map((size) => engine.acquire(size))
@@ -70,7 +70,7 @@ onEach('leases that are held at the same time share no byte', (t, { engine }) =>
 })
 
 onEach(
-  'a lease is aligned to 4096, or as was asked',
+  'a lease is aligned to 4096, or to the alignment asked for',
   (t, { engine }) => {
     for (const alignment of [undefined, 1, 512, 4096, 8192, 65536, 1 << 20, 2 << 20]) {
       for (const size of [1, 4096, 5000, 1 << 20, 5 << 20]) {
@@ -84,7 +84,7 @@ onEach(
   UNALIGNED,
 )
 
-onEach('after the release the lease leads nowhere, and says so', (t, { engine }) => {
+onEach('after the release the methods of a lease throw', (t, { engine }) => {
   const lease = engine.acquire(4096)
   lease.release()
   const released = { name: 'Error', code: 'ERR_AURAIO_RELEASED', message: 'The lease has been released' }
@@ -98,7 +98,7 @@ onEach('after the release the lease leads nowhere, and says so', (t, { engine })
   t.throws(() => disposed.buffer, released)
 })
 
-onEach('memory that was released is lent again, to a lease of its own', (t, { engine }) => {
+onEach('released memory is lent again, by a new lease', (t, { engine }) => {
   const first = engine.acquire(4096)
   const memory = first.buffer.buffer
   first.release()
@@ -121,7 +121,7 @@ withUsing('with `using` a lease is released at the end of its scope, or before',
   t.throws(() => kept.buffer, { code: 'ERR_AURAIO_RELEASED' })
 })
 
-onEach('an operation on the memory of a released lease rejects, and does nothing', async (t, { engine }) => {
+onEach('an operation on the memory of a released lease rejects and changes nothing', async (t, { engine }) => {
   const path = tempFile(t)
   writeFileSync(path, 'before')
   const file = await engine.open(path, 'r+')
@@ -149,7 +149,7 @@ onEach('an operation on the memory of a released lease rejects, and does nothing
 })
 
 onEach(
-  'memory that is released in flight is nobody’s until the operation has completed',
+  'memory that is released in flight is lent to nobody before the operation has completed',
   async (t, { engine }) => {
     const path = tempFile(t, 'fifo')
     execFileSync('mkfifo', [path])
@@ -185,7 +185,7 @@ onEach(
   NO_PIPES,
 )
 
-onEach('many reads into leases, released before they complete, all bring their bytes', async (t, { engine }) => {
+onEach('many reads into leases that are released before they complete all get their bytes', async (t, { engine }) => {
   const blocks = 256
   const bytes = pattern(blocks * 4096)
   const path = tempFile(t)
@@ -197,7 +197,7 @@ onEach('many reads into leases, released before they complete, all bring their b
       const lease = engine.acquire(4096)
       const view = lease.buffer
       const reading = file.read(view, 0, 4096, block * 4096).then(() => {
-        // runs before anybody else can get the memory and begin to use it
+        // this runs before anybody else can get the memory and use it
         return view.equals(bytes.subarray(block * 4096, block * 4096 + 4096))
       })
       lease.release()
@@ -255,7 +255,7 @@ const OPTIONS = [
   [[], 'ERR_INVALID_ARG_TYPE'],
 ]
 
-onEach('sizes and alignments that cannot be are refused, and lend nothing', async (t, { engine }) => {
+onEach('impossible sizes and alignments are refused, and no memory is lent', async (t, { engine }) => {
   const before = engine.stats().pool.bytesInUse
   for (const [size, code] of [...SIZES, [2 ** 30 + 1, 'ERR_OUT_OF_RANGE']]) {
     t.is(
@@ -288,7 +288,7 @@ onEach('sizes and alignments that cannot be are refused, and lend nothing', asyn
   t.is(engine.stats().pool.bytesInUse, before)
 })
 
-onEach('acquireAsync gives a lease, unless its signal has fired', async (t, { engine }) => {
+onEach('acquireAsync gives a lease, unless its signal was aborted', async (t, { engine }) => {
   const lease = await engine.acquireAsync(5000, { alignment: 8192 })
   t.is(lease.buffer.length, 5000)
   lease.release()
@@ -300,7 +300,7 @@ onEach('acquireAsync gives a lease, unless its signal has fired', async (t, { en
   t.is(error.cause, reason)
 })
 
-onEach('allocate gives a zeroed Buffer that is the caller’s for good, and may be transferred', (t, { engine }) => {
+onEach('allocate gives a zeroed Buffer that the caller may keep and transfer', (t, { engine }) => {
   for (const size of [1, 4096, 100_000, 5 << 20]) {
     const buffer = engine.allocate(size)
     t.is(buffer.length, size)
@@ -314,7 +314,7 @@ onEach('allocate gives a zeroed Buffer that is the caller’s for good, and may 
 })
 
 onEach(
-  'allocate aligns',
+  'allocate gives aligned Buffers',
   (t, { engine }) => {
     for (const alignment of [undefined, 512, 4096, 65536, 2 << 20]) {
       for (const size of [1, 4096, 100_000]) {
@@ -328,7 +328,7 @@ onEach(
 
 for (const { name, skipped } of targets({ withOracle: false })) {
   const on = skipped === undefined ? test.serial : test.skip
-  on(`${name}: a closed engine lends nothing; what it lent stays good`, async (t) => {
+  on(`${name}: a closed engine lends no memory, and leases made before stay valid`, async (t) => {
     const engine = new Engine({ backend: name })
     const lease = engine.acquire(4096)
     await engine.close()
@@ -342,7 +342,7 @@ for (const { name, skipped } of targets({ withOracle: false })) {
   })
 }
 
-test.serial('options of the pool are checked like the others', (t) => {
+test.serial('options of the pool are checked like other options', (t) => {
   for (const [pool, code] of [
     [5, 'ERR_INVALID_ARG_TYPE'],
     [null, 'ERR_INVALID_ARG_TYPE'],
@@ -360,7 +360,7 @@ test.serial('options of the pool are checked like the others', (t) => {
   }
 })
 
-onEach('stats tell what is lent and what is kept', (t, { engine }) => {
+onEach('stats count the bytes that are lent and the bytes that are kept', (t, { engine }) => {
   const before = engine.stats().pool
   const leases = Array.from({ length: 10 }, () => engine.acquire(32768))
   leases.forEach((lease) => lease.release())
@@ -373,7 +373,7 @@ onEach('stats tell what is lent and what is kept', (t, { engine }) => {
   again.forEach((lease) => lease.release())
 })
 
-/** A source with a ceiling, as the process's pool has one; `comes` is what another thread releases. */
+/** A source with a ceiling, like the process's pool. `comes` stands for a release by another thread. */
 function source({ bytesMax = Infinity, takesBack = true } = {}) {
   let lent = 0
   return {
@@ -394,7 +394,7 @@ function source({ bytesMax = Infinity, takesBack = true } = {}) {
   }
 }
 
-/** Stands for a slot table whose port waits for memory. */
+/** A fake slot table whose port waits for memory. */
 function slots() {
   const asked = []
   return {
@@ -407,7 +407,7 @@ function slots() {
   }
 }
 
-test.serial('at the ceiling, what lies free in other classes is given back first', (t) => {
+test.serial('at the ceiling, free memory of other classes is given back first', (t) => {
   const from = source({ bytesMax: 64 << 10 })
   const pool = new LeasePool(from)
   const small = Array.from({ length: 16 }, () => pool.acquire(4096, 4096))
@@ -420,7 +420,7 @@ test.serial('at the ceiling, what lies free in other classes is given back first
   pool.acquire(1, 4096).release()
 })
 
-test.serial('free lists are bounded: what does not fit goes back', (t) => {
+test.serial('free lists are bounded, and memory that does not fit goes back to the pool', (t) => {
   const from = source()
   const pool = new LeasePool(from)
   for (const [size, limit] of [
@@ -436,7 +436,7 @@ test.serial('free lists are bounded: what does not fit goes back', (t) => {
   }
 })
 
-test.serial('a large block is lent again where it fits', (t) => {
+test.serial('a large block is lent again for a request that it fits', (t) => {
   const from = source()
   const pool = new LeasePool(from)
   const sizes = [3 << 20, 2 << 20, 5 << 20]
@@ -450,7 +450,7 @@ test.serial('a large block is lent again where it fits', (t) => {
 })
 
 test.serial(
-  'while somebody waits anywhere, what is released goes back to the pool at once, and what lay free with it',
+  'while anybody in the process waits for memory, released memory and free memory go back to the pool at once',
   (t) => {
     const from = source()
     const pool = new LeasePool(from)
@@ -466,7 +466,7 @@ test.serial(
   },
 )
 
-test.serial('acquisitions that wait are served in order, by what is released here or elsewhere', async (t) => {
+test.serial('waiting acquisitions are served in order, by releases here or in other threads', async (t) => {
   const pool = new LeasePool(source({ bytesMax: 8192 }))
   const line = slots()
   const [one, two] = [pool.acquire(4096, 4096), pool.acquire(4096, 4096)]
@@ -504,7 +504,7 @@ test.serial('acquisitions that wait are served in order, by what is released her
   ])
 })
 
-test.serial('memory that comes when its acquisition has been served is kept for the next', async (t) => {
+test.serial('memory that comes after its acquisition was served is kept for the next', async (t) => {
   const from = source({ bytesMax: 4096 })
   const pool = new LeasePool(from)
   const line = slots()
@@ -519,7 +519,7 @@ test.serial('memory that comes when its acquisition has been served is kept for 
   t.not(lease.buffer.buffer, late.buffer)
 })
 
-test.serial('a signal ends the wait, and the next in line moves up', async (t) => {
+test.serial('an aborted acquisition stops waiting, and the next in line moves up', async (t) => {
   const pool = new LeasePool(source({ bytesMax: 4096 }))
   const line = slots()
   const held = pool.acquire(4096, 4096)

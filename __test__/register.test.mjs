@@ -1,4 +1,4 @@
-// Buffers and files of the user's own, registered: what is accepted, what is refused, and what an operation then hits.
+// Registered buffers and files of the user: which are accepted, which are refused, and which memory and file an operation uses.
 import { execFileSync } from 'node:child_process'
 import { closeSync, fstatSync, openSync, readFileSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
@@ -10,7 +10,7 @@ import { pattern, sameBytes, tempDirectory, tempFile } from './helpers/temp.mjs'
 const NO_PIPES = 'libuv’s threads cannot be called back from a pipe'
 const NO_ADOPTING = { unable: { node: 'node:fs duplicates no descriptors' } }
 
-/** As `contract`, each with an engine of its own; node:fs/promises registers nothing. */
+/** As `contract`, each with an engine of its own, and without node:fs/promises, which cannot register. */
 function onEach(title, body, options = {}) {
   const own = async (t, { name }) => {
     const engine = new Engine({ backend: name })
@@ -29,7 +29,7 @@ function codeOf(call) {
   return 'done'
 }
 
-/** How many this process has open. */
+/** How many descriptors this process has open. */
 function descriptors() {
   return readdirSync('/proc/self/fd').length
 }
@@ -47,7 +47,7 @@ const textAt = async (file) => {
   return buffer.toString('utf8', 0, bytesRead)
 }
 
-onEach('operations on registered buffers do what they did before, whole, in part, vectored', async (t, engine) => {
+onEach('operations on registered buffers, parts and vectors have the same results', async (t, engine) => {
   const bytes = pattern(1 << 20)
   const path = fileWith(t, bytes)
   const file = await engine.open(path, 'r+')
@@ -77,7 +77,7 @@ onEach('operations on registered buffers do what they did before, whole, in part
 
 contract(
   test.serial,
-  'registered memory and registered files are what the kernel is told by number',
+  'operations on registered memory and files name them to the kernel by number',
   async (t, { name }) => {
     const engine = new Engine({ backend: name })
     const file = await engine.open(fileWith(t, pattern(1 << 16)))
@@ -87,7 +87,7 @@ contract(
     engine.registerFiles([file])
     for (let at = 0; at < 8; at++) await file.read(buffer, 0, 4096, 0)
     t.is(count('fixedFiles'), 8)
-    // none, where this user may lock no memory
+    // none, if this user may lock no memory
     const expected = engine.backendReason.includes(';') ? [0, 8] : [8]
     t.true(expected.includes(count('fixedBuffers')), String(count('fixedBuffers')))
     await engine.close()
@@ -95,7 +95,7 @@ contract(
   { differs: 'it registers nothing', unable: { threads: 'there is no table', node: 'there is no table' } },
 )
 
-onEach('what cannot be registered is refused, and changes nothing', (t, engine) => {
+onEach('buffers that cannot be registered are refused, and nothing changes', (t, engine) => {
   const fine = Buffer.alloc(4096)
   const moved = new Uint8Array(64)
   structuredClone(moved, { transfer: [moved.buffer] })
@@ -149,7 +149,7 @@ onEach('no more than 16384 buffers can be registered', async (t, engine) => {
   engine.registerBuffers(few)
 })
 
-onEach('unregistering takes what is registered with this engine, once', async (t, engine) => {
+onEach('a buffer can be unregistered once, by the engine that registered it', async (t, engine) => {
   const [one, two] = [Buffer.alloc(4096), Buffer.alloc(4096)]
   engine.registerBuffers([one])
   const unknown = { code: 'ERR_INVALID_ARG_VALUE' }
@@ -183,7 +183,7 @@ onEach('the memory of a registered buffer cannot be transferred', (t, engine) =>
   t.is(buffer.toString('utf8', 0, 4), 'kept')
 })
 
-onEach('the memory of a WebAssembly module may be registered, and grow when it no longer is', async (t, engine) => {
+onEach('registered WebAssembly memory can grow after it was unregistered', async (t, engine) => {
   const memory = new WebAssembly.Memory({ initial: 1, maximum: 4 })
   const view = new Uint8Array(memory.buffer)
   engine.registerBuffers([view])
@@ -227,7 +227,7 @@ onEach(
   { unable: { node: NO_PIPES } },
 )
 
-onEach('closing the engine unregisters', async (t, engine) => {
+onEach('closing the engine unregisters its buffers and files', async (t, engine) => {
   const buffer = Buffer.alloc(4096)
   engine.registerBuffers([buffer])
   await engine.close()
@@ -240,7 +240,7 @@ onEach('closing the engine unregisters', async (t, engine) => {
 })
 
 onEach(
-  'a registered descriptor is a duplicate: the number may be closed and reused',
+  'a registered descriptor is duplicated, so the number may be closed and reused',
   async (t, engine) => {
     const directory = tempDirectory(t)
     for (const name of ['ours', 'theirs']) writeFileSync(`${directory}/${name}`, name)
@@ -280,7 +280,7 @@ onEach(
   NO_ADOPTING,
 )
 
-onEach('a handle of the engine, or its descriptor, is answered as it is, and stays open', async (t, engine) => {
+onEach('registering a handle of the engine gives that handle, which stays open', async (t, engine) => {
   const file = await engine.open(fileWith(t, 'own'))
   t.deepEqual(engine.registerFiles([file, file.fd, file]), [file, file, file])
   await engine.unregisterFiles()
@@ -290,7 +290,7 @@ onEach('a handle of the engine, or its descriptor, is answered as it is, and sta
 })
 
 onEach(
-  'unregistering closes the duplicates, all or some',
+  'unregistering files closes their duplicates, all or some',
   async (t, engine) => {
     const path = fileWith(t, 'x')
     const fds = Array.from({ length: 3 }, () => openSync(path))
@@ -312,7 +312,7 @@ onEach(
   NO_ADOPTING,
 )
 
-onEach('what is no open descriptor is refused, and nothing else registered', async (t, engine) => {
+onEach('a list with a bad descriptor is refused, and nothing registered', async (t, engine) => {
   const fd = openSync(fileWith(t, 'x'))
   const gone = await engine.open(fileWith(t, 'z', 'z'))
   await gone.close()
@@ -370,7 +370,7 @@ onEach('what is no open descriptor is refused, and nothing else registered', asy
 })
 
 onEach(
-  'updateFile: what has begun finishes on the old file, what comes after goes to the new one',
+  'updateFile: operations that have begun finish on the old file, later ones go to the new one',
   async (t, engine) => {
     const directory = tempDirectory(t)
     const [old, fresh] = ['old', 'new'].map((name) => `${directory}/${name}`)
@@ -379,7 +379,7 @@ onEach(
     const file = await engine.open(old, 'r+')
     const oldFd = file.fd
     const fd = openSync(fresh, 'r+')
-    // at the own position: these stand in line, most of them still in JavaScript
+    // at the file's own position, so that they wait in line, most of them still in JavaScript
     const before = Array.from({ length: 20 }, () => file.write('old.'))
     engine.updateFile(file, fd)
     t.is(readlinkSync(`/proc/self/fd/${file.fd}`), fresh)
@@ -406,7 +406,7 @@ onEach(
 )
 
 onEach(
-  'where a descriptor cannot be duplicated, that is said',
+  'on a backend that cannot duplicate a descriptor, registering it throws',
   async (t, engine) => {
     const fd = openSync(fileWith(t, 'x'))
     const own = await engine.open(fileWith(t, 'y', 'y'))
@@ -418,7 +418,7 @@ onEach(
   { unable: { uring: 'it can', threads: 'it can' } },
 )
 
-test.serial('files and buffers may be registered from many engines at once', async (t) => {
+test.serial('files and buffers can be registered with many engines at once', async (t) => {
   const path = fileWith(t, 'shared')
   const names = targets({ withOracle: false }).filter(({ skipped, name }) => skipped === undefined && name !== 'node')
   const fd = openSync(path)

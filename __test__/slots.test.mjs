@@ -1,4 +1,4 @@
-// The slot table against a port that does what a test tells it: what no real backend can be made to do on purpose.
+// The slot table over a fake port that a test controls, for cases that no real backend can be made to produce.
 import { createRequire } from 'node:module'
 import test from 'ava'
 
@@ -7,7 +7,7 @@ const { Slots } = require('../dist/lib/slots.js')
 const { OpenFile } = require('../dist/lib/open-file.js')
 const { makeFileHandle } = require('../dist/lib/file-handle.js')
 
-/** Records calls; completes what a test hands to `complete`, inline or in the next turn of the event loop. */
+/** Records calls. It completes the operations that a test passes to `complete`, inline or in the next turn of the event loop. */
 class FakePort {
   backend = 'fake'
   backendReason = 'a test'
@@ -68,7 +68,7 @@ class FakePort {
     this.#done.push([slot, low, high])
   }
 
-  /** Delivers as the event loop would. */
+  /** Delivers completions as the event loop would. */
   wake() {
     this.dispatch(this.#take())
   }
@@ -89,7 +89,7 @@ class FakePort {
   }
 }
 
-/** Handles are kept, so that none is collected, and closed through its fake port, while other tests run. */
+/** Handles are kept here. Otherwise one could be collected, and closed through its fake port, while another test runs. */
 const kept = []
 
 function setUp() {
@@ -105,12 +105,12 @@ function setUp() {
 }
 
 const completing = (port, result) => {
-  // the whole view crosses with its position alone, a part with its offset and length before it
+  // for a whole view only the position is passed; for a part, the offset and length are passed before it
   port.onCall = (name, slot, handle, view, ...part) =>
     port.complete(slot, result ?? (part.length === 1 ? view.byteLength : part[1]))
 }
 
-test('an operation crosses as numbers and the view, and comes back to its promise', async (t) => {
+test('an operation is passed as numbers and the view, and its completion settles its promise', async (t) => {
   const { port, file } = setUp()
   completing(port)
   const buffer = Buffer.alloc(100)
@@ -120,7 +120,7 @@ test('an operation crosses as numbers and the view, and comes back to its promis
   t.is(port.calls[0][3], buffer)
 })
 
-test('one flush carries all operations of a tick', async (t) => {
+test('one flush hands over all operations of a tick', async (t) => {
   const { port, file } = setUp()
   completing(port)
   await Promise.all(Array.from({ length: 100 }, (_, at) => file.read(Buffer.alloc(10), 0, 10, at)))
@@ -138,14 +138,14 @@ test('slots are used again', async (t) => {
   )
 })
 
-test('more completions than the array holds are fetched in the same turn', async (t) => {
+test('completions that do not fit the array are fetched in the same turn', async (t) => {
   const { port, file } = setUp()
   completing(port)
   await Promise.all(Array.from({ length: 2500 }, (_, at) => file.read(Buffer.alloc(10), 0, 10, at)))
   t.is(port.flushes.length, 3)
 })
 
-test('reads that complete inline for ever do not starve the event loop', async (t) => {
+test('an endless row of reads that complete inline does not starve the event loop', async (t) => {
   const { port, file } = setUp()
   completing(port)
   let turned = false
@@ -164,7 +164,7 @@ test('reads that complete inline for ever do not starve the event loop', async (
   t.true(port.flushes.slice(before).every(Boolean), 'a dispatch from the event loop begins a new count')
 })
 
-test('a refusal at once rejects, and frees the slot', async (t) => {
+test('an operation that the port refuses rejects, and frees its slot', async (t) => {
   const { port, slots, file } = setUp()
   port.refusal = -9
   await t.throwsAsync(file.read(Buffer.alloc(1), 0, 1, 0), {
@@ -182,7 +182,7 @@ test('a refusal at once rejects, and frees the slot', async (t) => {
   t.is((await file.read(Buffer.alloc(1), 0, 1, 0)).bytesRead, 1)
 })
 
-test('a refusal of everything that stands in line ends, however long the line', async (t) => {
+test('when every operation in a long line is refused, all of them reject', async (t) => {
   const { port, slots, file } = setUp()
   const first = file.read(Buffer.alloc(1))
   const rest = Array.from({ length: 20_000 }, () => file.read(Buffer.alloc(1)))
@@ -195,7 +195,7 @@ test('a refusal of everything that stands in line ends, however long the line', 
   await slots.idle()
 })
 
-test('sizes past 2 GiB and unknown error numbers are told apart', async (t) => {
+test('sizes past 2 GiB are not taken for error numbers that are unknown', async (t) => {
   const { port, file } = setUp()
   port.onCall = (name, slot) => port.complete(slot, -5 | 0, 1) // 2^33 - 5 as two halves
   t.is((await file.readv([Buffer.alloc(1)], 0)).bytesRead, 2 ** 33 - 5)
@@ -205,7 +205,7 @@ test('sizes past 2 GiB and unknown error numbers are told apart', async (t) => {
   await t.throwsAsync(file.read(), { message: 'Unknown system error -3999, read' })
 })
 
-test('a short write is continued where it came up short', async (t) => {
+test('a short write is continued where it stopped', async (t) => {
   const { port, file } = setUp()
   const parts = [30, 20, 50]
   port.onCall = (name, slot) => port.complete(slot, parts.shift())
@@ -221,7 +221,7 @@ test('a short write is continued where it came up short', async (t) => {
   )
 })
 
-test('a short write whose rest fails reports what was written', async (t) => {
+test('a short write whose rest fails reports the bytes that were written', async (t) => {
   const { port, file } = setUp()
   const parts = [30, -28]
   port.onCall = (name, slot) => port.complete(slot, parts.shift())
@@ -253,7 +253,7 @@ test('a short writev is continued in the middle of a buffer', async (t) => {
   ])
 })
 
-test('close waits until the rest of a short write has gone out', async (t) => {
+test('close waits until the rest of a short write was written', async (t) => {
   const { port, file } = setUp()
   port.onCall = (name, slot, handle, view, offset, length) => {
     if (name === 'write') port.complete(slot, Math.min(length, 10))
@@ -269,7 +269,7 @@ test('close waits until the rest of a short write has gone out', async (t) => {
   )
 })
 
-test('close of a file with only reads in flight is handed on at once', async (t) => {
+test('close of a file with only reads in flight is passed on at once', async (t) => {
   const { port, file } = setUp()
   const reading = file.read(Buffer.alloc(10), 0, 10, 0)
   const closing = file.close()
@@ -287,7 +287,7 @@ for (const [kind, makeView] of [
   ['typed array', (memory) => new Uint8Array(memory)],
   ['DataView', (memory) => new DataView(memory)],
 ]) {
-  test(`a ${kind} detached in flight rejects loudly, whatever the result`, async (t) => {
+  test(`a ${kind} detached in flight rejects with its own error, whatever the result`, async (t) => {
     for (const [start, result] of [
       [(file, view) => file.read(view, 0, 10, 0), 10],
       [(file, view) => file.read(view, 0, 10, 0), -5],
@@ -307,7 +307,7 @@ for (const [kind, makeView] of [
   })
 }
 
-test('a SharedArrayBuffer that grows in flight is no harm', async (t) => {
+test('a SharedArrayBuffer may grow in flight', async (t) => {
   const { port, file } = setUp()
   const memory = new SharedArrayBuffer(10, { maxByteLength: 100 })
   const reading = file.read(new Uint8Array(memory), 0, 10, 0)
@@ -316,7 +316,7 @@ test('a SharedArrayBuffer that grows in flight is no harm', async (t) => {
   t.is((await reading).bytesRead, 10)
 })
 
-test('completions that belong to nobody, and one that throws, leave the others alone', async (t) => {
+test('a completion without an operation, or one that throws, does not disturb the others', async (t) => {
   const { port, file } = setUp()
   const reading = file.read(Buffer.alloc(10), 0, 10, 0)
   port.complete(77, 1)
@@ -325,7 +325,7 @@ test('completions that belong to nobody, and one that throws, leave the others a
   t.is((await reading).bytesRead, 10)
 })
 
-test('cancel reaches only the operation that it was meant for', async (t) => {
+test('cancel reaches only its own operation', async (t) => {
   const { port, slots, file } = setUp()
   const first = file.read(Buffer.alloc(10), 0, 10, 0)
   const ticket = slots.ticket()

@@ -1,4 +1,4 @@
-// Compiled by tsc, never run: what is written for node:fs/promises must compile against this package.
+// tsc compiles this file, and nobody runs it: code for node:fs/promises must compile against this package.
 import type { FileHandle as NodeFileHandle, open as nodeOpen } from 'node:fs/promises'
 import {
   Engine,

@@ -1,6 +1,6 @@
 /**
- * Question: how fast does one JavaScript thread read 4 KiB blocks that are in the page cache, with promises and 64 in
- * flight? Against node:fs/promises, fs.readSync (which blocks the thread) and fio's io_uring engine.
+ * Question: how fast does one JavaScript thread read 4 KiB blocks from the page cache, with promises and 64 reads in flight?
+ * The peers are node:fs/promises, fs.readSync (which blocks the thread) and fio's io_uring engine.
  */
 import { COMMON_HELP, CommandError, dataset, program } from './lib/program.mjs'
 import { output } from './lib/processes.mjs'
@@ -59,12 +59,12 @@ ${COMMON_HELP}`,
 
 async function withVersion(node) {
   const version = await output(node, ['-p', 'process.versions.node']).catch(() => {
-    throw new CommandError(`--node ${node} is not a Node binary`, 2)
+    throw new CommandError(`--node ${node} is not a Node binary: give the path of one`, 2)
   })
   return { node, version: version.trim() }
 }
 
-/** What is wanted depends on the version: newer ones have a faster node:fs/promises. */
+/** The goals depend on the version of Node: newer ones have a faster node:fs/promises. */
 function figuresOf(version, results) {
   const major = parseInt(version, 10)
   const of = (name) => results[name]?.median ?? {}

@@ -1,6 +1,6 @@
 /**
- * Question: how close to the device do O_DIRECT reads of 4 KiB come, at 64 in flight and at one? Against fio's io_uring
- * engine at the same depths and node:fs/promises with 4, 16 and 64 threads.
+ * Question: how close do O_DIRECT reads of 4 KiB come to the speed of the device, with 64 in flight and with one? The peers are
+ * fio's io_uring engine at the same depths, and node:fs/promises with 4, 16 and 64 threads.
  */
 import { COMMON_HELP, CommandError, dataset, positive, program } from './lib/program.mjs'
 import { fioReader, fioVersion, nodeReader } from './lib/readers.mjs'
@@ -65,7 +65,7 @@ function promisesWith(threads) {
   return `node:fs/promises, ${threads} threads`
 }
 
-/** The best setting of node:fs/promises is the one that costs least CPU. */
+/** The best setting of node:fs/promises is the one that costs the least CPU. */
 function figuresOf(name, results) {
   const ours = results[name].median
   const best = Math.min(...THREADS.map((threads) => results[promisesWith(threads)].median.cpuUsPerOperation))

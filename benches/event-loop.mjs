@@ -1,6 +1,6 @@
 /**
- * Question: what do other users of Node's thread pool and of the event loop feel while 64 reads of 16 MiB are pending?
- * Each round of a peer first takes dns.lookup, crypto.pbkdf2 (one iteration) and fs.stat idle, then under that load.
+ * Question: how much do 64 pending reads of 16 MiB slow down other users of Node's thread pool and of the event loop? Each round
+ * of a peer first measures dns.lookup, crypto.pbkdf2 (one iteration) and fs.stat without load, then under that load.
  */
 import { COMMON_HELP, dataset, program } from './lib/program.mjs'
 import { script } from './lib/processes.mjs'
@@ -62,7 +62,7 @@ ${COMMON_HELP}`,
   },
 })
 
-/** What is wanted is wanted of auraio; the peer's figures stand beside it. */
+/** The goals are for auraio; the peer's figures are for comparison. */
 function figuresOf(name, median) {
   const ours = name.startsWith('auraio')
   const probes = Object.entries(PROBES).map(([key, call]) => {

@@ -1,6 +1,6 @@
 /**
- * Question: what does a reader with one read in flight feel of 256 bulk readers on the same disk, with classes and without?
- * O_DIRECT random reads of 4 KiB.
+ * Question: how much do 256 bulk readers slow down a reader with one read in flight on the same disk, with classes and without?
+ * All make O_DIRECT random reads of 4 KiB.
  */
 import { COMMON_HELP, CommandError, dataset, program } from './lib/program.mjs'
 import { script } from './lib/processes.mjs'

@@ -1,6 +1,6 @@
 /**
- * Question: what does a lease of 4 KiB cost, from acquire to release, against memory that the garbage collector owns? And
- * does the heap grow over 10 million of them?
+ * Question: what does a lease of 4 KiB cost, from acquire to release, compared with memory that the garbage collector owns? And
+ * does the heap grow over 10 million leases?
  */
 import { script } from './lib/processes.mjs'
 import { COMMON_HELP, program } from './lib/program.mjs'

@@ -1,7 +1,7 @@
 /**
- * Question: what do registered memory and files save an O_DIRECT read of 4 KiB, at 64 in flight? The same reads from
- * JavaScript into a lease (registered by itself) and into ordinary memory by an engine that registers nothing; and fio's
- * io_uring engine with and without, to tell what the kernel makes of it.
+ * Question: how much do registered memory and files save an O_DIRECT read of 4 KiB, with 64 in flight? JavaScript makes the same
+ * reads into leases, which the rings register by themselves, and into ordinary memory by an engine that registers nothing. fio's
+ * io_uring engine does the same with and without registration, which shows how much the kernel itself saves.
  */
 import { COMMON_HELP, CommandError, dataset, program } from './lib/program.mjs'
 import { fioReader, fioVersion, nodeReader } from './lib/readers.mjs'

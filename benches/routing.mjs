@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * Which routing is the better default for one event loop? Reads of 4 KiB, 64 in flight, from the page cache and past it,
- * with `routing: 'core'` and `'thread'` in alternating rounds of one process; every read's length is checked.
+ * Question: which routing is the better default for one event loop? Reads of 4 KiB, 64 in flight, from the page cache and past
+ * it, with `routing: 'core'` and `'thread'` in alternating rounds of one process. The length of every read is checked.
  *
  *     node benches/routing.mjs [--rounds n] [--seconds n]
  */
@@ -48,7 +48,7 @@ async function compare(file, direct) {
 async function measure(file, direct, routing) {
   const engine = new Engine({ routing })
   const handle = await engine.open(file, 'r', direct ? { direct: true } : {})
-  // Memory of WebAssembly is aligned to pages, which O_DIRECT needs.
+  // Memory of WebAssembly is aligned to pages, as O_DIRECT needs it.
   const memory = new WebAssembly.Memory({ initial: (DEPTH * BLOCK) / 65_536 }).buffer
   const end = performance.now() + Number(values.seconds) * 1000
   const cpu = process.cpuUsage()
@@ -58,7 +58,7 @@ async function measure(file, direct, routing) {
     const buffer = Buffer.from(memory, index * BLOCK, BLOCK)
     while (performance.now() < end) {
       const { bytesRead } = await handle.read(buffer, 0, BLOCK, Math.floor(Math.random() * (BYTES / BLOCK)) * BLOCK)
-      if (bytesRead !== BLOCK || buffer[0] !== 1) throw new Error('a read brought something else')
+      if (bytesRead !== BLOCK || buffer[0] !== 1) throw new Error('a read answered the wrong bytes')
       reads++
     }
   }

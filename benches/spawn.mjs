@@ -1,6 +1,7 @@
 /**
- * Question: does `child_process.spawn` take longer in a process that has 256 MiB of slabs mapped? A fork copies the page
- * tables of what it inherits, and then every page that either side writes to; the pool's slabs are not inherited.
+ * Question: does `child_process.spawn` take longer in a process that has 256 MiB of slabs mapped? A fork copies the page tables
+ * of all memory that the child inherits, and then every page that either side writes to. The child does not inherit the pool's
+ * slabs.
  */
 import { script } from './lib/processes.mjs'
 import { COMMON_HELP, program } from './lib/program.mjs'

@@ -1,7 +1,7 @@
 /**
- * Question: how soon does the guard cut when a disk becomes slower under load, and how soon is everything used again when it
- * recovers? 256 callers of O_DIRECT random reads of 4 KiB, a guard of 2 ms, and the disk throttled for a third of the time
- * by a cgroup (blkio, version 1; needs root).
+ * Question: how soon does the guard lower the limit when a disk becomes slower under load, and how soon is the full throughput
+ * back when it recovers? 256 callers make O_DIRECT random reads of 4 KiB with a guard of 2 ms, and a cgroup throttles the disk for
+ * a third of the time (blkio, version 1; needs root).
  */
 import { existsSync } from 'node:fs'
 import { COMMON_HELP, CommandError, dataset, positive, program } from './lib/program.mjs'
@@ -22,7 +22,7 @@ ${COMMON_HELP}`,
   async run({ rounds, json, iops: text = '5000', ...where }) {
     const iops = positive('--iops', text)
     if (!existsSync(`${ROOT}/blkio.throttle.read_iops_device`) || process.getuid() !== 0) {
-      throw new CommandError('this bench needs root and the blkio controller of cgroup version 1')
+      throw new CommandError('this bench needs the blkio controller of cgroup version 1, and root: run it as root')
     }
     const file = await dataset(where)
     if (file.directReason) throw new CommandError(`no direct reads in ${file.directory}: ${file.directReason}`)

@@ -1,7 +1,7 @@
 /**
- * Question: does an engine that nobody configured find the depth that the device wants? 256 callers of O_DIRECT random
- * reads of 4 KiB from a cold start, against fio at fixed depths: reads a second of the best, latency of the knee (the
- * smallest depth with 97 % of that).
+ * Question: does an engine that nobody configured find the best depth for the device? 256 callers make O_DIRECT random reads of
+ * 4 KiB from a cold start. The peer is fio at fixed depths: its best reads a second, and its latency at the knee (the smallest
+ * depth with 97 % of the best).
  */
 import { COMMON_HELP, CommandError, dataset, program } from './lib/program.mjs'
 import { script } from './lib/processes.mjs'
@@ -28,7 +28,7 @@ ${COMMON_HELP}`,
   async run({ rounds, seconds, json, guard, ...where }) {
     const guardP99Ms = guard === undefined ? undefined : Number(guard)
     const fio = await fioVersion()
-    if (!fio) throw new CommandError('this bench needs fio')
+    if (!fio) throw new CommandError('this bench needs fio: install it')
     const file = await dataset(where)
     if (file.directReason) throw new CommandError(`no direct reads in ${file.directory}: ${file.directReason}`)
     const { path, fileBytes } = file

@@ -1,7 +1,7 @@
 /**
- * Question: how fast is one large file read from beginning to end, from the page cache? Through leases of 1 MiB, a few at
- * a time, against `fs.readSync` into one reused buffer (which blocks the thread), createReadStream with 64 KiB and 1 MiB,
- * and a FileHandle of node:fs/promises with as many reads of 1 MiB in flight.
+ * Question: how fast is one large file read from beginning to end, from the page cache? auraio reads through leases of 1 MiB, a
+ * few at a time. The peers are `fs.readSync` into one reused buffer (which blocks the thread), createReadStream with 64 KiB and
+ * 1 MiB, and a FileHandle of node:fs/promises with as many reads of 1 MiB in flight.
  */
 import { script } from './lib/processes.mjs'
 import { COMMON_HELP, dataset, positive, program } from './lib/program.mjs'

@@ -1,8 +1,8 @@
 /**
- * Question: does anything stay behind when Workers are terminated in the midst of their reads? Starts 1,000 of them,
- * each with 32 reads in flight, terminates each at a random moment, and counts descriptors and threads before and
- * after. The same with Workers that do nothing shows how much of the memory is Node's own. Exits with 1 if not all is
- * back, or if the process dies of it.
+ * Question: do descriptors or threads stay behind when Workers are terminated during their reads? It starts 1,000 Workers with 32
+ * reads in flight each, terminates each at a random moment, and counts descriptors and threads before and after. The same with
+ * Workers that do nothing shows how much of the memory is Node's own. It exits with 1 if a descriptor or thread stays, or if the
+ * process dies.
  */
 import { COMMON_HELP, CommandError, dataset, program } from './lib/program.mjs'
 import { script } from './lib/processes.mjs'
@@ -34,7 +34,7 @@ ${COMMON_HELP}`,
   defaults: { rounds: 1, workers: 1000, seed: Date.now() % 2 ** 31 },
   async run({ rounds, json, workers, seed, seconds: _unused, ...where }) {
     if (process.platform !== 'linux')
-      throw new CommandError('descriptors and threads are counted in /proc, which is Linux only')
+      throw new CommandError('this bench counts descriptors and threads in /proc, so it runs on Linux only')
     const file = await dataset({ ...where, size: where.size ?? (where.file === undefined ? FILE_BYTES : undefined) })
     const flags = ['--expose-gc']
     const peers = Object.entries(KINDS).map(([kind, name]) => ({
@@ -49,7 +49,7 @@ ${COMMON_HELP}`,
   },
 })
 
-/** Of every round the worst; what is wanted is wanted of auraio. */
+/** The worst value of all rounds. The goals are for auraio. */
 function figuresOf(name, rounds) {
   const wanted = name === 'auraio' ? { max: 0 } : {}
   const worst = (left) => Math.max(...rounds.map(left))

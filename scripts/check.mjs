@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 /**
- * `npm run check`: what continuous integration runs. Formats, lints, documentation and types, with warnings as errors, then
- * both test suites. Every step runs even if one before it failed; a step that fails counts as one failure in the last line.
+ * `npm run check`: the checks that continuous integration runs. They are formats, lints, documentation and types, with
+ * warnings as errors, then both test suites. Every step runs even if one before it failed. The last line counts the tests;
+ * each failed step counts as one failure. The lines before it say which tools failed, and what to do.
  */
 import { build } from './build.mjs'
-import { install, tool } from './lib/npm.mjs'
+import { install, runTool } from './lib/npm.mjs'
 import { run } from './lib/run.mjs'
 import { summaryLine } from './lib/summary.mjs'
 import { requireToolchain } from './lib/toolchain.mjs'
@@ -17,21 +18,29 @@ const failed = []
 let counts = { passed: 0, failed: 0, skipped: 0 }
 
 await step('npm ci', install)
-// Without the tools there is nothing that the other steps could find out.
+// The other steps need the tools that this one installs.
 if (failed.length === 0) {
-  await step('rustfmt', () => cargo('fmt', '--all', '--check'))
-  await step('clippy', () => cargo('clippy', '--workspace', '--all-targets', '--', '-D', 'warnings'))
-  await step('rustdoc', () => cargo('doc', '--workspace', '--no-deps', { RUSTDOCFLAGS: '-D warnings' }))
-  await step('prettier', () => node('prettier', 'prettier', '--check', '.'))
-  // The types of the binding, and of the package as its users see it, are made by the build.
+  const listed = 'correct what it lists above'
+  const rustfmt = 'run `cargo fmt --all`; if rustfmt is missing, `rustup component add rustfmt`'
+  await step('rustfmt', () => cargo(['fmt', '--all', '--check'], 'rustfmt', rustfmt))
+  const clippy = `${listed}; if clippy is missing, \`rustup component add clippy\``
+  await step('clippy', () =>
+    cargo(['clippy', '--workspace', '--all-targets', '--', '-D', 'warnings'], 'clippy', clippy),
+  )
+  const warnings = { RUSTDOCFLAGS: '-D warnings' }
+  await step('rustdoc', () => cargo(['doc', '--workspace', '--no-deps'], 'rustdoc', listed, warnings))
+  await step('prettier', () => node('prettier', 'prettier', ['--check', '.'], 'run `npx prettier --write .`'))
+  // The build makes the types of the binding, and those of the package as its users see it. The next two steps need them.
   await step('build', build)
-  await step('eslint', () => node('eslint', 'eslint', '--max-warnings', '0', '.'))
-  await step('tsc', () => node('typescript', 'tsc', '--noEmit', '--project', 'tsconfig.test.json'))
+  await step('eslint', () => node('eslint', 'eslint', ['--max-warnings', '0', '.'], listed))
+  await step('tsc', () => node('typescript', 'tsc', ['--noEmit', '--project', 'tsconfig.test.json'], listed))
   heading('tests')
   counts = await test()
 }
 
-if (failed.length > 0) process.stdout.write(`\nfailed: ${failed.join(', ')}\n`)
+if (failed.length > 0) {
+  process.stdout.write(`\nfailed: ${failed.join(', ')} (each says above, at the end of its step, what to do)\n`)
+}
 counts.failed += failed.length
 process.stdout.write(`\n${summaryLine(counts)}\n`)
 process.exitCode = counts.failed > 0 ? 1 : 0
@@ -54,12 +63,10 @@ function heading(name) {
   process.stdout.write(`\n== ${name}\n`)
 }
 
-/** @param {...(string | Record<string, string>)} args the arguments, and last, if at all, what to add to the environment */
-async function cargo(...args) {
-  const env = typeof args.at(-1) === 'object' ? args.pop() : {}
-  return (await run('cargo', args, { env })).code
+async function cargo(args, name, advice, env = {}) {
+  return (await run('cargo', args, { env, name, advice })).code
 }
 
-async function node(packageName, command, ...args) {
-  return (await run(process.execPath, [tool(packageName, command), ...args])).code
+async function node(packageName, command, args, advice) {
+  return (await runTool(packageName, command, args, { advice })).code
 }

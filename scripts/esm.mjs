@@ -1,5 +1,5 @@
-// Writes dist/index.mjs and dist/index.d.mts after `tsc`: a wrapper that gives `import` the very objects that `require` has,
-// so that a program which uses both has one engine, one slot table and one class to ask `instanceof` of.
+// Writes dist/index.mjs and dist/index.d.mts after `tsc`. They are a wrapper, so that `import` gets the same objects as
+// `require`. A program that uses both then has one engine, one slot table, and one class for `instanceof`.
 import { writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 

@@ -1,14 +1,14 @@
 #!/usr/bin/env node
 /**
- * Refuses a release whose parts disagree: `node scripts/release-check.mjs v1.2.3`. The tag, package.json, the Cargo workspace
- * and each package in npm/ must name one version, and CHANGELOG.md must have a section for it.
+ * Refuses a release in which versions differ: `node scripts/release-check.mjs v1.2.3`. The tag, package.json, the Cargo
+ * workspace and each package in npm/ must name the same version, and CHANGELOG.md must have a section for it.
  */
 import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { isMain, root } from './lib/root.mjs'
 
 /**
- * Every version that the repository declares, by where.
+ * Every version that the repository declares, by the file that declares it.
  *
  * @returns {Record<string, string | undefined>}
  */
@@ -31,7 +31,7 @@ export function versions() {
 
 /**
  * @param {string} version
- * @returns {string[]} a sentence for everything that is not `version`
+ * @returns {string[]} a sentence for each place with another version
  */
 export function disagreements(version) {
   const sentences = Object.entries(versions())

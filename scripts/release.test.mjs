@@ -10,7 +10,7 @@ test('package.json, the lock file, the Cargo workspace and the platform packages
   for (const [where, version] of Object.entries(versions())) t.is(version, manifest.version, where)
 })
 
-test('a tag of another version is refused, part by part', (t) => {
+test('a tag of another version is refused, with a sentence for each place that differs', (t) => {
   const sentences = disagreements('99.0.0')
   t.is(sentences.length, Object.keys(versions()).length + 1)
   t.true(sentences.includes(`package.json says ${manifest.version}, not 99.0.0.`))

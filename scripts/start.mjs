@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 /**
- * `npm start`: from a fresh clone to figures of this machine's disk. It checks the toolchain, installs, builds, then runs
- * `auraio bench` with the arguments it was given (`npm start -- --json`).
+ * `npm start`: measures this machine's disk, from a fresh clone. It checks the toolchain, installs, builds, then runs
+ * `auraio bench` with its own arguments (`npm start -- --json`).
  *
- * It has no dependencies, since it runs before there are any. Standard output belongs to the bench alone.
+ * It has no dependencies, because it runs before any are installed. Only the bench writes to standard output.
  */
 import { build } from './build.mjs'
 import { run } from './lib/run.mjs'
@@ -11,9 +11,7 @@ import { requireToolchain } from './lib/toolchain.mjs'
 
 requireToolchain()
 const built = await build()
-if (built !== 0) {
-  process.stderr.write('The build failed: see above.\n')
-  process.exit(built)
-}
+// The build has said which tool failed.
+if (built !== 0) process.exit(built)
 const { code } = await run(process.execPath, ['dist/bin/auraio.js', 'bench', ...process.argv.slice(2)])
 process.exitCode = code

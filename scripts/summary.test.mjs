@@ -33,7 +33,7 @@ test('cargo: a compile error is a failure', (t) => {
   })
 })
 
-test('cargo: what a test prints is not taken for a result', (t) => {
+test('cargo: lines that a test prints are not taken for results', (t) => {
   const out = `  ${OK}\nnote: ${OK}\n${OK}\n`
   t.deepEqual(countCargo({ code: 0, out, err: '' }), { passed: 3, failed: 0, skipped: 1 })
 })
@@ -76,7 +76,7 @@ test('a suite that ran nothing is a failure', (t) => {
   t.deepEqual(countCargo({ code: 0, out: EMPTY, err: '' }), { passed: 0, failed: 1, skipped: 0 })
 })
 
-test('the last line names skipped tests only where there are some', (t) => {
+test('the last line names skipped tests only if there are some', (t) => {
   const one = { passed: 2, failed: 0, skipped: 0 }
   t.is(summaryLine(one), '2 passed, 0 failed')
   t.is(summaryLine(total([one, { passed: 1, failed: 3, skipped: 4 }])), '3 passed, 3 failed, 4 skipped')

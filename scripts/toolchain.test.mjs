@@ -17,7 +17,7 @@ test('versions compare by number, part by part', (t) => {
   t.false(isAtLeast('', '1.88'))
 })
 
-test('the Rust that is asked for is the one that the workspace declares', (t) => {
+test('the wanted version of Rust is the one that the workspace declares', (t) => {
   t.is(rustMin('[workspace.package]\nrust-version = "1.77.2"\n'), '1.77.2')
   t.regex(rustMin(), /^1\.\d+/)
 })
@@ -34,7 +34,7 @@ test('an old Node gets one sentence', (t) => {
 
 const posix = process.platform === 'win32' ? test.skip : test
 
-/** Runs a program in Node with a PATH that holds only the given tools: shell scripts or, where `null`, the real ones. */
+/** Runs a program in Node. The PATH has only the given tools: each is a shell script, or the real tool for `null`. */
 function runWith(t, tools, args) {
   const directory = mkdtempSync(join(tmpdir(), 'auraio-path-'))
   t.teardown(() => rmSync(directory, { recursive: true, force: true }))
@@ -50,7 +50,7 @@ function startWith(t, tools) {
   return runWith(t, tools, ['scripts/start.mjs'])
 }
 
-posix('no Rust: one sentence on standard error, exit code 1', (t) => {
+posix('without Rust, start prints one sentence on standard error and exits with 1', (t) => {
   const { status, stdout, stderr } = startWith(t, {})
   t.is(status, 1)
   t.is(stdout, '')
@@ -58,7 +58,7 @@ posix('no Rust: one sentence on standard error, exit code 1', (t) => {
   t.is(stderr.trim().split('\n').length, 1)
 })
 
-posix('an old Rust: one sentence that names both versions', (t) => {
+posix('an old Rust gets one sentence, which names both versions', (t) => {
   const { status, stderr } = startWith(t, {
     rustc: 'echo "rustc 1.63.0 (4b91a6ea7 2022-08-08)"',
     cargo: 'echo "cargo 1.63.0"',
@@ -68,19 +68,19 @@ posix('an old Rust: one sentence that names both versions', (t) => {
   t.is(stderr.trim().split('\n').length, 1)
 })
 
-posix('rustc without cargo: cargo is named', (t) => {
+posix('rustc without cargo gets a sentence that names cargo', (t) => {
   const { status, stderr } = startWith(t, { rustc: 'echo "rustc 99.0.0"' })
   t.is(status, 1)
   t.regex(stderr, /no `cargo` on the PATH/)
 })
 
-posix('a Rust that does not run: its own words are passed on', (t) => {
+posix('for a Rust that does not run, the sentence repeats its error', (t) => {
   const { status, stderr } = startWith(t, { rustc: 'echo "error: toolchain is not installed" >&2; exit 1' })
   t.is(status, 1)
   t.regex(stderr, /^`rustc --version` fails \(toolchain is not installed\)/)
 })
 
-posix('Rust without a linker: what rustc says, and what to install', (t) => {
+posix('Rust without a linker gets one sentence with the error of rustc and what to install', (t) => {
   const program = `import { missing } from './scripts/lib/toolchain.mjs'
     process.stdout.write(missing({ builtBefore: false }).join('\\n'))`
   const { stdout } = runWith(t, { rustc: null, cargo: null }, ['--input-type=module', '--eval', program])
@@ -88,7 +88,7 @@ posix('Rust without a linker: what rustc says, and what to install', (t) => {
   t.is(stdout.split('\n').length, 1)
 })
 
-test('an install is needed when there is none, and when the lock file is newer', (t) => {
+test('an install is needed when there is none, or when the lock file is newer', (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'auraio-install-'))
   t.teardown(() => rmSync(directory, { recursive: true, force: true }))
   const lock = join(directory, 'package-lock.json')

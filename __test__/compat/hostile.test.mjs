@@ -1,5 +1,5 @@
-// Hostile input, row by row: what we do on every backend, beside what node:fs/promises does. A row without `unlike` must
-// come out as in Node, to the last word of the message; `unlike` says what Node does instead, and so why we differ.
+// Hostile input, row by row: what auraio does on every backend, beside what node:fs/promises does. For a row without `unlike`
+// both must do the same, to the last word of the message. `unlike` is what Node does instead, where auraio differs on purpose.
 import { execFileSync } from 'node:child_process'
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import test from 'ava'
@@ -26,8 +26,8 @@ const TYPE = 'ERR_INVALID_ARG_TYPE'
 const VALUE = 'ERR_INVALID_ARG_VALUE'
 
 /**
- * `run` gets a readable and a writable handle on a file of 100 bytes, and `open`. `ours` is the error's code, or what `run`
- * resolves with. `since`: older versions of Node do something else, or abort the process, and are not asked.
+ * `run` gets a readable and a writable handle on a file of 100 bytes, and `open`. `ours` is the code of auraio's error, or the
+ * value that `run` resolves with. `since`: older versions of Node do something else, or abort the process, and are not compared.
  */
 const rows = [
   ...[Number.NaN, 1.5, Infinity, 2 ** 53, -5, -5n, 2n ** 63n].map((position) => ({
@@ -147,7 +147,7 @@ const rows = [
     name: `write, position ${show(position)}`,
     run: ({ writable }) => writable.write(bytes(), 0, 1, position).then(({ bytesWritten }) => bytesWritten),
     ours: RANGE,
-    unlike: 1, // at the own position, without a word
+    unlike: 1, // at the file's own position, without an error
   })),
   ...['3', {}].map((position) => ({
     name: `write, position ${show(position)}`,

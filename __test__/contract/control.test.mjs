@@ -1,4 +1,4 @@
-// What governs depth, as far as every backend has to take it: wishes, their mistakes, and operations that carry a class.
+// Control options, as far as every backend must accept them: options, wrong options, and operations with a class.
 import { writeFileSync } from 'node:fs'
 import test from 'ava'
 import { Engine } from 'auraio'
@@ -60,7 +60,7 @@ const NO_OPTIONS = [
 
 contract(
   test,
-  'an engine refuses wishes that cannot be',
+  'an engine refuses impossible control options',
   (t, { name }) => {
     for (const [options, code] of NO_OPTIONS) t.throws(() => new Engine({ backend: name, ...options }), { code })
     t.throws(() => new Engine({ backend: name, inFlightMin: 9, inFlightMax: 8 }), {
@@ -73,7 +73,7 @@ contract(
 
 contract(
   test,
-  'wishes are kept as they were given, and changed one by one',
+  'control options read back as they were set, and can be changed one by one',
   async (t, { name }) => {
     const plain = new Engine({ backend: name })
     t.is(plain.guardP99Ms, undefined)
@@ -100,7 +100,7 @@ contract(
 
 contract(
   test,
-  'a setter refuses what cannot be, and nothing has changed',
+  'a setter refuses an impossible value, and nothing changes',
   async (t, { name }) => {
     const engine = new Engine({ backend: name, queueDepth: 64, inFlightMin: 2, inFlightMax: 32, guardP99Ms: 5 })
     const set = (property, value) => () => {
@@ -128,7 +128,7 @@ contract(
 
 contract(
   test,
-  'a handle has a class and a guard of its own, or those of its engine',
+  'a handle has its own class and guard, or those of its engine',
   async (t, { name }) => {
     const path = tempFile(t)
     writeFileSync(path, 'x')
@@ -161,7 +161,7 @@ contract(
 
 contract(
   test,
-  'operations of every class move their bytes',
+  'operations of every class transfer their bytes',
   async (t, { open }) => {
     const bytes = pattern(3 * 5 * 4096)
     const path = tempFile(t)
@@ -200,7 +200,7 @@ contract(
 
 contract(
   test,
-  'an operation of no known class is rejected, and nothing is done',
+  'an operation with an unknown class rejects, and nothing is done',
   async (t, { open }) => {
     const path = tempFile(t)
     const file = await open(path, 'w+')
@@ -230,7 +230,7 @@ contract(
 
 contract(
   test,
-  'a lane that is not there has no histogram',
+  'a lane that does not exist has no histogram',
   async (t, { name, engine, open }) => {
     const file = await open('/dev/null')
     t.is(file.lane, undefined)

@@ -1,4 +1,4 @@
-// Handles opened with O_DIRECT: whatever the alignment, they give what any handle gives.
+// Handles opened with O_DIRECT: whatever the alignment, they have the same results as other handles.
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import test from 'ava'
 import { Engine } from 'auraio'
@@ -8,7 +8,7 @@ import { pattern, sameBytes, tempFile } from '../helpers/temp.mjs'
 const NO_OPTION = { differs: 'it has no such option' }
 const NO_ADDRESSES = { ...NO_OPTION, unable: { node: 'it cannot know addresses, and opens without O_DIRECT' } }
 
-/** A direct handle; undefined, with a note, where the platform or the file system has none. */
+/** A direct handle; undefined, with a note, if the platform or the file system has no O_DIRECT. */
 async function openDirect(t, open, path, flags, direct = true) {
   try {
     return await open(path, flags, { direct })
@@ -21,14 +21,14 @@ async function openDirect(t, open, path, flags, direct = true) {
 
 const bounced = ({ engine }) => engine.stats().rings.reduce((sum, ring) => sum + ring.bounced, 0)
 
-/** An engine whose counts are this test's alone. */
+/** An engine of this test's own, so that its counters count this test only. */
 async function alone(t, backend) {
   const engine = new Engine({ backend })
   t.teardown(() => engine.close())
   return { engine, open: (...args) => engine.open(...args) }
 }
 
-/** Memory at the beginning of a page, which only WebAssembly's is sure to be. */
+/** Memory that begins at a page. In JavaScript only memory of WebAssembly is sure to do so. */
 function aligned(length) {
   const pages = Math.ceil(length / 65536)
   return new Uint8Array(new WebAssembly.Memory({ initial: pages, maximum: pages }).buffer, 0, length)
@@ -65,7 +65,7 @@ contract(
 
 contract(
   test,
-  'a direct handle writes any part of a file, and the rest of the file stays',
+  'a direct handle writes any part of a file, and the rest of the file does not change',
   async (t, { open }) => {
     const path = tempFile(t)
     const model = pattern(100_000)
@@ -156,7 +156,7 @@ contract(
 
 contract(
   test,
-  'what is aligned is not bounced, and what is not is counted',
+  'aligned transfers are not bounced, and others are counted',
   async (t, { name }) => {
     const path = tempFile(t)
     writeFileSync(path, pattern(65_536))
@@ -183,7 +183,7 @@ contract(
 
 contract(
   test,
-  'a direct handle is opened with O_DIRECT, and stays so',
+  'a direct handle has the flag O_DIRECT, and keeps it',
   async (t, { open }) => {
     const path = tempFile(t)
     const file = await openDirect(t, open, path, 'w+')
@@ -197,7 +197,7 @@ contract(
 
 contract(
   test,
-  'a strict handle rejects what is not aligned, and names what it needs',
+  'a strict handle rejects transfers that are not aligned, and names the alignment needed',
   async (t, { open, name }) => {
     const path = tempFile(t)
     writeFileSync(path, pattern(16_384))
@@ -213,7 +213,7 @@ contract(
         : /buffer addresses at multiples of (\d+) and positions and lengths at multiples of (\d+)$/
     try {
       await file.read(memory, 0, 100, 1)
-      t.log('this file system takes what is not aligned')
+      t.log('this file system takes transfers that are not aligned')
     } catch (error) {
       t.is(error.code, 'EINVAL')
       t.is(error.errno, -22)

@@ -1,4 +1,4 @@
-// From open to close, and what comes after.
+// The life of a handle: open, close, and the time after.
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
@@ -36,7 +36,7 @@ const METHODS = {
 }
 
 for (const [method, [call, syscall]] of Object.entries(METHODS)) {
-  contract(test, `${method} after close is EBADF, file closed`, async (t, { open }) => {
+  contract(test, `${method} after close is EBADF with the message file closed`, async (t, { open }) => {
     const file = await open(tempFile(t), 'w+')
     await file.close()
     const error = await t.throwsAsync(call(file), { code: 'EBADF', message: 'file closed' })
@@ -56,7 +56,7 @@ contract(test, 'fd is the descriptor, and -1 after close', async (t, { open }) =
   t.false(existsSync(`/proc/self/fd/${fd}`) && readlinkSync(`/proc/self/fd/${fd}`) === path)
 })
 
-contract(test, 'closing twice resolves, at once and later', async (t, { open }) => {
+contract(test, 'a second close resolves, at once or later', async (t, { open }) => {
   const file = await open(tempFile(t), 'w')
   t.deepEqual(await Promise.all([file.close(), file.close()]), [undefined, undefined])
   t.is(await file.close(), undefined)
@@ -77,7 +77,7 @@ contract(test, 'Symbol.asyncDispose closes', async (t, { open }) => {
   t.is(file.fd, -1)
 })
 
-contract(test, 'close waits for what is in flight', async (t, { open }) => {
+contract(test, 'close waits for operations in flight', async (t, { open }) => {
   const path = tempFile(t)
   const bytes = pattern(64 * 4096)
   const file = await open(path, 'w+')
@@ -92,7 +92,7 @@ contract(test, 'close waits for what is in flight', async (t, { open }) => {
   sameBytes(t, readFileSync(path), bytes)
 })
 
-contract(test, 'close waits for operations at the own position that stand in line', async (t, { open }) => {
+contract(test, 'close waits for operations in line for the file’s position', async (t, { open }) => {
   const path = tempFile(t)
   const bytes = pattern(64 * 100)
   const file = await open(path, 'w')

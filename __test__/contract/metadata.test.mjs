@@ -1,4 +1,4 @@
-// stat and the calls that change what it tells; sync.
+// stat, the calls that change what it returns, and sync.
 import { chmodSync, fstatSync, statSync, Stats, writeFileSync } from 'node:fs'
 import process from 'node:process'
 import test from 'ava'
@@ -52,7 +52,7 @@ contract(test, 'times before 1970 and with nanoseconds are right', async (t, { o
   await file.close()
 })
 
-contract(test, 'stat tells devices and directories apart', async (t, { open }) => {
+contract(test, 'stat distinguishes devices and directories', async (t, { open }) => {
   const device = await open('/dev/null')
   t.true((await device.stat()).isCharacterDevice())
   await device.close()
@@ -61,7 +61,7 @@ contract(test, 'stat tells devices and directories apart', async (t, { open }) =
   await directory.close()
 })
 
-contract(test, 'chmod, chown and utimes change what stat tells', async (t, { open }) => {
+contract(test, 'chmod, chown and utimes change the results of stat', async (t, { open }) => {
   const path = tempFile(t)
   const file = await open(path, 'w', 0o600)
   t.is((await file.stat()).mode & 0o777, 0o600)
@@ -79,7 +79,7 @@ contract(test, 'chmod, chown and utimes change what stat tells', async (t, { ope
   await file.close()
 })
 
-contract(test, 'truncate cuts and fills', async (t, { open }) => {
+contract(test, 'truncate cuts a file, or fills it with zeros', async (t, { open }) => {
   const path = tempFile(t)
   writeFileSync(path, '0123456789')
   const file = await open(path, 'r+')

@@ -1,11 +1,11 @@
-// Reads and writes: what arrives where, in every form of the arguments.
+// Reads and writes, in every form of the arguments: the right bytes are in the right position.
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import vm from 'node:vm'
 import test from 'ava'
 import { contract, nodeAtLeast } from '../helpers/backends.mjs'
 import { pattern, sameBytes, tempDirectory, tempFile } from '../helpers/temp.mjs'
 
-contract(test, 'read fills the asked part of the buffer and leaves the rest', async (t, { open }) => {
+contract(test, 'read fills the wanted part of the buffer and no more', async (t, { open }) => {
   const path = tempFile(t)
   const bytes = pattern(10_000)
   writeFileSync(path, bytes)
@@ -50,7 +50,7 @@ contract(test, 'read takes all argument forms', async (t, { open }) => {
 
 contract(
   test,
-  'read with a length and no buffer gives a Buffer of what came, of its own',
+  'read with a length and no buffer gives a new Buffer with just the bytes read',
   async (t, { open }) => {
     const path = tempFile(t)
     const bytes = pattern(50_000)
@@ -70,13 +70,13 @@ contract(
       t.is(bytesRead, expected)
       t.true(Buffer.isBuffer(buffer))
       sameBytes(t, buffer, bytes.subarray(position, position + expected))
-      // Behind a short read nothing shows of what was in the memory before.
+      // After a short read, the Buffer shows nothing of the memory's earlier bytes.
       const end = buffer.byteOffset + buffer.length
       t.true(new Uint8Array(buffer.buffer).every((byte, at) => byte === 0 || (at >= buffer.byteOffset && at < end)))
       made.push(buffer)
     }
     t.is(new Set(made.map((buffer) => buffer.buffer)).size, made.length)
-    // At the own position, which moves.
+    // At the file's own position, which moves.
     t.deepEqual((await file.read({ length: 5 })).buffer, bytes.subarray(0, 5))
     t.deepEqual((await file.read({ length: 5, position: null, offset: 0 })).buffer, bytes.subarray(5, 10))
     const several = await Promise.all([1, 2, 3].map((length) => file.read({ length })))
@@ -99,7 +99,7 @@ contract(test, 'read without a buffer and without a length gives 16384 bytes', a
   await file.close()
 })
 
-contract(test, 'views of every kind are read into and written from', async (t, { open }) => {
+contract(test, 'views of every kind can be read into and written from', async (t, { open }) => {
   const path = tempFile(t)
   const bytes = pattern(4096)
   writeFileSync(path, bytes)
@@ -146,7 +146,7 @@ contract(test, 'write takes all argument forms', async (t, { open }) => {
   await file.close()
 })
 
-contract(test, 'strings are written in their encoding, and reported back', async (t, { open }) => {
+contract(test, 'strings are written in their encoding', async (t, { open }) => {
   const path = tempFile(t)
   const file = await open(path, 'w+')
   const result = await file.write('grüße')
@@ -160,7 +160,7 @@ contract(test, 'strings are written in their encoding, and reported back', async
   await file.close()
 })
 
-contract(test, 'readv and writev go through their buffers in order', async (t, { open }) => {
+contract(test, 'readv and writev use their buffers in order', async (t, { open }) => {
   const path = tempFile(t)
   const bytes = pattern(1000)
   const file = await open(path, 'w+')
@@ -202,7 +202,7 @@ contract(
 
 contract(
   test,
-  'operations at the own position run in the order of the calls',
+  'operations at the file’s own position run in the order of the calls',
   async (t, { open }) => {
     const path = tempFile(t)
     const bytes = pattern(64 * 100)
@@ -226,7 +226,7 @@ contract(
   { differs: 'it gives no order' },
 )
 
-contract(test, 'operations in parallel at their own positions all arrive', async (t, { open }) => {
+contract(test, 'operations at given positions, all at once, all arrive', async (t, { open }) => {
   const path = tempFile(t)
   const bytes = pattern(256 * 512)
   const file = await open(path, 'w+')
@@ -267,7 +267,7 @@ contract(
   nodeAtLeast(26) ? {} : { differs: 'Node 20 takes it for the own position' },
 )
 
-contract(test, 'append goes to the end, whatever the position', async (t, { open }) => {
+contract(test, 'an append goes to the end, whatever the position', async (t, { open }) => {
   const path = tempFile(t)
   writeFileSync(path, 'begin ')
   const file = await open(path, 'a+')
@@ -279,7 +279,7 @@ contract(test, 'append goes to the end, whatever the position', async (t, { open
   await file.close()
 })
 
-contract(test, 'a file that shrinks gives what is left', async (t, { open }) => {
+contract(test, 'a read of a file that shrank gives the bytes that are left', async (t, { open }) => {
   const path = tempFile(t)
   writeFileSync(path, pattern(8192))
   const file = await open(path, 'r+')
@@ -289,14 +289,14 @@ contract(test, 'a file that shrinks gives what is left', async (t, { open }) => 
   await file.close()
 })
 
-contract(test, 'a full device says ENOSPC', async (t, { open }) => {
+contract(test, 'a write to a full device is ENOSPC', async (t, { open }) => {
   const file = await open('/dev/full', 'w')
   await t.throwsAsync(file.write('x'), { code: 'ENOSPC', message: 'ENOSPC: no space left on device, write' })
   await t.throwsAsync(file.writeFile('x'.repeat(100)), { code: 'ENOSPC' })
   await file.close()
 })
 
-contract(test, 'opening the flags in words and numbers', async (t, { open }) => {
+contract(test, 'open takes flags as words and as numbers', async (t, { open }) => {
   const directory = tempDirectory(t)
   const path = `${directory}/flags`
   await t.throwsAsync(open(path), { code: 'ENOENT' })

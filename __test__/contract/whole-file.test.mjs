@@ -28,7 +28,7 @@ contract(test, 'readFile gives a Buffer, or a string in an encoding', async (t, 
   }
 })
 
-contract(test, 'readFile begins at the own position', async (t, { open }) => {
+contract(test, 'readFile begins at the file’s own position', async (t, { open }) => {
   const path = tempFile(t)
   const bytes = pattern(3_000_000)
   writeFileSync(path, bytes)
@@ -39,7 +39,7 @@ contract(test, 'readFile begins at the own position', async (t, { open }) => {
   await file.close()
 })
 
-contract(test, 'files of /proc, whose size is said to be 0, are read to their end', async (t, { open }) => {
+contract(test, 'files of /proc, whose size is 0, are read to their end', async (t, { open }) => {
   const file = await open('/proc/self/status')
   const text = await file.readFile('utf8')
   t.regex(text, /^Name:\t/)
@@ -129,7 +129,7 @@ contract(test, 'writeFile writes text, bytes and iterables', async (t, { open })
   }
 })
 
-contract(test, 'writeFile goes on at the own position and does not cut', async (t, { open }) => {
+contract(test, 'writeFile begins at the file’s own position and does not truncate', async (t, { open }) => {
   const path = tempFile(t)
   writeFileSync(path, '0123456789')
   const file = await open(path, 'r+')
@@ -162,7 +162,7 @@ contract(
   { differs: 'it writes in parts of 512 KiB' },
 )
 
-contract(test, 'an error in the iterable comes through, and the handle stays usable', async (t, { open }) => {
+contract(test, 'an error of the iterable rejects writeFile, and the handle stays usable', async (t, { open }) => {
   const path = tempFile(t)
   const file = await open(path, 'w')
   // eslint-disable-next-line require-yield

@@ -1,4 +1,4 @@
-// Several copies of the package in one process: each with its own state, none in the way of another.
+// Several copies of the package in one process: each has its own state, and none disturbs another.
 import { copyFileSync, cpSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
@@ -8,7 +8,7 @@ import { tempDirectory } from '../helpers/temp.mjs'
 
 const BINARY = readdirSync(ROOT).find((name) => /^auraio\..+\.node$/.test(name))
 
-/** The package as it would lie in node_modules; the binary as a copy, so that the system loads it once more. */
+/** The package as in node_modules, but with a copy of the binary, so that the system loads it again. */
 function packageCopy(t, place = copyFileSync) {
   const copy = path.join(tempDirectory(t), 'node_modules', 'auraio')
   cpSync(path.join(ROOT, 'dist'), path.join(copy, 'dist'), { recursive: true })
@@ -71,7 +71,7 @@ for (const routing of ROUTINGS) {
       const { Worker } = require('node:worker_threads')
       const { once } = require('node:events')
       const [directory, routing, copy] = args
-      // CommonJS as it would run in a context: relative files in there, everything else from outside.
+      // CommonJS in a context: relative files are loaded in the context, everything else from outside.
       const loadIn = (context, main) => {
         const modules = new Map()
         const load = (file) => {
@@ -101,7 +101,7 @@ for (const routing of ROUTINGS) {
       const exits = workers.map((worker) => once(worker, 'exit').then(([code]) => code))
       tell(await Promise.all([...engines.map((engine, at) => daily(engine, directory + '/' + at)), ...results]))
       tell(await Promise.all(exits))
-      // a view of a context's own memory
+      // a view of the context's own memory
       const view = vm.runInContext('new Uint8Array(16)', contexts[0])
       const file = await engines[3].open(directory + '/0')
       tell((await file.read(view, 0, 16, 0)).bytesRead)

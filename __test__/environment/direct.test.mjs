@@ -1,5 +1,5 @@
-// Direct handles on every file system that can be had here, where a file cannot be opened a second time, on a full disk, and
-// with several processes at one block.
+// Direct handles on every file system that is available here, on files that cannot be opened a second time, on a full disk, and
+// with several processes that write to one block.
 import { readFileSync, writeFileSync } from 'node:fs'
 import test from 'ava'
 import { targets } from '../helpers/backends.mjs'
@@ -9,7 +9,7 @@ import { EXPECTED } from '../helpers/unaligned.cjs'
 
 const BACKENDS = ['uring', 'threads']
 
-/** `where`, and the backend is to be had. */
+/** As `where`, and skips too if the backend is not available. */
 function on(backend, ...conditions) {
   return where(test, () => targets({ withOracle: false }).find(({ name }) => name === backend).skipped, ...conditions)
 }
@@ -36,7 +36,7 @@ function holds(t, [found, bounced]) {
 const image = (make, image, directory) =>
   `truncate -s 400M '${image}'; ${make} '${image}'; mount -o loop '${image}' '${directory}'`
 
-/** File systems of a test's own; what is missing to make one is what its skip says. */
+/** File systems that a test makes. If something is missing to make one, the skip says what. */
 const SYSTEMS = {
   ext4: { tools: ['mkfs.ext4', 'losetup'], mount: (at, file) => image('mkfs.ext4 -q', file, at) },
   'ext4 with blocks of 1 KiB': {
@@ -51,7 +51,7 @@ const SYSTEMS = {
 for (const [system, { tools, mount }] of Object.entries(SYSTEMS)) {
   const has = [needs.root, needs.mounts, ...tools.map((tool) => needs.command(tool))]
   for (const backend of BACKENDS) {
-    on(backend, ...has)(`${backend}: on ${system}, any alignment gives what is asked for`, async (t) => {
+    on(backend, ...has)(`${backend}: on ${system}, transfers of any alignment give the right bytes`, async (t) => {
       const directory = tempDirectory(t)
       const wrap = withMounts(mount(directory, tempFile(t, 'image')))
       holds(t, await run(t, UNALIGNED, { wrap, args: [`${directory}/file`, backend] }))
@@ -64,7 +64,7 @@ for (const backend of BACKENDS) {
     backend,
     needs.root,
     needs.command('setpriv'),
-  )(`${backend}: a file that its owner may not open again takes any alignment`, async (t) => {
+  )(`${backend}: transfers of any alignment work on a file that its owner may not open again`, async (t) => {
     const args = [`${sharedDirectory(t)}/file`, backend, String(0o400)]
     holds(t, await run(t, UNALIGNED, { wrap: asNobody(), args }))
   })
@@ -73,16 +73,16 @@ for (const backend of BACKENDS) {
     backend,
     needs.root,
     needs.mounts,
-  )(`${backend}: without /proc, any alignment is taken`, async (t) => {
+  )(`${backend}: without /proc, transfers of any alignment work`, async (t) => {
     const path = tempFile(t)
     holds(t, await run(t, UNALIGNED, { wrap: withMounts('mount -t tmpfs none /proc'), args: [path, backend] }))
   })
 
-  on(backend)(`${backend}: processes that write to the same blocks undo nothing of each other`, async (t) => {
+  on(backend)(`${backend}: processes that write to the same blocks do not undo each other`, async (t) => {
     const PROCESSES = 3
     const path = tempFile(t)
     writeFileSync(path, Buffer.alloc(16_384))
-    // Each has every third stretch of 341 bytes: 12 of them in each page, of no aligned length or place.
+    // Each process writes every third range of 341 bytes. A page has 12 such ranges; neither their lengths nor positions are aligned.
     const script = `
       const [path, backend, mine] = args
       const engine = new Engine({ backend })
@@ -134,7 +134,7 @@ for (const backend of BACKENDS) {
       needs.mounts,
       ...tools,
     )(
-      `${backend}: on a full ${system}, what is told as written is there, and the file is no longer than that`,
+      `${backend}: on a full ${system}, the reported bytes are stored, and the file is no longer than them`,
       async (t) => {
         const directory = tempDirectory(t)
         const script = `

@@ -1,4 +1,4 @@
-// Where nothing more can be written: a full file system, a limit on the size of files, a device without room.
+// Writes that find no more room: a full file system, a limit on the size of files, a full device.
 import { execFileSync } from 'node:child_process'
 import test from 'ava'
 import { contract } from '../helpers/backends.mjs'
@@ -7,7 +7,7 @@ import { tempDirectory, tempFile } from '../helpers/temp.mjs'
 
 const BACKENDS = ['uring', 'threads', 'node']
 
-/** Fills a file system of a few MiB with blocks that tell their place, then asks what is on it. */
+/** Fills a file system of a few MiB with blocks that have their own number, then checks what is on it. */
 const FILL = `
   const [directory, backend] = args
   const BLOCK = 64 * 1024
@@ -45,7 +45,7 @@ const FILL = `
 
 const FULL = { code: 'ENOSPC', intact: true, some: true, appended: 'ENOSPC', again: 'done' }
 
-/** A file system that ends with the process: `DIR` is where. */
+/** A file system at `DIR`, which ends with the process. */
 const SMALL = {
   tmpfs: { tools: [], mount: (directory) => `mount -t tmpfs -o size=4m none '${directory}'` },
   ext4: {
@@ -62,7 +62,7 @@ for (const [system, { tools, mount }] of Object.entries(SMALL)) {
       needs.root,
       needs.mounts,
       ...tools,
-    )(`${backend}: a full ${system} is ENOSPC, and what was written before is there`, async (t) => {
+    )(`${backend}: a full ${system} is ENOSPC, and the bytes written before are stored`, async (t) => {
       const directory = tempDirectory(t)
       const wrap = withMounts(mount(directory, tempFile(t, 'image')))
       const [found] = await run(t, FILL, { wrap, args: [directory, backend] })
@@ -73,8 +73,10 @@ for (const [system, { tools, mount }] of Object.entries(SMALL)) {
 }
 
 for (const backend of BACKENDS) {
-  where(test, needs.command('prlimit'))(`${backend}: past RLIMIT_FSIZE is EFBIG, and the process lives`, async (t) => {
-    const script = `
+  where(test, needs.command('prlimit'))(
+    `${backend}: a write past RLIMIT_FSIZE is EFBIG, and the process lives`,
+    async (t) => {
+      const script = `
       let engine
       try { engine = new Engine({ backend: args[1] }) } catch (error) { return tell({ unavailable: error.message }) }
       const file = await engine.open(args[0], 'w+')
@@ -86,14 +88,15 @@ for (const backend of BACKENDS) {
       const { size } = await file.stat()
       await file.close()
       tell({ first: first.bytesWritten, across, past: [...new Set(past)], whole, grown, size })`
-    const wrap = withLimits('--fsize=6000:6000')
-    const [found] = await run(t, script, { wrap, args: [tempFile(t), backend] })
-    if (found.unavailable !== undefined) return t.pass(found.unavailable)
-    t.deepEqual(found, { first: 4000, across: 2000, past: ['EFBIG'], whole: 'EFBIG', grown: 'EFBIG', size: 6000 })
-  })
+      const wrap = withLimits('--fsize=6000:6000')
+      const [found] = await run(t, script, { wrap, args: [tempFile(t), backend] })
+      if (found.unavailable !== undefined) return t.pass(found.unavailable)
+      t.deepEqual(found, { first: 4000, across: 2000, past: ['EFBIG'], whole: 'EFBIG', grown: 'EFBIG', size: 6000 })
+    },
+  )
 }
 
-/** Writes at the file's own position until no byte is taken any more. */
+/** Writes at the file's own position until no more bytes are taken. */
 const FILL_IN_ORDER = `
   const [path, backend] = args
   let engine
@@ -116,7 +119,7 @@ const FILL_IN_ORDER = `
     tell({ flags, code, stored: stored.length, told: told.length, same: stored.equals(told), vector, whole })
   }`
 
-/** As much as there is room for is told of and stored, and the rest is refused. */
+/** Checks that as many bytes as there is room for are reported and stored, and that the rest is refused. */
 function inOrder(t, messages, code, room) {
   if (messages[0].unavailable !== undefined) return t.pass(messages[0].unavailable)
   const good = { code, stored: room, told: room, same: true, vector: code, whole: code }
@@ -128,7 +131,7 @@ function inOrder(t, messages, code, room) {
 
 for (const backend of BACKENDS) {
   where(test, needs.command('prlimit'))(
-    `${backend}: at the own position, what is told as written before EFBIG is stored`,
+    `${backend}: at the file’s own position, bytes reported before EFBIG are stored`,
     async (t) => {
       const wrap = withLimits('--fsize=6000:6000')
       inOrder(t, await run(t, FILL_IN_ORDER, { wrap, args: [tempFile(t), backend] }), 'EFBIG', 6000)
@@ -139,7 +142,7 @@ for (const backend of BACKENDS) {
     test,
     needs.root,
     needs.mounts,
-  )(`${backend}: at the own position, what is told as written before ENOSPC is stored`, async (t) => {
+  )(`${backend}: at the file’s own position, bytes reported before ENOSPC are stored`, async (t) => {
     const directory = tempDirectory(t)
     const wrap = withMounts(`mount -t tmpfs -o size=64k none '${directory}'`)
     inOrder(t, await run(t, FILL_IN_ORDER, { wrap, args: [`${directory}/file`, backend] }), 'ENOSPC', 65536)
@@ -147,7 +150,7 @@ for (const backend of BACKENDS) {
 }
 
 if (process.platform === 'linux') {
-  contract(test, '/dev/full is ENOSPC for every kind of write, and reads zeros', async (t, { open }) => {
+  contract(test, 'every kind of write to /dev/full is ENOSPC, and reads give zeros', async (t, { open }) => {
     const file = await open('/dev/full', 'r+')
     const full = { code: 'ENOSPC', syscall: 'write' }
     for (const write of [
@@ -171,6 +174,6 @@ where(
   test,
   needs.root,
   needs.mounts,
-)('loop devices and mounts of these tests are gone', (t) => {
+)('no loop device or mount of these tests is left', (t) => {
   t.notRegex(execFileSync('mount').toString(), /auraio-test-/)
 })

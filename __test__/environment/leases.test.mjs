@@ -1,5 +1,5 @@
-// Leases where they end otherwise than by a release: collected, with their Worker, in the midst of reads; and where memory is
-// not to be had.
+// Leases that end without a release: by the garbage collector, with their Worker, or during reads; and leases when there is no
+// memory.
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import test from 'ava'
@@ -22,7 +22,7 @@ function fifo(t) {
 
 const COLLECT = { node: ['--expose-gc'] }
 
-/** Collects until it is so: a finalizer runs in some turn of the event loop after the collection. */
+/** Runs the collector until the condition is true: a finalizer runs in a later turn of the event loop. */
 const UNTIL = `
   const until = async (isSo) => {
     for (let round = 0; round < 200 && !isSo(); round++) { gc(); await turn() }
@@ -33,7 +33,7 @@ const UNTIL = `
 
 const nativeOnly = native.length > 0 ? test : (title, body) => test.skip(`${title} (no native backend)`, body)
 
-nativeOnly('leases that are collected come back, with one warning', async (t) => {
+nativeOnly('the memory of collected leases comes back, with one warning', async (t) => {
   const script = `${UNTIL}
     const engine = new Engine()
     const forget = (size) => { engine.acquire(size).buffer.fill(1) }
@@ -53,7 +53,7 @@ nativeOnly('leases that are collected come back, with one warning', async (t) =>
 })
 
 for (const { name } of available) {
-  test(`${name}: a Buffer that was kept from a lease keeps the memory, and what was released brings no warning`, async (t) => {
+  test(`${name}: a kept Buffer of a lease keeps the memory, and a released lease causes no warning`, async (t) => {
     const script = `${UNTIL}
       const engine = new Engine({ backend: args[0] })
       const kept = (() => engine.acquire(65536).buffer.fill('kept'))()
@@ -69,7 +69,7 @@ for (const { name } of available) {
     t.deepEqual(await run(t, script, { ...COLLECT, args: [name] }), [{ kept: 'kept', warnings: [] }])
   })
 
-  test(`${name}: with debug, memory is poisoned at the release, and a write after it is told with its stack`, async (t) => {
+  test(`${name}: with debug, released memory is poisoned, and a later write causes a warning with the stack of the release`, async (t) => {
     const script = `${UNTIL}
       const engine = new Engine({ backend: args[0], pool: { debug: true } })
       const lease = engine.acquire(5000)
@@ -96,7 +96,7 @@ for (const { name } of available) {
     t.is(outer, 1)
   })
 
-  test(`${name}: Workers lend, read, and leave; what they had is the process's again`, async (t) => {
+  test(`${name}: when Workers with leases end, their memory goes back to the process's pool`, async (t) => {
     const path = tempFile(t)
     writeFileSync(path, pattern(1 << 18))
     const script = `
@@ -122,13 +122,13 @@ for (const { name } of available) {
     const [{ answers, inUse, mapped }] = await run(t, script, { args: [name, path] })
     t.deepEqual(answers, ['the right bytes'])
     t.is(inUse, 0)
-    // Which cores the Workers run on decides how much is mapped at once: no more than four of them may hold together.
+    // How much is mapped at once depends on the cores that the Workers run on. No more than four of them hold memory together.
     t.true(mapped <= 4 * 40 * 65536, `${mapped} bytes more are mapped`)
   })
 }
 
 for (const { name } of native) {
-  test.serial(`${name}: Workers terminated with reads into leases in flight harm nobody's memory`, async (t) => {
+  test.serial(`${name}: Workers terminated with reads into leases in flight spoil no other memory`, async (t) => {
     t.log(`seed ${SEED} (AURAIO_SEED)`)
     const directory = tempDirectory(t)
     const path = `${directory}/data`
@@ -141,7 +141,7 @@ for (const { name } of native) {
       const engine = new Engine({ backend })
       let started = 0
       let damaged = 0
-      // As soon as memory has come back from a Worker it is here, with a mark that nothing else may write over.
+      // Memory that comes back from a Worker is acquired here at once, with a mark that nobody else may overwrite.
       const marked = () => {
         const leases = Array.from({ length: 64 }, () => engine.acquire(65536))
         for (const { buffer } of leases) buffer.fill(0xa5)
@@ -173,7 +173,7 @@ for (const { name } of native) {
     t.is(inUse, 0)
   })
 
-  test(`${name}: a block is not taken back while an operation works on it`, async (t) => {
+  test(`${name}: a block does not go back to the pool while an operation uses it`, async (t) => {
     const script = `
       const engine = new Engine({ backend: args[0] })
       const binding = require('./binding.js')
@@ -202,7 +202,7 @@ for (const { name } of native) {
       const begin = () => {
         const lease = engine.acquire(65536)
         const reading = codeOf(pipe.read(lease.buffer))
-        // past the lease's own guard, as a program may that means harm
+        // around the lease's own check, as a hostile program may do
         const moved = ArrayBuffer.prototype.transfer.call(lease.buffer.buffer)
         registry.register(moved, 'moved')
         lease.release()
@@ -222,7 +222,7 @@ for (const { name } of native) {
     t.deepEqual(await run(t, script, { ...COLLECT, args: [name, fifo(t)] }), [answer])
   })
 
-  test(`${name}: at the ceiling an acquisition throws or waits, and what is released is lent to whoever waited`, async (t) => {
+  test(`${name}: at the ceiling an acquisition throws or waits, and released memory goes to the waiting one`, async (t) => {
     const script = `
       const engine = new Engine({ backend: args[0], pool: { bytesMax: 8 << 20 } })
       const held = []
@@ -272,7 +272,7 @@ for (const { name } of native) {
     t.true(small >= 64, `${small} blocks of 64 KiB`)
   })
 
-  test(`${name}: what a Worker releases is lent to the thread that waited for it`, async (t) => {
+  test(`${name}: memory that a Worker releases is lent to the thread that waits for it`, async (t) => {
     const script = `
       const { Worker } = require('node:worker_threads')
       const { once } = require('node:events')
@@ -301,7 +301,7 @@ for (const { name } of native) {
     ['an uncaught throw', "setImmediate(() => { throw new Error('on purpose') })", 1],
     ['the end of its work', '', 0],
   ]) {
-    test(`${name}: ${ending} with leases held and in flight ends the process, with its code`, async (t) => {
+    test(`${name}: ${ending} with leases held and in flight ends the process with its exit code`, async (t) => {
       const path = tempFile(t)
       writeFileSync(path, pattern(1 << 20))
       const script = `
@@ -321,7 +321,7 @@ for (const { name } of native) {
     })
   }
 
-  test(`${name}: where external memory is forbidden, leases are parts of ordinary memory, aligned`, async (t) => {
+  test(`${name}: in a runtime that forbids external memory, leases are aligned parts of ordinary memory`, async (t) => {
     const path = tempFile(t)
     writeFileSync(path, pattern(1 << 20))
     const script = `${UNTIL}

@@ -1,4 +1,4 @@
-// Where the process may have little: locked memory, descriptors, threads; and where it gives its rights away.
+// Processes with low limits on locked memory, descriptors or threads; and processes that change their user.
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -8,7 +8,7 @@ import { asNobody, needs, run, sharedDirectory, start, where, withLimits } from 
 import { EXPECTED } from '../helpers/daily.cjs'
 import { tempDirectory, tempFile } from '../helpers/temp.mjs'
 
-/** `where`, and the backend is to be had. */
+/** As `where`, and skips too if the backend is not available. */
 function on(backend, ...conditions) {
   return where(test, () => targets({ withOracle: false }).find(({ name }) => name === backend).skipped, ...conditions)
 }
@@ -81,9 +81,9 @@ for (const [name, bytes] of [
       const args = [path.join(sharedDirectory(t), 'file')]
       const [{ backend, reason, bytesRegistered, pinned }, closed] = await run(t, script, { wrap, args })
       t.is(closed, 'closed')
-      // half of what may be locked is left to rings
+      // half of the locked memory is left to rings
       t.true(bytesRegistered <= bytes / 2, `${bytesRegistered}`)
-      // the kernel counts whole pages: a Buffer that does not begin on one has one more
+      // the kernel counts whole pages, so a Buffer that does not begin at a page counts one page more
       t.true(pinned >= bytesRegistered && pinned <= bytesRegistered + 4096, `${pinned}`)
       if (backend === 'uring') t.regex(reason, /RLIMIT_MEMLOCK/)
     },
@@ -93,7 +93,7 @@ for (const [name, bytes] of [
 for (const backend of ['uring', 'threads']) {
   for (const routing of ['thread', 'core']) {
     on(backend, needs.command('prlimit'))(
-      `${backend}, ${routing}: with 64 descriptors, opens go to EMFILE, and after a close go on`,
+      `${backend}, ${routing}: with 64 descriptors, opens end in EMFILE, and work again after a close`,
       async (t) => {
         const script = `
           const engine = new Engine({ backend: args[1], routing: args[2] })
@@ -127,7 +127,7 @@ for (const backend of ['uring', 'threads']) {
     )
 
     on(backend, needs.command('prlimit'))(
-      `${backend}, ${routing}: an engine without a descriptor left is an error, and one with some again works`,
+      `${backend}, ${routing}: without a free descriptor an engine is an error, and with some again it works`,
       async (t) => {
         const script = `
           const fds = []
@@ -135,7 +135,7 @@ for (const backend of ['uring', 'threads']) {
           const [, backend, routing] = args
           new Engine({ backend: 'threads', queueDepth: 7 }) // the binding is loaded by now
           const outcomes = new Set()
-          // so many descriptors to spare: each step of the set-up is refused once
+          // with this many free descriptors, each step of the set-up is refused once
           for (let spare = 0; spare < 12; spare++) {
             fill()
             for (const fd of fds.splice(0, spare)) fs.closeSync(fd)
@@ -165,7 +165,7 @@ for (const backend of ['uring', 'threads']) {
 }
 
 on('uring', needs.command('prlimit'))(
-  'that no descriptor was left for the first engine is not held against io_uring later',
+  'an engine uses io_uring even if an earlier one found no free descriptor',
   async (t) => {
     const script = `
       require('./binding.js')
@@ -181,7 +181,7 @@ on('uring', needs.command('prlimit'))(
   },
 )
 
-/** Takes threads away from a process that runs: by a group of its own, or by what its user may have. */
+/** Takes threads away from a running process: by a cgroup of its own, or by the limit of its user. */
 const THREAD_LIMITS = {
   'a pids cgroup': {
     conditions: [needs.root, needs.writable('/sys/fs/cgroup/pids')],
@@ -208,7 +208,7 @@ for (const [limit, { conditions, wrap, prepare }] of Object.entries(THREAD_LIMIT
   for (const backend of ['uring', 'threads']) {
     for (const routing of ['thread', 'core']) {
       on(backend, ...conditions)(
-        `${backend}, ${routing}: with no thread to be had (${limit}), everything completes`,
+        `${backend}, ${routing}: without any new thread (${limit}), every operation completes`,
         async (t) => {
           const script = `
           const engine = new Engine({ backend: args[1], routing: args[2] })
@@ -246,7 +246,7 @@ for (const [limit, { conditions, wrap, prepare }] of Object.entries(THREAD_LIMIT
 for (const backend of ['uring', 'threads']) {
   for (const routing of ['thread', 'core']) {
     on(backend, needs.root)(
-      `${backend}, ${routing}: after setuid a file that is root's is EACCES, in Workers too`,
+      `${backend}, ${routing}: after setuid an open of a file of root is EACCES, in Workers too`,
       async (t) => {
         const script = `
           const { Worker } = require('node:worker_threads')

@@ -1,11 +1,11 @@
-// Files that are not as files are: that shrink while they are read, that wait, that have no size.
+// Unusual files: those that shrink while they are read, that make a read wait, or that have no size.
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import fs, { readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import test from 'ava'
 import { contract } from '../helpers/backends.mjs'
 import { random } from '../helpers/random.mjs'
-// One after the other: what waits for a FIFO holds one of libuv's four threads, where libuv does the work.
+// The tests run one after the other: on libuv, each wait for a FIFO holds one of its four threads.
 import { pattern, tempDirectory, tempFile } from '../helpers/temp.mjs'
 
 const onLinux = process.platform === 'linux'
@@ -19,7 +19,7 @@ function fifo(t) {
 
 contract(
   test.serial,
-  'a file that shrinks and grows while it is read gives what was there, and zeros, and ends',
+  'a read of a file that shrinks and grows meanwhile gives its bytes or zeros, and ends',
   async (t, { open }) => {
     const path = tempFile(t)
     const SIZE = 1 << 20
@@ -112,7 +112,7 @@ if (onLinux) {
     },
   )
 
-  contract(test.serial, 'a read of a FIFO ends with its writer, which another process is', async (t, { open }) => {
+  contract(test.serial, 'a read of a FIFO ends when its writer, another process, ends', async (t, { open }) => {
     const path = fifo(t)
     const writer = spawn('sh', ['-c', 'exec 3>"$1"; read line; printf done >&3', 'sh', path], {
       stdio: ['pipe', 'ignore', 'inherit'],
@@ -211,7 +211,7 @@ if (onLinux) {
     },
   )
 
-  contract(test.serial, 'a pipe through /proc/self/fd: reads wait for the writer', async (t, { open }) => {
+  contract(test.serial, 'reads of a pipe opened through /proc/self/fd wait for the writer', async (t, { open }) => {
     const child = spawn('cat', [], { stdio: ['pipe', 'pipe', 'inherit'] })
     const path = fifo(t)
     const keep = fs.openSync(path, fs.constants.O_RDWR)
@@ -225,7 +225,7 @@ if (onLinux) {
     await once(child, 'close')
   })
 
-  contract(test.serial, 'a directory opens, stats and syncs, but is EISDIR to read', async (t, { open }) => {
+  contract(test.serial, 'a directory can be opened, statted and synced, but a read is EISDIR', async (t, { open }) => {
     const directory = await open(tempDirectory(t))
     t.true((await directory.stat()).isDirectory())
     await directory.sync()
@@ -236,7 +236,7 @@ if (onLinux) {
     await t.throwsAsync(open(tempDirectory(t), 'r+'), { code: 'EISDIR' })
   })
 
-  contract(test.serial, 'files of /proc and /sys, which have no size, are read to their end', async (t, { open }) => {
+  contract(test.serial, 'files of /proc and /sys, whose size is 0, are read to their end', async (t, { open }) => {
     for (const path of ['/proc/self/maps', '/proc/version', '/proc/self/cmdline', '/sys/devices/system/cpu/online']) {
       const file = await open(path)
       const read = await file.readFile()
@@ -254,7 +254,7 @@ if (onLinux) {
     await refused.close()
   })
 
-  contract(test.serial, '/dev/zero, /dev/null and /dev/urandom behave', async (t, { open }) => {
+  contract(test.serial, '/dev/zero, /dev/null and /dev/urandom work', async (t, { open }) => {
     const zero = await open('/dev/zero', 'r+')
     t.deepEqual((await zero.read(Buffer.alloc(100_000, 1), 0, 100_000, 5)).buffer, Buffer.alloc(100_000))
     t.is((await zero.write('x')).bytesWritten, 1)

@@ -1,4 +1,4 @@
-// Where io_uring is refused: by the administrator, by a seccomp filter, or because the binding is not there.
+// Processes without io_uring: the administrator or a seccomp filter refuses it, or the binding is missing.
 import { execFileSync } from 'node:child_process'
 import { copyFileSync, cpSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -12,7 +12,7 @@ const SYSCTL = '/proc/sys/kernel/io_uring_disabled'
 
 const hasUring = () => targets({ withOracle: false }).find(({ name }) => name === 'uring').skipped
 
-/** What a process finds: its engine, a day's work, and what it is told that insists on io_uring. */
+/** What a process finds: its engine, the results of the usual operations, and the error when it forces io_uring. */
 const LOOK = `
   const engine = new Engine()
   const result = await daily(engine, args[0])
@@ -27,7 +27,7 @@ const LOOK = `
     rings: engine.stats().rings.length,
   })`
 
-/** Takes a call away from the process that runs it, and proves it. */
+/** Takes a system call away from its own process, and proves that it is gone. */
 const REFUSE = `
   process.env.AURAIO_TEST_REFUSE = args[2]
   try { process.dlopen({ exports: {} }, args[1]) } catch {}
@@ -53,7 +53,7 @@ async function withSysctl(value, body) {
 
 const setsSysctl = where(test.serial, needs.root, needs.writable(SYSCTL), needs.command('setpriv'))
 
-setsSysctl('io_uring_disabled=1: root has it, nobody gets threads and the reason', async (t) => {
+setsSysctl('with io_uring_disabled=1 root gets io_uring, and nobody gets threads and the reason', async (t) => {
   const file = path.join(sharedDirectory(t), 'file')
   const rootFile = tempFile(t)
   await withSysctl('1', async () => {
@@ -67,7 +67,7 @@ where(
   needs.root,
   needs.writable(SYSCTL),
   needs.variable('AURAIO_TEST_MACHINE', 'takes io_uring away from all other processes'),
-)('io_uring_disabled=2: everybody gets threads; rings that there are go on', async (t) => {
+)('with io_uring_disabled=2 everybody gets threads, and existing rings go on', async (t) => {
   const before = start(
     t,
     `const engine = new Engine(); tell(engine.backend); await asked(); tell(await daily(engine, args[0]))`,
@@ -137,7 +137,7 @@ for (const routing of ['thread', 'core']) {
   )
 }
 
-filters('io_uring is refused inside a Worker as outside', async (t) => {
+filters('io_uring is refused in a Worker as in the main thread', async (t) => {
   const args = [tempFile(t), compile(t, 'refuse.c'), 'setup:EPERM']
   const script = `
     ${REFUSE}
@@ -176,7 +176,7 @@ test("without its binary the package works on 'node', and says so", async (t) =>
   t.is(found.insisted, 'ERR_AURAIO_BACKEND')
 })
 
-test("with a binary that is no library the package works on 'node', and says so", async (t) => {
+test("with a binary that is not a library the package works on 'node', and says so", async (t) => {
   const copy = packageWithoutBinary(t)
   const binary = execFileSync('ls', [ROOT])
     .toString()
@@ -191,7 +191,7 @@ test("with a binary that is no library the package works on 'node', and says so"
 })
 
 for (const name of ['uring', 'threads', 'node', 'auto', '']) {
-  test(`AURAIO_BACKEND='${name}' is heeded`, async (t) => {
+  test(`AURAIO_BACKEND='${name}' chooses the backend`, async (t) => {
     const script = `
       try {
         const engine = new Engine()

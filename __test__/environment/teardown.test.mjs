@@ -1,4 +1,4 @@
-// Ends in the middle of work: Workers that are terminated, processes that exit or throw.
+// Workers that are terminated, and processes that exit or throw, while operations are under way.
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
@@ -11,7 +11,7 @@ import { pattern, tempDirectory } from '../helpers/temp.mjs'
 const WORKERS = Number(process.env.AURAIO_STORM ?? 200)
 const SEED = Number(process.env.AURAIO_SEED ?? 20_260)
 
-/** Workers that live at the same time. */
+/** How many Workers live at the same time. */
 const AT_ONCE = 4
 
 const CONFIGURATIONS = [
@@ -20,7 +20,7 @@ const CONFIGURATIONS = [
   { backend: 'threads', routing: 'thread' },
 ]
 
-/** A core's ring, made when a thread first runs there, stays: the ring itself and its helper's bell. */
+/** Descriptors that stay: a core's ring, made when a thread first runs there, has its own descriptor and its helper's bell. */
 const CORE_FDS = { thread: 0, core: 2 * cpus().length }
 
 function ready(backend) {
@@ -31,7 +31,7 @@ function ready(backend) {
   )
 }
 
-/** A directory with something to read and a FIFO to wait for. */
+/** A directory with a file to read and a FIFO to wait for. */
 function stage(t) {
   const directory = tempDirectory(t)
   writeFileSync(`${directory}/data`, pattern(1 << 18))
@@ -48,7 +48,7 @@ const PREPARE = `
   const storm = (ending) => new Worker('./__test__/helpers/storm-worker.cjs', {
     workerData: { options, directory, number: number++, ending }, stderr: true,
   })
-  // Threads of the pool stay for a while to be used again, so they are counted apart.
+  // Threads of the crew stay for a while to be used again, so they are counted separately.
   const count = () => {
     const names = fs.readdirSync('/proc/self/task').map((task) => {
       try { return fs.readFileSync('/proc/self/task/' + task + '/comm', 'utf8') } catch { return 'gone' }
@@ -56,7 +56,7 @@ const PREPARE = `
     const threads = names.filter((name) => !name.startsWith('auraio-') && name !== 'gone').length
     return { fds: fs.readdirSync('/proc/self/fd').length, threads, pool: names.length - threads }
   }
-  // A thread of the kernel's ends a little after its ring, and nothing tells of it.
+  // A thread of the kernel ends a little after its ring, and nothing announces it.
   const settled = async (before) => {
     let now = count()
     for (let look = 0; look < 500 && (now.fds > before.fds || now.threads > before.threads); look++) {
@@ -106,10 +106,8 @@ for (const options of CONFIGURATIONS) {
     t.true(after.threads <= before.threads, `${before.threads} threads before, ${after.threads} after`)
   })
 
-  ready(backend)(
-    `${where}: Workers that exit or throw with operations in flight end so, and leave nothing behind`,
-    async (t) => {
-      const script = `${PREPARE}
+  ready(backend)(`${where}: Workers exit or throw with operations in flight, and leave nothing behind`, async (t) => {
+    const script = `${PREPARE}
       const end = async (ending) => {
         const worker = storm(ending)
         const errors = []
@@ -123,20 +121,19 @@ for (const options of CONFIGURATIONS) {
       const after = await settled(before)
       tell([...new Set(outcomes.map(String))].sort())
       tell({ fds: after.fds - before.fds, threads: after.threads - before.threads })`
-      const args = [stage(t), JSON.stringify(options)]
-      const messages = await run(t, script, { args })
-      t.deepEqual(messages[0], ['1,on purpose', '7'])
-      t.true(messages[1].fds <= CORE_FDS[routing], `${messages[1].fds} descriptors more`)
-      t.true(messages[1].threads <= 0, `${messages[1].threads} threads more`)
-    },
-  )
+    const args = [stage(t), JSON.stringify(options)]
+    const messages = await run(t, script, { args })
+    t.deepEqual(messages[0], ['1,on purpose', '7'])
+    t.true(messages[1].fds <= CORE_FDS[routing], `${messages[1].fds} descriptors more`)
+    t.true(messages[1].threads <= 0, `${messages[1].threads} threads more`)
+  })
 
   for (const [ending, statement, code] of [
     ['process.exit()', 'process.exit(7)', 7],
     ['an uncaught throw', "setImmediate(() => { throw new Error('on purpose') })", 1],
     ['an unhandled rejection', "Promise.reject(new Error('on purpose'))", 1],
   ]) {
-    ready(backend)(`${where}: ${ending} with operations in flight ends the process, with its code`, async (t) => {
+    ready(backend)(`${where}: ${ending} with operations in flight ends the process with its exit code`, async (t) => {
       const script = `
         const [directory, options] = args
         const engine = new Engine(JSON.parse(options))
@@ -198,7 +195,7 @@ for (const options of CONFIGURATIONS) {
     },
   )
 
-  ready(backend)(`${where}: a process stays while a read is pending, and ends once it is not`, async (t) => {
+  ready(backend)(`${where}: a process stays while a read is pending, and ends when none is`, async (t) => {
     const script = `
       const [directory, options] = args
       process.on('exit', () => fs.writeSync(1, 'end\\n'))

@@ -1,10 +1,10 @@
-// The file systems that a contract is tried on: every backend that this machine has, and node:fs/promises, the oracle.
+// The targets that a contract runs on: every backend that is available here, and node:fs/promises, the oracle.
 import fsp from 'node:fs/promises'
 import { Engine } from 'auraio'
 
 const BACKENDS = ['uring', 'threads', 'node']
 
-/** `{ name, open, engine?, isOracle }` of each that is to be had here, and `{ name, skipped }` with the reason else. */
+/** Each target: `{ name, open, engine?, isOracle }` if it is available here, else `{ name, skipped }` with the reason. */
 export function targets({ withOracle = true } = {}) {
   const list = BACKENDS.map((backend) => {
     try {
@@ -20,8 +20,8 @@ export function targets({ withOracle = true } = {}) {
 }
 
 /**
- * Declares one test for each target. `differs` says why the oracle is left out, in the test's name; `unable` why a backend
- * is, by its name.
+ * Declares one test for each target. `differs` leaves the oracle out; its text, the reason, becomes a part of the test's name.
+ * `unable` leaves backends out: it has a reason for each, by name.
  */
 export function contract(test, title, body, { differs, unable = {} } = {}) {
   for (const target of all) {
@@ -35,7 +35,7 @@ export function contract(test, title, body, { differs, unable = {} } = {}) {
 
 const all = targets()
 
-/** True if this Node is at least so new. */
+/** True if this is Node `major` or newer. */
 export function nodeAtLeast(major) {
   return Number(process.versions.node.split('.', 1)[0]) >= major
 }

@@ -1,17 +1,17 @@
-// Processes of a test's own, and what a machine must have for one.
+// Starts processes for a test, and skips the test if the machine lacks something that it needs.
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { accessSync, constants } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { tempDirectory } from './temp.mjs'
 
-/** The repository: from here a script requires 'auraio' by name. */
+/** The repository: scripts run here, so that they can require 'auraio' by name. */
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
-/** A process that runs longer than this hangs; it is killed, and the test fails by the signal. */
+/** A process that runs longer than this is taken to hang. It is killed, and the signal fails the test. */
 const GUARD_MS = 60_000
 
-/** What every script begins with. */
+/** The beginning of every script. */
 const PRELUDE = `
   const fs = require('node:fs')
   const { Engine } = require('auraio')
@@ -53,12 +53,12 @@ export function start(t, script, { wrap = [], args = [], env = {}, node = [] } =
   return {
     pid: child.pid,
     ended,
-    /** The next message; an error with what was printed if the process ends before it. */
+    /** The next message. If the process ends before it, an error with the process's output. */
     async next() {
       const at = taken++
       if (messages.length <= at) {
         await Promise.race([once(child, 'message'), ended])
-        if (messages.length <= at) throw new Error(`the process ended early: ${output}`)
+        if (messages.length <= at) throw new Error(`the process ended before its message, with this output: ${output}`)
       }
       return messages[at]
     },
@@ -66,7 +66,7 @@ export function start(t, script, { wrap = [], args = [], env = {}, node = [] } =
   }
 }
 
-/** Runs a script to its end, which must be a good one; answers its messages. */
+/** Runs a script to its end, checks that it ended with code 0, and answers its messages. */
 export async function run(t, script, options) {
   const { code, signal, messages, output } = await start(t, script, options).ended
   t.is(signal, null, `killed: ${output}; after ${JSON.stringify(messages)}`)
@@ -74,7 +74,7 @@ export async function run(t, script, options) {
   return messages
 }
 
-/** Runs a script as nobody, with limits as prlimit(1) takes them. */
+/** Runs a script as the user nobody, with limits in the form of prlimit(1). */
 export function asNobody(...limits) {
   return [...withLimits(...limits), 'setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
 }
@@ -83,12 +83,12 @@ export function withLimits(...limits) {
   return limits.length === 0 ? [] : ['prlimit', ...limits]
 }
 
-/** Runs a script where these shell commands have run before, in a mount namespace that goes with the process. */
+/** Runs these shell commands and then a script, in a mount namespace that ends with the process. */
 export function withMounts(commands) {
   return ['unshare', '--mount', '--propagation', 'private', 'sh', '-ec', `${commands}\nexec "$@"`, 'sh']
 }
 
-/** Each answers undefined, or why it is not so. */
+/** Each answers undefined if the machine has it, else why it does not. */
 export const needs = {
   linux: () => (process.platform === 'linux' ? undefined : 'Linux only'),
   root: () => (process.getuid?.() === 0 ? undefined : 'must be root'),
@@ -114,7 +114,7 @@ function works(command, args) {
   }
 }
 
-/** `test` where the machine has all of it; else a skip that says what is missing. */
+/** `test` if the machine has all of this; else a skip that says what is missing. */
 export function where(test, ...conditions) {
   for (const condition of [needs.linux, ...conditions]) {
     const reason = condition()
@@ -123,7 +123,7 @@ export function where(test, ...conditions) {
   return test
 }
 
-/** A directory of the test's own that every user may use. */
+/** A directory for the test that every user may use. */
 export function sharedDirectory(t) {
   const directory = tempDirectory(t)
   execFileSync('chmod', ['0777', directory])

@@ -1,4 +1,4 @@
-// A Worker that makes an engine, does a day's work on it, and ends by itself.
+// A Worker that makes an engine, runs the usual operations on it (daily.cjs), and ends by itself.
 'use strict'
 const { parentPort, workerData } = require('node:worker_threads')
 const { Engine } = require('auraio')

@@ -1,11 +1,11 @@
-// What any program does with a file, in one function: for environments in which it has to go on working.
+// The usual operations on a file, in one function. Tests run it in environments where they must still work.
 'use strict'
 const { readFileSync } = require('node:fs')
 
 const BYTES = Buffer.from('0123456789abcdef'.repeat(4096))
 const BLOCK = 4096
 
-/** Opens, writes, syncs, reads, stats, truncates, closes. Answers what `EXPECTED` says if all went well. */
+/** Opens, writes, syncs, reads, stats, truncates and closes a file. Answers `EXPECTED` if all went well. */
 async function daily(engine, path) {
   const file = await engine.open(path, 'w+')
   const places = Array.from({ length: BYTES.length / BLOCK }, (_, at) => at * BLOCK)

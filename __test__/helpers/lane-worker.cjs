@@ -1,4 +1,4 @@
-// A Worker that reads a file past the page cache, with wishes of its own, and tells what it saw of the lane.
+// A Worker that reads a file past the page cache, with control options of its own, and reports what it saw of the lane.
 'use strict'
 const { parentPort, workerData } = require('node:worker_threads')
 const { Engine } = require('auraio')

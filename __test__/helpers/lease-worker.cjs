@@ -1,4 +1,5 @@
-// A Worker that reads into leases: a day's work, some of it never released, and then its end; or with `storm`, without end.
+// A Worker that reads into leases. It does some reads, leaves some leases unreleased, and ends; with `storm` it reads until it is
+// terminated.
 'use strict'
 const { readFileSync } = require('node:fs')
 const { parentPort, workerData } = require('node:worker_threads')
@@ -9,7 +10,7 @@ const BYTES = 65536
 
 async function work() {
   const engine = new Engine(options)
-  // past the page cache, where there is such a thing: those reads are in flight when the end comes
+  // past the page cache if possible, so that reads are in flight when the Worker ends
   const direct = storm && (await engine.open(path, 'r', { direct: true }).catch(() => undefined))
   const file = direct || (await engine.open(path))
   const bytes = readFileSync(path)

@@ -1,4 +1,4 @@
-// A Worker that tries to open a file whenever it is told to, on an engine that it made at the start.
+// A Worker that makes an engine when it starts, and tries to open a file each time it gets a message.
 'use strict'
 const { parentPort, workerData } = require('node:worker_threads')
 const { Engine } = require('auraio')

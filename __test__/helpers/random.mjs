@@ -1,4 +1,4 @@
-// Numbers from a seed: the same seed, the same run. (mulberry32)
+// Random numbers from a seed (mulberry32): the same seed gives the same run.
 export function random(seed) {
   let state = seed >>> 0
   const next = () => {

@@ -1,5 +1,5 @@
-// A Worker that loads an engine with operations of many kinds, and says so; it is terminated at any moment from then on,
-// or ends in the way that it is told to.
+// A Worker that starts operations of many kinds on an engine, and then posts a message. From then on the test may terminate it at
+// any moment, or it ends in the way that the test asks for.
 'use strict'
 const { parentPort, workerData } = require('node:worker_threads')
 const { Engine } = require('auraio')
@@ -16,7 +16,7 @@ async function load() {
   ])
   const begin = (at) => {
     const buffer = Buffer.alloc(16384, at)
-    // libuv's threads cannot be called back from a pipe: there a Worker could not end
+    // a thread of libuv that waits for a pipe cannot be cancelled, so with libuv the Worker could not end
     if (at % 8 === 4 && engine.backend !== 'node') return pipe.read(buffer)
     if (at % 8 === 1 || at % 8 === 5) return file.write(buffer, 0, buffer.length, at * buffer.length)
     if (at % 8 === 2) return file.sync()
@@ -29,7 +29,7 @@ async function load() {
   if (ending === 'exit') process.exit(7)
   if (ending === 'throw') throw new Error('on purpose')
   parentPort.postMessage('loaded')
-  // half of them spin, so that termination meets JavaScript at work
+  // half of the Workers spin, so that they are terminated while JavaScript runs
   if (number % 2 === 0) for (;;) await data.read(Buffer.alloc(64), 0, 64, 0)
 }
 

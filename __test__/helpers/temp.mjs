@@ -1,4 +1,4 @@
-// A directory of a test's own, which goes when the test is over.
+// A directory for a test, which is removed when the test ends.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -13,7 +13,7 @@ export function tempFile(t, name = 'file.bin') {
   return path.join(tempDirectory(t), name)
 }
 
-/** Bytes that differ at every position of a block, and from block to block. */
+/** Bytes that differ from position to position in a block, and from block to block. */
 export function pattern(length, seed = 1) {
   const bytes = Buffer.alloc(length)
   let state = seed >>> 0 || 1
@@ -26,7 +26,7 @@ export function pattern(length, seed = 1) {
   return bytes
 }
 
-/** Like deepEqual, but fast for megabytes, and short when it fails. */
+/** Like deepEqual, but fast for megabytes, and with a short message when it fails. */
 export function sameBytes(t, actual, expected) {
   if (Buffer.compare(actual, expected) === 0) return t.pass()
   const first = actual.findIndex((byte, at) => byte !== expected[at])

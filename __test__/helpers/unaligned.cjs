@@ -1,11 +1,11 @@
-// What a program does with a direct handle that never heard of alignment, against a Buffer that says what must come of it.
+// Operations of a program that ignores alignment, on a direct handle. A Buffer holds what the file must contain.
 'use strict'
 const { readFileSync, statSync } = require('node:fs')
 
 const SIZE = 200_000
 const FLAG = 0o40000 // O_DIRECT on x86; elsewhere the flags are not looked at
 
-/** Numbers from a seed: a linear congruence, of which the upper bits are good enough. */
+/** Random numbers from a seed: a linear congruential generator, of which only the upper bits are used. */
 function numbers(seed) {
   let state = seed
   return (limit) => {
@@ -14,7 +14,7 @@ function numbers(seed) {
   }
 }
 
-/** Writes and reads of any alignment, some of them at once. Answers what `EXPECTED` says if all went well. */
+/** Makes writes and reads of any alignment, some of them at once. Answers `EXPECTED` if all went well. */
 async function unaligned(engine, path, { seed = 1, rounds = 30, mode = 0o600 } = {}) {
   const below = numbers(seed)
   const model = Buffer.alloc(SIZE)
@@ -22,7 +22,7 @@ async function unaligned(engine, path, { seed = 1, rounds = 30, mode = 0o600 } =
   let wrong = 0
   const file = await engine.open(path, 'w+', { mode, direct: true })
   for (let round = 0; round < rounds; round++) {
-    // Side by side, so that neighbours share sectors and blocks.
+    // The ranges lie side by side, so that neighbours share sectors and blocks.
     let at = below(SIZE / 2)
     const writes = []
     while (writes.length < 6) {
@@ -52,7 +52,7 @@ async function unaligned(engine, path, { seed = 1, rounds = 30, mode = 0o600 } =
   return { wrong, stays, same: readFileSync(path).equals(model.subarray(0, size)) }
 }
 
-/** Nothing where there is no /proc. */
+/** Answers nothing if there is no /proc. */
 function flagsOf(fd) {
   try {
     return readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8')

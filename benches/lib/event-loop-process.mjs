@@ -1,6 +1,6 @@
 /**
  * One round of the event-loop bench: `{ peer, reads, readBytes, seconds, direct, file: { path, fileBytes } }`.
- * The probes run one after the other, first with nothing else to do, then while `reads` reads are pending all the time.
+ * The probes run one after the other, first without load, then while `reads` reads are always pending.
  */
 import { pbkdf2 } from 'node:crypto'
 import { lookup } from 'node:dns'
@@ -48,7 +48,7 @@ console.log(
   }),
 )
 
-/** Medians of the probes, at least one of each, and the delay of the event loop meanwhile. */
+/** Runs each probe at least once, and answers the medians and the delay of the event loop meanwhile. */
 async function probe(forSeconds) {
   const delay = monitorEventLoopDelay({ resolution: 1 })
   delay.enable()
@@ -67,7 +67,7 @@ async function probe(forSeconds) {
   return { ...Object.fromEntries(medians), DelayP99Ms: delay.percentile(99) / 1e6, Samples: times.Stat.length }
 }
 
-/** Keeps one read pending, each of the next part of the file. */
+/** Keeps one read pending. Each reads the next part of the file. */
 async function keepReading(at) {
   const offset = at * readBytes
   const parts = Math.max(1, Math.floor(file.fileBytes / readBytes))
@@ -80,11 +80,11 @@ async function keepReading(at) {
   }
 }
 
-/** A read may be short; what was read must be the right blocks. */
+/** Checks that the bytes read are the right blocks. A read may be short. */
 function check(bytes, at, block) {
   const last = Math.floor(bytes / BLOCK_BYTES) - 1
   if (last < 0 || !isStamped(memory.words, at, block) || !isStamped(memory.words, at + last, block + last)) {
-    throw new Error(`a read at block ${block} answered ${bytes} bytes that are not those blocks`)
+    throw new Error(`a read at block ${block} answered ${bytes} bytes, and they are not those of the blocks there`)
   }
 }
 

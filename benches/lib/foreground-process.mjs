@@ -1,7 +1,7 @@
 /**
- * A reader with one read in flight, alone or beside a bulk of readers. The argument is
- * `{ reader?, bulk?, load: { path, fileBytes, depth, seconds } }`: the priorities of the two, either of which may be left out
- * (`null`: that one is not there). Prints what each of them did.
+ * A reader with one read in flight, alone or beside bulk readers. The argument is
+ * `{ reader?, bulk?, load: { path, fileBytes, depth, seconds } }`. `reader` and `bulk` are the priorities of the two; `null` leaves
+ * one of them out. It prints the measurements of each.
  */
 import { constants } from 'node:fs'
 import { Engine } from 'auraio'
@@ -29,7 +29,7 @@ console.log(
   }),
 )
 
-/** Measures after a time in which the loop finds its depth. */
+/** Waits until the control loop has had time to find its depth, then measures. */
 async function run(priority, depth, sampleEvery) {
   if (priority === null) return undefined
   const file = await open(priority)

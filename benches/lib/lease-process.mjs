@@ -7,7 +7,7 @@ const { peer, bytes, seconds, leases } = JSON.parse(process.argv[2])
 const engine = Engine.default
 const BATCH = 1000
 
-/** Each does its work `count` times, and answers what the compiler cannot leave out. */
+/** Each does its work `count` times. It answers a sum, so that the compiler cannot leave the work out. */
 const peers = {
   lease(count) {
     let total = 0
@@ -39,7 +39,7 @@ const peers = {
 console.log(JSON.stringify(peer === 'growth' ? growth() : measure(peers[peer])))
 await engine.close()
 
-/** As a program does that has 64 reads in flight: each lease outlives 63 others. */
+/** Holds 64 leases at a time, as a program with 64 reads in flight does. */
 function mixed() {
   const held = Array.from({ length: 64 }, () => engine.acquire(bytes))
   let turn = 0
@@ -76,7 +76,7 @@ function measure(work) {
   }
 }
 
-/** How much more there is after so many leases, all of them released, than before. */
+/** How much the heap has grown after this many leases, when all of them are released. */
 function growth() {
   peers.lease(100_000)
   gc()

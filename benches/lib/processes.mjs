@@ -1,4 +1,4 @@
-/** One process a measurement, so that no peer warms up the JIT, the heap or the threads of another. */
+/** Runs each measurement in a process of its own, so that no peer warms up the JIT, the heap or the threads of another. */
 import { spawn } from 'node:child_process'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 const running = new Set()
 process.once('exit', () => running.forEach((child) => child.kill('SIGKILL')))
 
-/** Runs a program and answers its stdout; what it says on stderr is part of the error when it fails. */
+/** Runs a program and answers its standard output. If it fails, the error has its standard error. */
 export async function output(command, args, env = {}) {
   const child = spawn(command, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
   running.add(child)
@@ -23,7 +23,7 @@ export async function output(command, args, env = {}) {
   }
 }
 
-/** Runs a script of this folder with one object as its argument, and answers the one that it prints. */
+/** Runs a script of this folder with one object as its argument, and answers the object that it prints. */
 export async function script(name, input, { node = process.execPath, flags = [], env } = {}) {
   const path = fileURLToPath(new URL(name, import.meta.url))
   return JSON.parse(await output(node, [...flags, path, JSON.stringify(input)], env))

@@ -1,11 +1,11 @@
-/** What every bench is made of: its options, one sentence for what it cannot do, and a file that goes in every case. */
+/** The common parts of every bench: the options, one sentence for each foreseen failure, and a file that is always removed. */
 import { constants, existsSync, rmSync, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 
-/** The machinery of `auraio bench`: the same blocks, the same loop, the same medians. */
+/** The parts of `auraio bench` that the benches share with it: the blocks, the loop and the medians. */
 const built = (name) =>
   import(`../../dist/bin/${name}.js`).catch((error) => {
     if (error.code !== 'ERR_MODULE_NOT_FOUND') throw error
@@ -31,16 +31,16 @@ const COMMON = {
   help: { type: 'boolean', short: 'h' },
 }
 
-export const COMMON_HELP = `  --dir <directory>  where to make the file, for the time of the run (default: the temporary directory)
-  --file <path>      use this file, made if it is not there, and keep it: the next run need not write it
-  --size <size>      of the file (default: 1GiB, less where there is little room)
-  --rounds <n>       of each peer (default: 5)
+export const COMMON_HELP = `  --dir <directory>  make the file in this directory, and remove it afterwards (default: the temporary directory)
+  --file <path>      use this file, and keep it for later runs; it is made if it does not exist
+  --size <size>      size of the file (default: 1GiB, or less if there is little room)
+  --rounds <n>       rounds of each peer (default: 5)
   --seconds <n>      length of a round (default: 2)
   --json             print one JSON object
   -h, --help         show this help`
 
 /**
- * Runs a bench and turns a foreseen failure into one sentence.
+ * Runs a bench, and prints a foreseen failure as one sentence.
  *
  * @param bench `options` for parseArgs beside the common ones, `help`, `defaults`, and `run(values)`
  */
@@ -86,7 +86,8 @@ export async function dataset({ dir = tmpdir(), file, size }) {
   const directory = file === undefined ? dir : dirname(file)
   const kept = file !== undefined && existsSync(file)
   const fileBytes = kept ? statSync(file).size : await chooseSize(directory, size, freeMemory())
-  if (kept && size !== undefined && size !== fileBytes) throw new CommandError(`${file} is there with another size`)
+  if (kept && size !== undefined && size !== fileBytes)
+    throw new CommandError(`${file} exists with another size: remove it, or leave --size out`)
   const path = file ?? (await createDataset(directory)).path
   if (kept) await withFile(path, constants.O_RDONLY, (handle) => warm(handle, fileBytes))
   else await make(path, directory, fileBytes)
@@ -94,7 +95,7 @@ export async function dataset({ dir = tmpdir(), file, size }) {
   return { path, directory, fileSystem, fileBytes, directReason: await whyNotDirect(path, fileSystem) }
 }
 
-/** A file that was not written to its end must not be taken for a whole one by the next run. */
+/** Removes a file that was not written to its end, so that the next run does not take it for a whole one. */
 async function make(path, directory, fileBytes) {
   const remove = () => rmSync(path, { force: true })
   process.once('exit', remove)

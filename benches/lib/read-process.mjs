@@ -1,7 +1,7 @@
 /**
  * One measurement of one peer: a warm-up, then a round. The argument is
- * `{ peer, engine?, load: { path, fileBytes, depth, seconds, sampleEvery, direct, leased } }`; prints a Measurement.
- * `leased`: auraio reads into memory of its pool.
+ * `{ peer, engine?, load: { path, fileBytes, depth, seconds, sampleEvery, direct, leased } }`. With `leased`, auraio reads into
+ * memory of its pool. It prints a Measurement.
  */
 import { closeSync, constants, openSync, readSync } from 'node:fs'
 import { open } from 'node:fs/promises'
@@ -41,7 +41,7 @@ const peers = {
     await file.close()
     return measurement
   },
-  /** A file that answers at once with the right block: what the loop of the bench costs by itself. */
+  /** A file that answers at once with the right block. It measures the cost of the bench's own loop. */
   async nothing() {
     const file = {
       async read(buffer, offset, length, position) {
@@ -65,7 +65,7 @@ const peers = {
 
 console.log(JSON.stringify(await peers[peer]()))
 
-/** What the rings counted so far. */
+/** The counters of the rings. */
 function count(stats, what) {
   return stats.rings.reduce((sum, ring) => sum + ring[what], 0)
 }
@@ -74,7 +74,7 @@ function blocksOf(bytes) {
   return { bytes, words: new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4) }
 }
 
-/** The loop of a worker in randomReads without its promises. It cycles through as many buffers as the others use. */
+/** The loop of a worker in randomReads, but without promises. It uses as many buffers in turn as the others. */
 function blockingReads(fd, { fileBytes, depth, seconds, sampleEvery }) {
   const { bytes, words } = allocateBlocks(depth)
   const buffers = Array.from({ length: depth }, (_, at) => Buffer.from(bytes.buffer, at * BLOCK_BYTES, BLOCK_BYTES))

@@ -1,4 +1,4 @@
-/** The peers of the read benches: each is a name and a `run()` that measures one round in a process of its own. */
+/** The peers of the read benches. Each has a name, and a `run()` that measures one round in a process of its own. */
 import { output, script } from './processes.mjs'
 
 /**
@@ -10,9 +10,9 @@ export function nodeReader({ name, peer, load, node, env, engine }) {
 }
 
 /**
- * fio's io_uring engine on the same file for the same time. `--invalidate=0`, because fio would otherwise drop the page
- * cache; `--norandommap`, because we do not remember either which blocks were read; `--ramp_time`, because the others warm
- * up for as long, outside what is measured. fio does not check the bytes.
+ * fio's io_uring engine on the same file for the same time. `--invalidate=0`, because fio would otherwise drop the page cache.
+ * `--norandommap`, because the other peers do not remember either which blocks they have read. `--ramp_time`, because the other
+ * peers warm up for the same time before they are measured. fio does not check the bytes.
  */
 export function fioReader({ name, load, batch, registered = false }) {
   const args = [
@@ -27,7 +27,7 @@ export function fioReader({ name, load, batch, registered = false }) {
   return { name, run: async () => fioMeasurement(await output('fio', args)) }
 }
 
-/** The engine of fio prints notes before the object. */
+/** fio may print notes before the JSON object. */
 function fioMeasurement(stdout) {
   const [job] = JSON.parse(stdout.slice(stdout.indexOf('{'))).jobs
   const { total_ios: operations, runtime, iops, lat_ns: latency } = job.read
@@ -42,7 +42,7 @@ function fioMeasurement(stdout) {
   }
 }
 
-/** fio's version, or `undefined` after saying that it is missing. */
+/** fio's version. If fio is missing, it prints that, and answers `undefined`. */
 export async function fioVersion() {
   try {
     return (await output('fio', ['--version'])).trim()

@@ -1,4 +1,4 @@
-/** Prints a bench's result: where it was measured, the medians, and how they stand to the figures that are wanted. */
+/** Prints the result of a bench: the machine, the medians, and whether they reach the goals. */
 import { formatNumber, formatSize } from '../../dist/bin/bench/units.js'
 import { machine } from './program.mjs'
 
@@ -10,19 +10,19 @@ export const READ_COLUMNS = {
   p999Us: 'p99.9 us',
 }
 
-/** A figure that is wanted. `min` or `max` is what is wanted; with neither it is only told. */
+/** A figure with its goal, which is `min` or `max`. Without a goal it is only printed. */
 export function figure(what, value, { min, max } = {}) {
   const asked = (min !== undefined || max !== undefined) && Number.isFinite(value)
   const reached = asked ? value >= (min ?? -Infinity) && value <= (max ?? Infinity) : undefined
   return { what, value, min, max, reached }
 }
 
-/** @param measured `{ bench, file?, columns, results, figures, notes?, doubts? }`; with doubts, no figure is decided */
+/** @param measured `{ bench, file?, columns, results, figures, notes?, doubts? }`; with doubts, no figure is judged */
 export function report(measured, asJson) {
   const { doubts = [], figures } = measured
   const decided = doubts.length === 0 ? figures : figures.map((one) => ({ ...one, reached: undefined }))
   const result = { ...measured, doubts, figures: decided }
-  // the columns are how the table is drawn, not what was measured
+  // the columns belong to the table, not to the measurements
   if (asJson) console.log(JSON.stringify({ machine: machine(), ...result, columns: undefined }, null, 2))
   else console.log(lines(result).join('\n'))
 }
@@ -56,7 +56,7 @@ function figureRow({ what, value, min, max, reached }) {
   return [what, cell(value), wanted, reached === undefined ? '' : verdict]
 }
 
-/** The first column to the left, the others to the right. */
+/** Aligns the first column to the left, the others to the right. */
 function table(rows) {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)))
   return rows.map((row) =>

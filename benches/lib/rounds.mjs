@@ -1,4 +1,4 @@
-/** Peers take turns, so that a machine that slows down slows all of them; what is quoted are medians over the rounds. */
+/** Peers take turns, so that a machine that slows down slows all of them. The results are medians over the rounds. */
 import { availableParallelism, loadavg } from 'node:os'
 import { median } from '../../dist/bin/bench/units.js'
 
@@ -20,8 +20,8 @@ export async function alternate(peers, rounds) {
 }
 
 /**
- * Why ratios of these results decide nothing: too few rounds, a machine that others use, or rounds of one peer that
- * differ by more than half. A peer that was starved of the CPU makes any ratio look good.
+ * The reasons not to judge ratios of these results: too few rounds, a machine with other load, or rounds of one peer that differ
+ * by more than half. If a peer got too little CPU, any ratio to it looks good.
  */
 export function doubts(results, rounds) {
   const found = []
@@ -36,7 +36,7 @@ export function doubts(results, rounds) {
   return found
 }
 
-/** The median of every number; of anything else the first. */
+/** The median of each number; for other values the first one. */
 function summary(rounds) {
   const entries = Object.entries(rounds[0] ?? {}).map(([key, value]) => [
     key,

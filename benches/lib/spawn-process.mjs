@@ -23,10 +23,10 @@ const begin = performance.now()
 while (performance.now() - begin < seconds * 1000) times.push(await one())
 const mappedMebibytes = engine.stats().pool.bytesMapped / 1024 ** 2
 console.log(JSON.stringify({ spawnMs: median(times), mappedMebibytes, spawns: times.length }))
-// still held, so that nothing of it was given back meanwhile
+// the memory is still held, so nothing of it was given back meanwhile
 if (held.some(({ buffer }, number) => buffer[0] !== number % 256)) throw new Error('memory has changed')
 
-/** How long `spawn` itself keeps the thread: that is where the fork is. */
+/** How long `spawn` itself holds the thread: the fork happens in it. */
 async function one() {
   const start = performance.now()
   const child = spawn('/bin/true', { stdio: 'ignore' })

@@ -1,6 +1,6 @@
 /**
- * One storm: `{ kind, workers, seed, file }` with kind 'auraio', 'promises' or 'empty'. Half of the Workers are
- * terminated at a moment that may lie before they have loaded anything, half at one after their reads have begun.
+ * One storm. The argument is `{ kind, workers, seed, file }` with kind 'auraio', 'promises' or 'empty'. Half of the Workers are
+ * terminated at a random moment, which may be before they have loaded anything; the other half after their reads have begun.
  */
 import { readdirSync } from 'node:fs'
 import { setTimeout as after } from 'node:timers/promises'
@@ -18,7 +18,7 @@ let loaded = 0
 let errors = 0
 let startMs = 50
 
-// This thread has the engine open as well: it must work during the storm and after it.
+// This thread uses the engine too: it must work during the storm and after it.
 const own = kind === 'auraio' ? await (await import('auraio')).open(file.path) : undefined
 
 await storm(WARM_UP)
@@ -90,7 +90,7 @@ async function checkOwn() {
   if (bytesRead !== 4096 || buffer.readUInt32LE(0) !== block) throw new Error(`wrong bytes in block ${block}`)
 }
 
-/** The kernel gives rings and their threads back a while after they were closed: looks until it has. */
+/** Waits until the kernel has freed rings and their threads, which it does some time after they were closed. */
 async function settle(isBack, maxMs) {
   const begin = performance.now()
   while (!isBack(count()) && performance.now() - begin < maxMs) await after(20)

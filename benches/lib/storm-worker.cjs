@@ -1,6 +1,6 @@
 /**
- * A Worker of the storm: keeps 32 reads in flight until it is terminated. CommonJS, because Node 20 aborts when a Worker
- * is terminated while a module with a top-level await begins ("Check failed: (location_) != nullptr").
+ * A Worker of the storm: it keeps 32 reads in flight until it is terminated. It is CommonJS, because Node 20 aborts if a Worker is
+ * terminated while a module with a top-level await begins ("Check failed: (location_) != nullptr").
  */
 const { constants } = require('node:fs')
 const { parentPort, workerData } = require('node:worker_threads')

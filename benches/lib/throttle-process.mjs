@@ -1,7 +1,7 @@
 /**
- * Reads while the disk is throttled and freed again, in a cgroup of this process's own (blkio, version 1; root). The argument
- * is `{ group, iops, guardP99Ms, load: { path, fileBytes, depth } }`; prints when the limit was cut, and reads a second in
- * each part of the run from a second after its beginning.
+ * Reads while the disk is throttled and released again, in a cgroup of this process's own (blkio, version 1; needs root). The
+ * argument is `{ group, iops, guardP99Ms, load: { path, fileBytes, depth } }`. It prints when the limit was lowered, and the reads a
+ * second in each part of the run, leaving out its first second.
  */
 import { constants, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -13,7 +13,7 @@ import { randomReads } from '../../dist/bin/bench/reads.js'
 const PART_MS = 3000
 const LEARN_MS = 1000
 
-// a decision has the time in milliseconds of the clock that process.hrtime reads
+// the time of a decision is in milliseconds, of the clock that process.hrtime reads
 const { group, iops, guardP99Ms, load } = JSON.parse(process.argv[2])
 const engine = new Engine({ guardP99Ms })
 const cuts = []
@@ -62,7 +62,7 @@ async function part() {
   return { rate, p99Us: completionP99Us, limit: inFlightLimit }
 }
 
-/** Answers when, in nanoseconds of the monotonic clock. */
+/** Answers the moment, in nanoseconds of the monotonic clock. */
 function throttle(disk, reads) {
   writeFileSync(join(group, 'blkio.throttle.read_iops_device'), `${disk} ${reads}`)
   return Number(process.hrtime.bigint())

@@ -1,8 +1,8 @@
 /**
  * One cold start of an engine under many callers, on the main thread or on Workers. The argument is
- * `{ engine?, workers?, load: { path, fileBytes, depth, seconds, sampleEvery } }`, `depth` being the callers of all threads
- * together; prints a Measurement whose latencies are the lane's own, and `settledSeconds`: until a tenth of a second had 95 %
- * of what the rest of the run had.
+ * `{ engine?, workers?, load: { path, fileBytes, depth, seconds, sampleEvery } }`; `depth` is the number of callers on all threads
+ * together. It prints a Measurement with the latencies of the lane, and `settledSeconds`: the time until a tenth of a second had
+ * 95 % of the rate of the rest of the run.
  */
 import { constants } from 'node:fs'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'

@@ -1,7 +1,6 @@
 /**
- * One measurement: a file is read from beginning to end, again and again, until the round is over; the first time is the
- * warm-up. The argument is `{ peer, load: { path, fileBytes, seconds, inFlight } }`. Of each part the first block is
- * checked.
+ * One measurement: it reads a file from beginning to end, again and again, until the round is over. The first time is the warm-up.
+ * The argument is `{ peer, load: { path, fileBytes, seconds, inFlight } }`. It checks the first block of each part.
  */
 import { closeSync, createReadStream, openSync, readSync } from 'node:fs'
 import { open } from 'node:fs/promises'
@@ -65,7 +64,7 @@ async function whole() {
   if (bytes !== load.fileBytes) throw new Error(`read ${bytes} bytes of ${load.fileBytes}`)
 }
 
-/** As many loops as there are buffers, each of which takes the next part. */
+/** Runs one loop for each buffer. Each loop takes the next part of the file. */
 async function inParts(file, buffers) {
   let next = 0
   let total = 0
@@ -104,6 +103,6 @@ async function stream(highWaterMark) {
 
 function check(bytes, position) {
   if (position % BLOCK_BYTES === 0 && bytes.readUInt32LE(0) !== position / BLOCK_BYTES) {
-    throw new Error(`the bytes at ${position} are not that block`)
+    throw new Error(`the bytes at ${position} are not those of the block there`)
   }
 }

@@ -1,12 +1,12 @@
 /**
- * The npm side of a build: installing what the lock file names, and finding the tools that it brought.
+ * The npm side of a build: installs the packages that the lock file names, and runs the tools among them.
  */
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { root } from './root.mjs'
 import { run } from './run.mjs'
 
-/** True when `node_modules` is missing, was left half-made, or is older than the lock file. */
+/** True when `node_modules` is missing, incomplete, or older than the lock file. */
 export function isInstallNeeded(directory = root) {
   const installed = modifiedMs(join(directory, 'node_modules', '.package-lock.json'))
   const locked = modifiedMs(join(directory, 'package-lock.json'))
@@ -21,15 +21,21 @@ export function isInstallNeeded(directory = root) {
 export async function install() {
   if (!isInstallNeeded()) return 0
   process.stderr.write('Installing the development dependencies (npm ci)\n')
-  // A parent's --silent or --omit=dev must neither hide an error nor leave the tools out.
+  // The script may run under `npm --silent` or `--omit=dev`. This npm must still show errors and install the tools.
   const args = ['ci', '--include=dev', '--include=optional', '--loglevel=error', '--no-audit', '--no-fund']
   const [program, first] = npm()
-  const { code } = await run(program, [...first, ...args], { stdout: 'stderr', env: { NODE_ENV: undefined } })
-  if (code !== 0) process.stderr.write('npm ci failed: see above.\n')
+  const { code } = await run(program, [...first, ...args], {
+    stdout: 'stderr',
+    env: { NODE_ENV: undefined },
+    name: 'npm ci',
+    advice: 'read its error above; if it cannot reach the registry, check the network and `npm config get registry`',
+  })
   return code
 }
 
-/** npm as a program and its first arguments: the npm that runs us, if one does, since npm.cmd cannot be spawned on Windows. */
+/**
+ * npm as a program and its first arguments. If npm runs this script, it is that npm: on Windows npm.cmd cannot be spawned.
+ */
 function npm() {
   const script = process.env.npm_execpath
   if (script?.endsWith('.js') && existsSync(script)) return [process.execPath, [script]]
@@ -38,15 +44,26 @@ function npm() {
 }
 
 /**
- * The script behind a command of a development dependency, to be run with this very Node.
+ * Runs a command of a development dependency with this very Node.
  *
  * @param {string} packageName
  * @param {string} command
+ * @param {string[]} args
+ * @param {Parameters<typeof run>[2]} [options] `name` is the command unless it is given
+ * @returns {Promise<import('./run.mjs').Outcome>} with code 127 if the package is not installed
  */
-export function tool(packageName, command) {
+export async function runTool(packageName, command, args, options = {}) {
   const directory = join(root, 'node_modules', ...packageName.split('/'))
-  const { bin } = JSON.parse(readFileSync(join(directory, 'package.json'), 'utf8'))
-  return join(directory, typeof bin === 'string' ? bin : bin[command])
+  const manifest = join(directory, 'package.json')
+  if (!existsSync(manifest)) {
+    process.stderr.write(
+      `${command} is missing (no package ${packageName} in node_modules): remove node_modules and run \`npm ci\`.\n`,
+    )
+    return { code: 127, out: '', err: '', timedOut: false }
+  }
+  const { bin } = JSON.parse(readFileSync(manifest, 'utf8'))
+  const script = join(directory, typeof bin === 'string' ? bin : bin[command])
+  return run(process.execPath, [script, ...args], { name: command, ...options })
 }
 
 function modifiedMs(path) {

@@ -1,8 +1,10 @@
 /**
- * Runs one program to its end: its output streams on while it runs, Ctrl-C reaches it, and when it is over nothing that it
- * started is left behind.
+ * Runs one program to its end. Its output is shown while it runs, and Ctrl-C reaches it. If it fails, the last line says
+ * which tool failed, with which exit code, and what to do. With `keep` or a time limit, processes that it leaves behind are
+ * ended too.
  */
 import { spawn } from 'node:child_process'
+import { failureSentence } from './failure.mjs'
 import { root } from './root.mjs'
 
 const POSIX = process.platform !== 'win32'
@@ -10,27 +12,39 @@ const POSIX = process.platform !== 'win32'
 /**
  * @typedef {object} Outcome
  * @property {number} code the exit code; 128 + the number of the signal that ended it; 127 if it could not be started
- * @property {string} out what it wrote to standard output, where `keep` asked for it
- * @property {string} err the same for standard error
- * @property {boolean} timedOut whether it was ended for taking longer than `limitMs`
+ * @property {string} out its standard output, with `keep`
+ * @property {string} err its standard error, with `keep`
+ * @property {string} [error] why it could not be started
+ * @property {boolean} timedOut whether it was ended because it took longer than `limitMs`
  */
 
 /**
  * @param {string} program
  * @param {string[]} args
  * @param {object} [options]
- * @param {Record<string, string | undefined>} [options.env] on top of this process's own; `undefined` takes one away
- * @param {'inherit' | 'stderr'} [options.stdout] `'stderr'` keeps standard output clean for what the script itself has to say
- * @param {boolean} [options.keep] hand the output back as well as show it
- * @param {number} [options.limitMs] end it after this long
+ * @param {Record<string, string | undefined>} [options.env] added to this process's environment; `undefined` removes a name
+ * @param {'inherit' | 'stderr'} [options.stdout] `'stderr'` leaves standard output to the script itself
+ * @param {boolean} [options.keep] return the output as well as show it
+ * @param {number} [options.limitMs] end it after this time
+ * @param {string} [options.name] the tool's name in the message about a failure; without it only a failed start is reported
+ * @param {string} [options.advice] what to do when the tool fails
  * @returns {Promise<Outcome>}
  */
-export function run(program, args, { env = {}, stdout = 'inherit', keep = false, limitMs } = {}) {
+export async function run(program, args, { name, advice = 'read its output above', ...options } = {}) {
+  const outcome = await runToEnd(program, args, options)
+  if (outcome.code !== 0 && (name !== undefined || outcome.error !== undefined)) {
+    process.stderr.write(`${failureSentence(name ?? program, outcome, advice)}\n`)
+  }
+  return outcome
+}
+
+/** @returns {Promise<Outcome>} */
+function runToEnd(program, args, { env = {}, stdout = 'inherit', keep = false, limitMs }) {
   const toStdout = stdout === 'stderr' ? process.stderr : process.stdout
   const child = spawn(program, args, {
     cwd: root,
     env: { ...process.env, ...env },
-    // A group of its own, so that whatever it leaves running can be ended with it.
+    // A process group of its own, so that processes which it leaves behind can be ended with it.
     detached: POSIX && keep,
     stdio: ['ignore', keep ? 'pipe' : stdout === 'stderr' ? 2 : 'inherit', keep ? 'pipe' : 'inherit'],
   })
@@ -40,7 +54,7 @@ export function run(program, args, { env = {}, stdout = 'inherit', keep = false,
       if (POSIX && keep) process.kill(-child.pid, signal)
       else child.kill(signal)
     } catch (error) {
-      // Nothing left to end; macOS says EPERM of a group that is all zombies.
+      // Nothing is left to end. macOS answers EPERM for a group that consists of zombies.
       if (error.code !== 'ESRCH' && error.code !== 'EPERM') throw error
     }
   }
@@ -55,7 +69,7 @@ export function run(program, args, { env = {}, stdout = 'inherit', keep = false,
     process.stderr.write(text)
   })
 
-  // The terminal sends Ctrl-C to a child of the same group by itself; only a group of its own has to be told.
+  // The terminal sends Ctrl-C to all processes of its own group. A child in another group gets it from here.
   const onInterrupt = () => keep && endGroup('SIGINT')
   const onTerminate = () => endGroup('SIGTERM')
   process.on('SIGINT', onInterrupt)
@@ -71,20 +85,17 @@ export function run(program, args, { env = {}, stdout = 'inherit', keep = false,
 
   return new Promise((resolve) => {
     let settled = false
-    const finish = (/** @type {number} */ code) => {
+    const finish = (/** @type {number} */ code, /** @type {string | undefined} */ error) => {
       if (settled) return
       settled = true
       clearTimeout(timer)
       process.off('SIGINT', onInterrupt)
       process.off('SIGTERM', onTerminate)
-      resolve({ code, ...kept, timedOut })
+      resolve({ code, ...kept, error, timedOut })
     }
-    child.on('error', (error) => {
-      process.stderr.write(`${program}: ${error.message}\n`)
-      finish(127)
-    })
+    child.on('error', (error) => finish(127, error.message))
     child.on('exit', (code, signal) => {
-      // Anything still alive in the group would hold the pipes open, and 'close' would never come.
+      // A process of the group that is still alive would hold the pipes open, and 'close' would never come.
       if (POSIX && keep) endGroup('SIGKILL')
       if (!keep) finish(exitCode(code, signal))
     })

@@ -1,17 +1,18 @@
 /**
- * Counts tests from what the runners print: cargo's `test result:` lines and ava's TAP.
+ * Counts tests from the output of the runners: cargo's `test result:` lines and ava's TAP.
  *
- * It refuses to believe a suite that ended without saying how it went: a crash, a compile error or a time-out counts as at
- * least one failure, so that no run is green by silence.
+ * A suite that ended without a result counts as at least one failure, whether it crashed, did not compile or took too long.
+ * Otherwise a run could pass because its tests never ran.
  */
+import { stripColour } from './failure.mjs'
 
 /** @typedef {{ passed: number, failed: number, skipped: number }} Counts */
 
 /**
  * Counts of `cargo test --no-fail-fast`.
  *
- * A test binary that dies prints no result line, but cargo lists it among the failed targets; those without a line of
- * their own count one failure each.
+ * A test binary that dies prints no result line, but cargo lists it among the failed targets. Each failed target without a
+ * result line counts as one failure.
  *
  * @param {{ code: number, out: string, err: string }} outcome
  * @returns {Counts}
@@ -33,8 +34,8 @@ export function countCargo({ code, out, err }) {
 }
 
 /**
- * Counts of a TAP stream, version 13. Only lines at the left margin are results; those further in belong to a test's
- * report. A stream without its plan (`1..N`) was cut off.
+ * Counts of a TAP stream, version 13. Only lines at the left margin are results; indented lines belong to a test's report. A
+ * stream without its plan (`1..N`) was cut off, which is a failure.
  *
  * @param {{ code: number, out: string }} outcome
  * @returns {Counts}
@@ -83,9 +84,4 @@ function believed(counts, code) {
 
 function lines(text) {
   return stripColour(text).split(/\r?\n/)
-}
-
-function stripColour(text) {
-  // eslint-disable-next-line no-control-regex -- the escape character is what is looked for
-  return text.replace(/\u001b\[[0-9;]*m/g, '')
 }

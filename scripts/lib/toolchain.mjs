@@ -1,6 +1,6 @@
 /**
- * What has to be on the machine before anything can be built: Node, Rust and a linker. One clear sentence for each that is
- * missing, with the way to get it. No dependencies: it runs before `npm ci` does.
+ * Checks that the machine has what a build needs: Node, Rust and a linker. For each that is missing or too old it gives one
+ * sentence, which says how to get it. It has no dependencies, because it runs before `npm ci` does.
  */
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -13,7 +13,7 @@ export const NODE_MIN = '20.19'
 
 /**
  * @param {string} found a version such as `v20.19.1`, `1.95.0` or `1.88.0-nightly`
- * @param {string} wanted the lowest that will do, with as many parts as matter
+ * @param {string} wanted the lowest version that is enough; parts that are left out may be anything
  */
 export function isAtLeast(found, wanted) {
   const parts = (/** @type {string} */ version) => (version.match(/\d+(\.\d+)*/)?.[0] ?? '0').split('.').map(Number)
@@ -32,7 +32,7 @@ export function rustMin(manifest = readFileSync(join(root, 'Cargo.toml'), 'utf8'
 }
 
 /**
- * Every sentence that has to be said, in the order in which to act on them; none when all is there.
+ * A sentence for each tool that is missing, in the order in which to install them; none when nothing is missing.
  *
  * @param {{ nodeVersion?: string, builtBefore?: boolean }} [options]
  * @returns {string[]}
@@ -47,14 +47,14 @@ export function missing({ nodeVersion = process.versions.node, builtBefore = isB
   const rust = rustSentence()
   if (rust) sentences.push(rust)
   else if (!builtBefore) {
-    // Linking takes a moment, and a build that worked has proved it already.
+    // The check of the linker takes a moment, and is not needed where a build has worked before.
     const linker = linkerSentence()
     if (linker) sentences.push(linker)
   }
   return sentences
 }
 
-/** Prints what is missing and ends the process, or returns when nothing is. */
+/** Returns if nothing is missing. Otherwise prints what is missing, and ends the process with exit code 1. */
 export function requireToolchain() {
   const sentences = missing()
   if (sentences.length === 0) return
@@ -79,7 +79,8 @@ function rustSentence() {
   return undefined
 }
 
-const LINKER_ADVICE = {
+/** How to get a linker, by platform. */
+export const LINKER_ADVICE = {
   darwin: 'install the command line tools with `xcode-select --install`',
   win32: 'install the "Desktop development with C++" workload of the Visual Studio Build Tools',
   linux:
@@ -90,7 +91,7 @@ function isBuilt() {
   return readdirSync(root).some((name) => name.startsWith('auraio.') && name.endsWith('.node'))
 }
 
-/** Linking an empty program is the one check that also finds a missing libc or SDK. */
+/** Links an empty program: only this also finds out that the C library or an SDK is missing. */
 function linkerSentence() {
   const chosenByUser = Object.keys(process.env).some((name) => /^CARGO_TARGET_.*_LINKER$/.test(name))
   if (chosenByUser) return undefined
@@ -107,7 +108,7 @@ function linkerSentence() {
   }
 }
 
-/** @returns {{ missing: boolean, failed: boolean, text: string }} `text` is the first line that was said. */
+/** @returns {{ missing: boolean, failed: boolean, text: string }} `text` is the first line of the tool's output */
 function run(tool, args) {
   try {
     const text = execFileSync(tool, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], cwd: root })

@@ -1,10 +1,13 @@
-//! Finding the depth: O_DIRECT random reads of 4 KiB by 256 callers with no configuration, beside fio at fixed depths.
+//! Measures how well the outer loop finds the depth: O_DIRECT random reads of 4 KiB by 256 callers without configuration,
+//! beside fio at fixed depths.
 //!
-//! `cargo bench --bench lanes -- [rounds] [directory] [depths]`. In each round fio runs once at every depth and this crate
-//! once with the policies `knee`, `aimd`, `fixed 256` and fixed at fio's depths, in an order that turns from round to round; every sample
-//! of ours is a process of its own, so each is a cold start. Bytes are checked. Printed are the medians of reads a second
-//! and of the p99 of the completion latency, the knee (the smallest depth with 97 % of the best reads a second), ratios to
-//! it, and the time until a tenth of a second had 95 % of what the run found in the end. Linux with io_uring and fio.
+//! `cargo bench --bench lanes -- [rounds] [directory] [depths]`. In each round fio runs once at every depth. This crate runs
+//! once with each of the policies `knee`, `aimd` and `fixed 256`, and once fixed at each of fio's depths. The order changes
+//! from round to round. Each run of this crate is a process of its own, so each is a cold start. Bytes are checked.
+//!
+//! It prints medians: reads a second, the p99 of the completion latency, the knee (the smallest depth with 97 % of the best
+//! reads a second), and ratios to the knee. It also prints how long it took until a tenth of a second had 95 % of the reads a
+//! second that the run reached in the end. It needs Linux with io_uring, and fio.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints what it found")]
 
 #[cfg(target_os = "linux")]
@@ -17,7 +20,7 @@ fn main() {
 
 #[cfg(not(target_os = "linux"))]
 fn main() {
-    println!("this bench compares with fio over io_uring, which is Linux's alone");
+    println!("skipped: this bench compares with fio over io_uring, which only Linux has");
 }
 
 #[cfg(target_os = "linux")]
@@ -38,7 +41,7 @@ mod linux {
     const SLICE: Duration = Duration::from_millis(100);
     const DEPTHS: &str = "1,4,8,16,24,32,48,64,96,128,256";
 
-    /// Reads a second, p99 in microseconds, and seconds until it had come to what it found.
+    /// Reads a second, the p99 in microseconds, and the seconds until the rate had come near its final value.
     #[derive(Clone, Copy, Debug, Default)]
     struct Sample {
         rate: f64,
@@ -132,9 +135,10 @@ mod linux {
             .arg(format!("--filename={}", path.display()))
             .arg(format!("--iodepth={depth}"))
             .output()
-            .expect("this bench needs fio");
+            .expect("this bench needs fio: install it");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        // Terse version 3: field 8 is the reads a second; percentiles of the completion latency begin with field 18.
+        // Of fio's terse output, version 3, field 8 is the reads a second; the percentiles of the completion latency begin with
+        // field 18.
         let fields: Vec<&str> = text.trim().split(';').collect();
         let percentile = |wanted: &str| {
             let found = fields.iter().find_map(|field| field.strip_prefix(wanted));

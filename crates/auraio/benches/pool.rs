@@ -1,10 +1,11 @@
-//! What a block costs, beside what other allocators take for aligned memory: one thread, four threads, from thread to
-//! thread; what of a burst can be given back; and what a fork costs with slabs mapped.
+//! Measures the cost of a block of the pool, beside the cost of aligned memory from other allocators: with one thread, with
+//! four threads, and from thread to thread. It also measures how much memory of a burst can be given back, and what a fork
+//! costs while slabs are mapped.
 //!
-//! `cargo bench --bench pool -- [rounds] [milliseconds]`. The peers are the system's allocator and mimalloc, and, since it
-//! takes minutes to build, jemalloc only with `RUSTFLAGS='--cfg auraio_jemalloc'` before it. All are asked for the same
-//! sizes at a multiple of 4,096, in the same order. Rounds alternate, medians are printed; an operation is an acquisition
-//! and the release that belongs to it.
+//! `cargo bench --bench pool -- [rounds] [milliseconds]`. The peers are the system's allocator and mimalloc. jemalloc takes
+//! minutes to build, so it takes part only with `RUSTFLAGS='--cfg auraio_jemalloc'`. All are asked for the same sizes at a
+//! multiple of 4,096, in the same order. Rounds alternate, and medians are printed. One operation is an acquisition and its
+//! release.
 #![expect(clippy::print_stdout, reason = "a bench prints what it found")]
 
 #[cfg(target_os = "linux")]
@@ -14,7 +15,7 @@ fn main() {
 
 #[cfg(not(target_os = "linux"))]
 fn main() {
-    println!("these benches measure Linux's processor time and its fork");
+    println!("skipped: these benches measure the processor time and the fork of Linux");
 }
 
 #[cfg(target_os = "linux")]
@@ -51,13 +52,13 @@ mod linux {
         forks(rounds);
     }
 
-    /// Whoever gives memory.
+    /// An allocator.
     trait Peer: Copy + Send + Sync + 'static {
         type Memory: Send;
 
         fn acquire(self, size: usize) -> Self::Memory;
 
-        /// Without it the compiler would find that nobody uses the memory.
+        /// Uses the memory. Otherwise the compiler could leave out the allocation.
         fn address(memory: &Self::Memory) -> *const u8;
 
         #[inline]
@@ -85,7 +86,7 @@ mod linux {
         }
     }
 
-    /// An allocator as a Rust program would have it, asked directly.
+    /// A global allocator of a Rust program, called directly.
     #[derive(Clone, Copy)]
     struct Allocator<A: 'static>(&'static A);
 
@@ -95,7 +96,7 @@ mod linux {
         from: &'static A,
     }
 
-    // SAFETY: allocators free on any thread.
+    // SAFETY: an allocator can free its memory on any thread.
     unsafe impl<A: GlobalAlloc> Send for Allocated<A> {}
 
     impl<A: GlobalAlloc> Drop for Allocated<A> {
@@ -161,7 +162,7 @@ mod linux {
         }
     }
 
-    /// The measurements, for one peer.
+    /// The measurements of one peer.
     trait Measured {
         fn name(&self) -> &'static str;
         fn one_by_one(&self, round: Duration) -> f64;
@@ -198,7 +199,7 @@ mod linux {
 
         fn mixed(&self, round: Duration) -> f64 {
             let mut random = Random(0x9e37_79b9_7f4a_7c15);
-            // Made before the clock runs: what is measured is the allocator.
+            // Made before the clock starts, because only the allocator is measured.
             let steps: [(u16, u8); 1024] =
                 std::array::from_fn(|_| ((PAGE + random.below(28 * 1024 + 1)) as u16, random.below(16) as u8));
             pinned(|| {
@@ -236,7 +237,8 @@ mod linux {
         }
 
         fn handed_over(&self, round: Duration) -> f64 {
-            // Handed over 1,024 at a time: a channel that puts a thread to sleep and wakes it costs more than these.
+            // Blocks are handed over 1,024 at a time: putting a thread to sleep and waking it through a channel costs more than
+            // a block.
             const AT_ONCE: usize = 1024;
             const ON_THE_WAY: usize = 8;
             let peer = self.1;
@@ -278,7 +280,7 @@ mod linux {
         let mut found: Vec<Vec<f64>> = vec![Vec::new(); peers.len()];
         for round in 0..=rounds {
             for at in 0..peers.len() {
-                // Each begins in turn, and the first round warms up.
+                // Each peer begins a round in turn, and the first round is a warm-up.
                 let at = (at + round) % peers.len();
                 let cost = measure(&*peers[at]);
                 if round > 0 {
@@ -294,7 +296,7 @@ mod linux {
         println!();
     }
 
-    /// How much of what a burst took can be given back while a program goes on with 1,000 blocks, 128 at a time.
+    /// How much memory of a burst can be given back while a program goes on with 1,000 blocks, 128 at a time.
     fn burst() {
         let pool = Pool::builder().bytes_max(1 << 30).build().expect("a pool");
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
@@ -316,18 +318,19 @@ mod linux {
         );
     }
 
-    /// A child by fork and exec, with and without slabs; and, to show what is saved, with as much ordinary memory.
+    /// Starts a child by fork and exec: with slabs, without slabs and, for comparison, with as much ordinary memory.
     fn forks(rounds: usize) {
         let pool = Pool::builder().bytes_max(512 << 20).build().expect("a pool");
         let child = || {
             let begin = Instant::now();
             let mut command = Command::new("true");
-            // SAFETY: does nothing; its presence makes the standard library fork.
+            // SAFETY: the closure does nothing. It only makes the standard library use fork.
             unsafe { command.pre_exec(|| Ok(())) };
             assert!(command.status().expect("a child").success());
             begin.elapsed().as_secs_f64() * 1e6
         };
-        // What was mapped just now has thrown everything else out of the processor's caches: the first child pays for that.
+        // Mapping has pushed everything else out of the processor's caches. The first child pays for that, so it is not
+        // measured.
         let children = || {
             child();
             median(&mut [(); 9].map(|()| child()))
@@ -342,7 +345,8 @@ mod linux {
         };
         let (mut ratios, mut ordinary) = (Vec::new(), Vec::new());
         for round in 0..3 * rounds {
-            // Two that follow each other, each in turn the first: what else the machine does changes more slowly.
+            // The two are measured one after the other, and take turns in being first: the other load of the machine changes
+            // more slowly than that.
             let (without, with) = if round % 2 == 0 {
                 let without = without();
                 (without, with())
@@ -363,8 +367,8 @@ mod linux {
         );
     }
 
-    /// Nanoseconds for each of the operations that `step` counts, while this thread was on a processor: on a machine that
-    /// does nothing else, as many as pass.
+    /// Nanoseconds of processor time of this thread for each operation; `step` answers how many it did. On an idle machine that
+    /// is the time that passes.
     fn processor(round: Duration, mut step: impl FnMut() -> u64) -> f64 {
         let (before, begin) = (processor_time(), Instant::now());
         let mut done = 0;
@@ -381,7 +385,7 @@ mod linux {
         Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).unwrap_or(0))
     }
 
-    /// On a thread of its own, which stays on one core.
+    /// Runs `work` on a thread of its own, which stays on one core.
     fn pinned<T: Send>(work: impl FnOnce() -> T + Send) -> T {
         let work = || {
             pin(0);

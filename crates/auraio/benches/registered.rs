@@ -1,8 +1,8 @@
-//! What registered memory and files save: O_DIRECT random reads of 4 KiB, 64 in flight, with and without.
+//! Measures how much registered memory and files save: O_DIRECT random reads of 4 KiB, 64 in flight, with and without.
 //!
-//! `cargo bench --bench registered -- [rounds] [directory]`. The two alternate round by round in one process, on one file,
-//! check their bytes, and print the medians of reads a second and of CPU per read (user and system, this thread) with
-//! their ratios. Linux with io_uring only.
+//! `cargo bench --bench registered -- [rounds] [directory]`. The two alternate round by round in one process, on one file, and
+//! check their bytes. The bench prints the medians of reads a second and of CPU per read (user and system, this thread), and
+//! their ratios. It needs Linux with io_uring.
 #![expect(clippy::print_stdout, reason = "a bench prints what it found")]
 
 #[cfg(target_os = "linux")]
@@ -15,7 +15,7 @@ fn main() {
 
 #[cfg(not(target_os = "linux"))]
 fn main() {
-    println!("memory is registered with rings, which are Linux's alone");
+    println!("skipped: memory is registered with rings, which only Linux has");
 }
 
 #[cfg(target_os = "linux")]
@@ -32,7 +32,7 @@ mod linux {
     const DEPTH: usize = 64;
     const ROUND: Duration = Duration::from_millis(1000);
 
-    /// Reads a second, and microseconds of CPU for each.
+    /// Reads a second, and microseconds of CPU a read.
     #[derive(Clone, Copy)]
     struct Sample {
         rate: f64,

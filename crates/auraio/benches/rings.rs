@@ -1,8 +1,8 @@
-//! What the engine costs over a bare ring, and over fio: NOPs, cached 4 KiB reads, and two threads against one.
+//! Compares the engine with a bare ring and with fio: NOPs, cached 4 KiB reads, and two threads against one.
 //!
-//! `cargo bench --bench rings -- [rounds] [directory]`. Every question alternates with its peer round by round in one
-//! process (fio in its own), checks the bytes that it reads, and prints medians and their ratio. Linux with io_uring
-//! only; fio is left out where it is not installed.
+//! `cargo bench --bench rings -- [rounds] [directory]`. The engine and its peer alternate round by round in one process (fio in
+//! its own), and check the bytes that they read. The bench prints medians and their ratio. It needs Linux with io_uring; if fio
+//! is not installed, it goes on without.
 #![expect(clippy::print_stdout, reason = "a bench prints what it found")]
 
 #[cfg(target_os = "linux")]
@@ -15,7 +15,7 @@ fn main() {
 
 #[cfg(not(target_os = "linux"))]
 fn main() {
-    println!("these benches compare rings, which are Linux's alone");
+    println!("skipped: these benches compare rings, which only Linux has");
 }
 
 #[cfg(target_os = "linux")]
@@ -58,7 +58,7 @@ mod linux {
                 || reads(&file.path),
             );
         } else {
-            println!("fio is not installed: left out");
+            println!("fio is not installed, so it is left out; install it to compare with it");
         }
         for routing in [Routing::Thread, Routing::Core] {
             compare(
@@ -70,7 +70,7 @@ mod linux {
         }
     }
 
-    /// Alternates two measurements of operations a second and prints the second over the first.
+    /// Alternates two measurements of operations a second, and prints the ratio of the second to the first.
     fn compare(title: &str, rounds: usize, mut peer: impl FnMut() -> f64, mut ours: impl FnMut() -> f64) {
         let (mut theirs, mut mine) = (Vec::new(), Vec::new());
         for round in 0..rounds {
@@ -116,7 +116,7 @@ mod linux {
                 let mut queue = ring.submission();
                 for token in 0..batch as u64 {
                     let nop = opcode::Nop::new().build().user_data(token);
-                    // SAFETY: a nop has no address.
+                    // SAFETY: a NOP has no address.
                     unsafe { queue.push(&nop) }.expect("the queue holds a batch");
                 }
             }
@@ -174,7 +174,7 @@ mod linux {
                         .offset(blocks[index] * BLOCK as u64)
                         .build()
                         .user_data(index as u64);
-                    // SAFETY: each buffer lies on the heap until all reads have completed, which each step waits for.
+                    // SAFETY: each buffer lies on the heap until all reads have completed, and each step waits for them.
                     unsafe { queue.push(&read) }.expect("the queue holds the depth");
                 }
             }
@@ -221,7 +221,8 @@ mod linux {
                 self.port.submit_batch(chunk.iter().map(|&index| {
                     blocks[index] = random.block();
                     let memory = buffers[index].as_mut_slice();
-                    // SAFETY: the buffer lies on the heap for as long as the reader, whose port waits when it is dropped.
+                    // SAFETY: the buffer lies on the heap as long as the reader lives. When the reader is dropped, its port
+                    // waits for the reads.
                     let memory = unsafe { BorrowedMemory::new(memory.as_mut_ptr(), memory.len()) };
                     (op::Read::at(file, memory, blocks[index] * BLOCK as u64), index as u64)
                 }));

@@ -1,7 +1,8 @@
 //! Buffers that an operation can own.
 //!
-//! An operation takes its buffer by value and gives it back with its result, so the kernel's claim on the memory and
-//! Rust's ownership of it begin and end together. While the operation is in flight the buffer lies in its slot.
+//! An operation takes its buffer by value and gives it back with its result. While the operation is in flight, the buffer lies
+//! in its slot. So a program cannot free or change memory that the kernel still uses. For the same reason an operation refuses
+//! borrowed memory (`&mut [u8]`), except by the `unsafe` [`BorrowedMemory::new`].
 #![expect(unsafe_code, reason = "the traits promise a stable address, which only an implementer can argue")]
 
 use std::{
@@ -12,18 +13,18 @@ use std::{
 
 use crate::Block;
 
-/// Memory that can be written from.
+/// A buffer whose bytes can be written to a file.
 ///
 /// # Safety
-/// [`IoBuf::as_slice`] gives the same address and length until the value is next used by `&mut` or dropped, also after
-/// the value itself was moved.
+/// [`IoBuf::as_slice`] gives the same address and length until the value is used by `&mut` or dropped, even if the value itself
+/// is moved.
 ///
 /// ```
 /// use auraio::IoBuf;
 ///
 /// struct Page(Box<[u8; 4096]>);
 ///
-/// // SAFETY: what a box holds stays where it is when the box moves.
+/// // SAFETY: the bytes of a box stay where they are when the box is moved.
 /// unsafe impl IoBuf for Page {
 ///     fn as_slice(&self) -> &[u8] {
 ///         &*self.0
@@ -32,7 +33,7 @@ use crate::Block;
 /// assert_eq!(Page(Box::new([0; 4096])).slice(..512).as_slice().len(), 512);
 /// ```
 pub unsafe trait IoBuf: Send + 'static {
-    /// The bytes.
+    /// The bytes of the buffer.
     ///
     /// ```
     /// use auraio::IoBuf;
@@ -41,7 +42,7 @@ pub unsafe trait IoBuf: Send + 'static {
     /// ```
     fn as_slice(&self) -> &[u8];
 
-    /// How a slot keeps the buffer. For this crate's own use.
+    /// Turns the buffer into the form in which a slot keeps it. Only this crate calls it.
     #[doc(hidden)]
     fn into_payload(self) -> Payload
     where
@@ -60,10 +61,10 @@ pub unsafe trait IoBuf: Send + 'static {
         payload.take_any()
     }
 
-    /// A part of this buffer, to be operated on alone.
+    /// Takes a part of this buffer, so that an operation uses that part only.
     ///
     /// # Panics
-    /// If the range does not lie in the buffer.
+    /// If the range is not inside the buffer.
     ///
     /// ```
     /// use auraio::IoBuf;
@@ -92,7 +93,7 @@ pub unsafe trait IoBuf: Send + 'static {
     }
 }
 
-/// Memory that can be read into.
+/// A buffer that can be filled from a file.
 ///
 /// # Safety
 /// As for [`IoBuf`], and [`IoBufMut::as_mut_slice`] gives the same address and length as [`IoBuf::as_slice`].
@@ -108,7 +109,7 @@ pub unsafe trait IoBuf: Send + 'static {
 /// assert_eq!(buffer, [0; 3]);
 /// ```
 pub unsafe trait IoBufMut: IoBuf {
-    /// The bytes, to be overwritten.
+    /// The bytes of the buffer, writable.
     ///
     /// ```
     /// use auraio::{IoBuf, IoBufMut};
@@ -120,12 +121,12 @@ pub unsafe trait IoBufMut: IoBuf {
     fn as_mut_slice(&mut self) -> &mut [u8];
 }
 
-/// What a slot keeps for an operation: everything that the kernel may read or write until the completion.
+/// The memory that a slot keeps for an operation: everything that the kernel may read or write until the completion.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Payload(pub(crate) Kept);
 
-/// The commonest buffers lie in the slot itself, so that an operation on them allocates nothing.
+/// The forms of a payload. The most common buffers lie in the slot itself, so that an operation on them does not allocate.
 #[derive(Debug)]
 pub(crate) enum Kept {
     Nothing,
@@ -216,7 +217,7 @@ unsafe impl IoBufMut for Box<[u8]> {
     }
 }
 
-// SAFETY: shared bytes never move and are never written while shared; they can only be written from.
+// SAFETY: shared bytes never move, and nobody can write to them while they are shared. So there is no `IoBufMut` for them.
 unsafe impl IoBuf for Arc<[u8]> {
     fn as_slice(&self) -> &[u8] {
         self
@@ -275,7 +276,7 @@ impl<B> Slice<B> {
     }
 }
 
-// SAFETY: a fixed part of a stable whole is stable.
+// SAFETY: the whole has a stable address and length, and the bounds of the part never change.
 unsafe impl<B: IoBuf> IoBuf for Slice<B> {
     fn as_slice(&self) -> &[u8] {
         &self.whole.as_slice()[self.start..self.end]
@@ -289,13 +290,13 @@ unsafe impl<B: IoBufMut> IoBufMut for Slice<B> {
     }
 }
 
-/// Memory that somebody else keeps alive: a JavaScript `ArrayBuffer`, a mapping of the caller's.
+/// Memory that the caller keeps alive, such as a JavaScript `ArrayBuffer` or a mapping.
 ///
 /// ```
 /// use auraio::{BorrowedMemory, IoBuf};
 ///
 /// let mut memory = [0u8; 16];
-/// // SAFETY: `memory` outlives `borrowed`, and nothing else looks at it in between.
+/// // SAFETY: `memory` outlives `borrowed`, and nothing else uses it in between.
 /// let borrowed = unsafe { BorrowedMemory::new(memory.as_mut_ptr(), memory.len()) };
 /// assert_eq!(borrowed.as_slice().len(), 16);
 /// ```
@@ -306,18 +307,18 @@ pub struct BorrowedMemory {
 }
 
 impl BorrowedMemory {
-    /// Memory at an address.
+    /// Borrows the memory at an address.
     ///
     /// # Safety
-    /// From now until this value is dropped or given back by its operation, `len` bytes from `address` on stay mapped,
-    /// and nobody writes to them; if they are to be read into, nobody reads them either.
+    /// From now until this value is dropped or given back by its operation, `len` bytes from `address` on stay mapped, and
+    /// nobody writes to them. If an operation reads into them, nobody reads them either.
     ///
     /// ```
     /// use auraio::{BorrowedMemory, Engine};
     ///
     /// let mut memory = [0u8; 9];
     /// let engine = Engine::builder().build()?;
-    /// // SAFETY: `memory` outlives the operation, which is awaited, and nothing else looks at it until then.
+    /// // SAFETY: `memory` outlives the operation, which is awaited, and nothing else uses it until then.
     /// let borrowed = unsafe { BorrowedMemory::new(memory.as_mut_ptr(), memory.len()) };
     /// engine.block_on(engine.read_path("Cargo.toml", borrowed)).0?;
     /// assert_eq!(&memory, b"[package]");
@@ -329,16 +330,16 @@ impl BorrowedMemory {
     }
 }
 
-// SAFETY: whoever made the value promised that the memory is nobody else's meanwhile, whatever the thread.
+// SAFETY: by the contract of `new`, nobody else uses the memory meanwhile, on any thread.
 unsafe impl Send for BorrowedMemory {}
 
-// SAFETY: the address is a constant of the value.
+// SAFETY: the address and length of the value never change.
 unsafe impl IoBuf for BorrowedMemory {
     fn as_slice(&self) -> &[u8] {
         if self.len == 0 {
             return &[];
         }
-        // SAFETY: valid for `len` bytes and not written meanwhile, by the contract of `new`.
+        // SAFETY: by the contract of `new`, `len` bytes are mapped, and nobody writes to them meanwhile.
         unsafe { std::slice::from_raw_parts(self.address, self.len) }
     }
 
@@ -360,7 +361,7 @@ unsafe impl IoBufMut for BorrowedMemory {
         if self.len == 0 {
             return &mut [];
         }
-        // SAFETY: valid for `len` bytes and nobody else's meanwhile, by the contract of `new`.
+        // SAFETY: by the contract of `new`, `len` bytes are mapped, and nobody else uses them meanwhile.
         unsafe { std::slice::from_raw_parts_mut(self.address, self.len) }
     }
 }

@@ -1,4 +1,5 @@
-//! What an engine can be told, with its defaults.
+//! The options of an engine, with their defaults. [`Builder::build`] refuses numbers that are out of range, with an error that
+//! names the option and its range.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -19,16 +20,16 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Routing {
-    /// The ring of the core that the submission runs on, shared by the threads of that core: the submission's memory is
-    /// in that core's cache, and a machine has as many rings as cores, however many threads. A thread that is pinned stays
-    /// on its core's ring; another follows the scheduler.
+    /// The ring of the core that the submission runs on; all threads of that core share it. The submission's memory is in that
+    /// core's cache, and a machine has as many rings as cores, however many threads. A pinned thread always uses the ring of
+    /// its core; another thread uses the ring of the core on which the scheduler runs it.
     #[default]
     Core,
-    /// A ring of the thread's own.
+    /// A ring that belongs to the thread alone.
     Thread,
 }
 
-/// What performs the operations.
+/// Which backend performs the operations.
 ///
 /// ```
 /// use auraio::{BackendChoice, Engine};
@@ -40,19 +41,19 @@ pub enum Routing {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum BackendChoice {
-    /// `io_uring` where it works, else threads. The environment variable `AURAIO_BACKEND` (`uring` or `threads`) decides
-    /// instead if it is set.
+    /// `io_uring` if it works, else threads. If the environment variable `AURAIO_BACKEND` is set (`uring` or `threads`), it
+    /// decides.
     #[default]
     Auto,
-    /// The kernel's `io_uring`: Linux 5.19 or later, and not forbidden by sysctl, seccomp or limits.
+    /// The kernel's `io_uring`. It needs Linux 5.19 or later, and must not be forbidden by sysctl, seccomp or limits.
     Uring,
     /// A crew of threads that make plain system calls, on any platform.
     Threads,
-    /// A seeded stand-in that reorders, delays, cuts short and refuses, for tests.
+    /// A simulated kernel for tests. From a seed, it reorders and delays operations, cuts transfers short, and refuses calls.
     Sim(SimOptions),
 }
 
-/// What performs the operations of an engine.
+/// The backend that performs the operations of an engine.
 ///
 /// ```
 /// let engine = auraio::Engine::builder().build()?;
@@ -66,7 +67,7 @@ pub enum BackendKind {
     Uring,
     /// A crew of threads.
     Threads,
-    /// The seeded stand-in.
+    /// The simulated kernel for tests.
     Sim,
 }
 
@@ -86,7 +87,7 @@ impl BackendKind {
     }
 }
 
-/// The most operations that one ring can be allowed to hold in flight.
+/// The largest queue depth of a ring.
 pub(crate) const QUEUE_DEPTH_MAX: u32 = 32_768;
 
 /// Makes an [`Engine`].
@@ -138,7 +139,7 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// What performs the operations.
+    /// Which backend performs the operations.
     ///
     /// ```
     /// use auraio::{BackendChoice, Engine, SimOptions};
@@ -168,7 +169,7 @@ impl Builder {
         self
     }
 
-    /// The most operations that one ring holds in flight, 1 to 32,768 (default 1,024); the others wait in order.
+    /// How many operations one ring may hold in flight, 1 to 32,768 (default 1,024); further operations wait in order.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().queue_depth(64).build()?;
@@ -181,8 +182,8 @@ impl Builder {
         self
     }
 
-    /// How many SQEs are gathered before they are handed to the kernel without being asked for, 1 to 1,024. Without it the
-    /// inner loop decides, by what a system call costs and how busy the thread is; and 32 where the page cache serves them.
+    /// After how many SQEs the ring hands them to the kernel by itself, 1 to 1,024. Without this option the inner loop decides,
+    /// by the cost of a system call and by how busy the thread is; for operations that the page cache serves it is 32.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().submit_batch(8).build()?;
@@ -195,8 +196,8 @@ impl Builder {
         self
     }
 
-    /// Bytes of buffered reads that one flush may perform on the submitting thread (default 256 KiB, about 100 us at
-    /// worst); what exceeds them goes to the kernel's workers, at three times the CPU.
+    /// How many bytes of buffered reads one flush may perform on the submitting thread (default 256 KiB, about 100 us at
+    /// worst). Further reads go to the kernel's workers, which costs three times the CPU.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().flush_budget(1 << 20).build()?;
@@ -209,8 +210,8 @@ impl Builder {
         self
     }
 
-    /// The most threads of the crew that performs what the kernel does not, 1 to 1,024 (default 16). With the backend
-    /// `threads` this is the number of operations that are really under way at a time.
+    /// How many threads the crew may have, 1 to 1,024 (default 16). The crew performs the calls that the kernel's ring cannot.
+    /// With the backend `threads` it performs all operations, so this is how many really run at a time.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().threads_max(4).build()?;
@@ -223,9 +224,9 @@ impl Builder {
         self
     }
 
-    /// Lets a thread of the kernel watch the submission queues (SQPOLL), awake for so long after the last entry. It burns
-    /// a core, and it keeps the credentials that the process had when the ring was made: after a setuid it still opens
-    /// files as the old user. Off unless asked for.
+    /// Makes a thread of the kernel watch the submission queues (SQPOLL). It stays awake for the time `idle` after the last
+    /// entry, and keeps a core busy meanwhile. It also keeps the credentials that the process had when the ring was made: after
+    /// a setuid it still opens files as the old user. Off by default.
     ///
     /// ```
     /// use std::time::Duration;
@@ -240,7 +241,7 @@ impl Builder {
         self
     }
 
-    /// Another machine than the one detected, for tests.
+    /// Makes the engine for another machine than the one detected; for tests.
     ///
     /// ```
     /// use auraio::{Engine, Topology};
@@ -256,8 +257,8 @@ impl Builder {
         self
     }
 
-    /// Whether the rings register memory of the pool and files that are used often with the kernel (default: yes). Without,
-    /// an operation pins its pages and looks its file up each time; nothing counts against RLIMIT_MEMLOCK but the rings.
+    /// Whether the rings register memory of the pool, and files that are used often, with the kernel (default: yes). If not,
+    /// the kernel pins the pages and looks up the file for each operation, and only the rings count against RLIMIT_MEMLOCK.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().register(false).build()?;
@@ -271,7 +272,7 @@ impl Builder {
         self
     }
 
-    /// Where the engine takes memory from (default: the pool of the process).
+    /// The pool that the engine takes memory from (default: the pool of the process).
     ///
     /// ```
     /// use auraio::{Engine, Pool};
@@ -289,8 +290,8 @@ impl Builder {
     /// Makes the engine. Rings are made when they are first used.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for a number out of range, [`Error::Unavailable`] when a backend was asked for by name and
-    /// cannot be had.
+    /// [`Error::InvalidInput`] for a number out of range; [`Error::Unavailable`] if a backend was asked for by name and is not
+    /// available.
     ///
     /// ```
     /// use auraio::{Engine, Error};

@@ -1,8 +1,8 @@
-//! Direct transfers (`O_DIRECT`): what they have to be aligned to, and whether one is.
+//! Direct transfers (`O_DIRECT`): the alignment that they must have, and the test whether a transfer has it.
 //!
-//! A handle that was opened with [`OpenOptions::direct`](crate::OpenOptions::direct) takes any transfer: what is not aligned
-//! goes by way of a block of the pool or the page cache (`ring/bounce.rs`). What is aligned must not pay for that, so the
-//! test is one branch for a file that is not direct, and one of a few masks for one that is.
+//! A handle that was opened with [`OpenOptions::direct`](crate::OpenOptions::direct) refuses no transfer: one that is not
+//! aligned goes through a block of the pool or through the page cache (`ring/bounce.rs`). Aligned transfers must not pay for
+//! that. So the test is one branch for a file that is not direct, and a comparison with a few masks for a file that is.
 #![expect(unsafe_code, reason = "the vectors of a call are behind an address")]
 
 use crate::{
@@ -11,7 +11,8 @@ use crate::{
     sys::{CURRENT_POSITION, Call, FileFacts, io_vec_base, io_vec_len, vectors},
 };
 
-/// What the direct transfers of an open file have to be multiples of, in bytes: powers of two up to 64 KiB.
+/// The alignment of an open file's direct transfers: each must be a multiple of these numbers, in bytes, which are powers of two
+/// up to 64 KiB.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions};
@@ -24,29 +25,29 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DirectAlignment {
-    /// The address of a buffer.
+    /// For the address of a buffer.
     pub memory: u32,
-    /// The position and the length of a read; of a write too, as far as the device cares.
+    /// For the position and the length of a read. The device asks the same of a write.
     pub offset: u32,
-    /// The position and the length of a write that is to go past the page cache. The same as `offset` on a handle that was
-    /// opened with [`OpenOptions::direct_strict`](crate::OpenOptions::direct_strict), else at least a block of the file
-    /// system and 4,096: the page cache holds and writes back whole blocks, so where some writes of a block go through it,
-    /// one that went past it could be undone by what the cache held of the block before.
+    /// For the position and the length of a write that goes past the page cache. On a handle that was opened with
+    /// [`OpenOptions::direct_strict`](crate::OpenOptions::direct_strict) it is the same as `offset`; else it is at least a block
+    /// of the file system, and at least 4,096. The page cache holds and writes back whole blocks. If some writes of a block go
+    /// through it and one goes past it, the cache could overwrite the latter with old bytes.
     pub write_offset: u32,
 }
 
-/// What always is a multiple, where nobody tells what has to be: devices ask for 512 or 4,096.
+/// The alignment to use if the system does not say which is needed: devices ask for 512 or 4,096.
 const FALLBACK: u32 = 4096;
 
-/// Larger answers are no rules of the device's: a transfer size that a network file system prefers, say.
+/// A larger answer is not an alignment of the device. It may be the transfer size that a network file system prefers.
 const SANE_MAX: u32 = 64 << 10;
 
 impl DirectAlignment {
     /// No rules: the file was not opened for direct I/O.
     pub(crate) const ANY: Self = Self { memory: 1, offset: 1, write_offset: 1 };
 
-    /// The rules of a file: what its file system tells (`told`, of memory and of offsets; zero or nothing where it does
-    /// not), else the size of its blocks, else 4,096.
+    /// The alignment of a file. It is the one that the file system reports (`told`, for memory and for offsets; zero or nothing
+    /// if it does not say), else the size of the file system's blocks, else 4,096.
     pub(crate) fn of_file(told: (Option<u32>, Option<u32>), block_size: u32) -> Self {
         let sane = |bytes: &u32| bytes.is_power_of_two() && *bytes <= SANE_MAX;
         let block = Some(block_size).filter(sane);
@@ -59,21 +60,21 @@ impl DirectAlignment {
         }
     }
 
-    /// The same for a handle whose writes never go through the page cache.
+    /// The alignment for a handle whose writes never go through the page cache.
     pub(crate) const fn strict(self) -> Self {
         Self { write_offset: self.offset, ..self }
     }
 }
 
 impl File {
-    /// What the transfers of this handle have to be multiples of to go straight between the device and the caller's
-    /// buffers; `None` when it was not opened for direct I/O.
+    /// The alignment that a transfer of this handle needs to go straight between the device and the caller's buffer; `None` if
+    /// the file was not opened for direct I/O.
     ///
     /// ```
     /// use auraio::{Engine, OpenOptions};
     ///
     /// let engine = Engine::builder().build()?;
-    /// // Refused with EINVAL where the file system has no direct I/O.
+    /// // The open fails with EINVAL if the file system has no direct I/O.
     /// if let Ok(file) = engine.block_on(engine.open("Cargo.toml", OpenOptions::new().read(true).direct(true))) {
     ///     let alignment = file.direct_alignment().unwrap();
     ///     let block = engine.pool().acquire_aligned(alignment.offset as usize, alignment.memory as usize)?;
@@ -90,7 +91,7 @@ impl File {
 }
 
 impl Prepared {
-    /// Whether it is a transfer that its file takes in parts only, because it is not aligned.
+    /// Whether it is a transfer that must be made in parts, because it is not aligned and its file bounces.
     pub(crate) fn must_bounce(&self) -> bool {
         self.file.as_ref().is_some_and(|file| {
             // SAFETY: the payload keeps the vectors of the call.
@@ -99,10 +100,10 @@ impl Prepared {
     }
 }
 
-/// Whether a read or write is one that the kernel may refuse, or that has to be kept from going past the page cache. What is
-/// written to a file that is appended to goes to its end, wherever that is; so there only the length and the memory count,
-/// and the kernel says whether the end is aligned. A transfer at a position that nobody knows beforehand is the kernel's to
-/// judge too.
+/// Whether a read or write is not aligned: the kernel may refuse it, or it must not go past the page cache.
+///
+/// A write to a file opened for appending goes to the end, so only its length and its memory count here; the kernel finds out
+/// whether the end is aligned. A transfer at the file's own position, which is not known here, is left to the kernel too.
 ///
 /// # Safety
 /// The vectors of a vectored call can be read.
@@ -139,7 +140,8 @@ pub(crate) unsafe fn is_misaligned(call: &Call, facts: &FileFacts) -> bool {
     }
 }
 
-/// Whether a transfer of one buffer is aligned at a given position: what most are on a direct file, told by a few instructions.
+/// Whether a transfer has one buffer and a given position, and is aligned. Most transfers on a direct file are; this test takes
+/// only a few instructions.
 #[inline(always)]
 pub(crate) fn is_plainly_aligned(call: &Call, facts: &FileFacts) -> bool {
     let DirectAlignment { memory, offset: unit, write_offset } = facts.alignment;
@@ -154,7 +156,7 @@ pub(crate) fn is_plainly_aligned(call: &Call, facts: &FileFacts) -> bool {
 
 #[inline(always)]
 const fn is_off(address: usize, memory: usize, len: u64, offset: u64, unit: u64) -> bool {
-    // The own position is off every grid; who takes it for a position has looked before.
+    // `CURRENT_POSITION` is a multiple of nothing, so it counts as not aligned here. Callers that accept it test for it before.
     address & (memory - 1) != 0 || (offset | len) & (unit - 1) != 0
 }
 
@@ -164,17 +166,17 @@ mod tests {
     use crate::sys::io_vec;
 
     #[test]
-    fn the_rules_are_told_or_guessed_and_never_absurd() {
+    fn the_alignment_is_the_reported_one_or_a_guess_and_never_absurd() {
         let rules = |told, block| {
             let alignment = DirectAlignment::of_file(told, block);
             (alignment.memory, alignment.offset, alignment.write_offset)
         };
         assert_eq!(rules((Some(4), Some(512)), 4096), (4, 512, 4096));
         assert_eq!(rules((Some(512), Some(4096)), 16_384), (512, 4096, 16_384));
-        // Nothing is told, or that there is no direct I/O, by a file system that let itself be opened for it all the same.
+        // The file system reports nothing, or no direct I/O at all, though it let the file be opened for it.
         assert_eq!(rules((None, None), 1024), (1024, 1024, 4096));
         assert_eq!(rules((Some(0), Some(0)), 4096), (4096, 4096, 4096));
-        // What a network prefers is no rule of a device's.
+        // A transfer size that a network file system prefers is not an alignment.
         assert_eq!(rules((None, None), 1 << 20), (4096, 4096, 4096));
         assert_eq!(rules((None, None), 0), (4096, 4096, 4096));
         assert_eq!(rules((Some(3), Some(12_288)), 100), (4096, 4096, 4096));
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_positions_and_lengths_count_each_by_its_own_rule() {
+    fn addresses_positions_and_lengths_each_have_their_own_alignment() {
         let buf = |at: usize| std::ptr::without_provenance_mut(at);
         // SAFETY: none of the calls is vectored.
         let off = |call: &Call, append| unsafe { is_misaligned(call, &facts(append)) };
@@ -209,7 +211,7 @@ mod tests {
         let write = |at, len, offset, append| off(&Call::Write { fd: 0, buf: buf(at), len, offset }, append);
         assert!(!write(16, 4096, 8192, false));
         assert!(write(16, 512, 0, false) && write(16, 4096, 512, false) && write(1, 4096, 0, false));
-        // Where an append goes, the kernel knows.
+        // Only the kernel knows where an append goes.
         assert!(!write(16, 4096, 3, true) && !write(16, 4096, CURRENT_POSITION, true));
         assert!(write(16, 100, CURRENT_POSITION, true) && write(1, 4096, 0, true));
         assert!(!off(&Call::Nop, false));

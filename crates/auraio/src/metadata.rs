@@ -1,11 +1,11 @@
-//! What the file system says about a file.
+//! The metadata of a file.
 //!
-//! One plain struct for every platform, copied out of what the kernel filled in: it holds no file open and asks nothing
-//! more. What a platform or a file system does not tell is `None`, never a made-up zero.
+//! It is one plain struct for every platform, copied from the structure that the kernel filled in. It keeps no file open and
+//! makes no further calls. A value that a platform or a file system does not report is `None`, never a made-up zero.
 
 use crate::sys::RawStat;
 
-/// A moment as file systems keep it.
+/// A moment, in the form in which file systems keep it.
 ///
 /// ```
 /// use auraio::Timestamp;
@@ -17,11 +17,11 @@ use crate::sys::RawStat;
 pub struct Timestamp {
     /// Seconds since 1970-01-01 00:00 UTC, negative before it.
     pub seconds: i64,
-    /// Nanoseconds past that second, 0 to 999,999,999.
+    /// Nanoseconds after that second, 0 to 999,999,999.
     pub nanos: u32,
 }
 
-/// What the file system says about a file, as of the moment when it was asked.
+/// The metadata of a file, at the moment when the file system was asked.
 ///
 /// ```
 /// # let engine = auraio::Engine::builder().build()?;
@@ -167,7 +167,7 @@ impl Metadata {
         self.len
     }
 
-    /// Units of 512 bytes that the file takes up, holes left out.
+    /// How many units of 512 bytes the file takes up. Holes do not count.
     ///
     /// ```
     /// # let engine = auraio::Engine::builder().build()?;
@@ -193,7 +193,7 @@ impl Metadata {
         self.block_size
     }
 
-    /// When the file was last read, as far as the file system keeps track.
+    /// When the file was last read, if the file system keeps track of it.
     ///
     /// ```
     /// use auraio::Timestamp;
@@ -259,7 +259,7 @@ impl Metadata {
         self.changed
     }
 
-    /// When the file was made, where the file system knows.
+    /// When the file was made, if the file system knows.
     ///
     /// ```
     /// # let engine = auraio::Engine::builder().build()?;
@@ -289,8 +289,8 @@ impl Metadata {
         self.mount_id
     }
 
-    /// What the address of a buffer must be a multiple of for direct I/O (Linux 6.1, and file systems that tell). A file
-    /// that cannot do direct I/O at all says 0.
+    /// The alignment of a buffer's address for direct I/O. It is known since Linux 6.1, on file systems that report it; 0 means
+    /// that the file has no direct I/O.
     ///
     /// ```
     /// # let engine = auraio::Engine::builder().build()?;
@@ -307,7 +307,7 @@ impl Metadata {
         self.direct_memory_alignment
     }
 
-    /// What each offset and length must be a multiple of for direct I/O, likewise.
+    /// The alignment of each offset and length for direct I/O. It is known in the same cases, and 0 has the same meaning.
     ///
     /// ```
     /// # let engine = auraio::Engine::builder().build()?;
@@ -424,7 +424,8 @@ impl Metadata {
     pub(crate) fn from_raw(raw: &RawStat) -> Self {
         let time = |seconds: i64, nanos: i64| Timestamp { seconds, nanos: u32::try_from(nanos).unwrap_or(0) };
         Self {
-            // Signed there, and never negative but for devices without a number; Node widens it in the same way.
+            // This field is signed on that platform. It is negative only for devices without a number, and Node widens it in
+            // the same way.
             dev: raw.st_dev as u64,
             ino: raw.st_ino,
             mode: raw.st_mode.into(),

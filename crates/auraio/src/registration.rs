@@ -1,4 +1,7 @@
-//! Memory of the program's own that is registered with the kernel.
+//! Registers the program's own memory with the kernel, so that operations on it are cheaper.
+//!
+//! It refuses memory of the pool, which the rings register by themselves, and memory that overlaps a registration, because an
+//! address must name one registration only.
 #![expect(unsafe_code, reason = "registered memory is an address that somebody promises to keep")]
 
 use std::{
@@ -14,10 +17,10 @@ use crate::{
     sys::errno,
 };
 
-/// A buffer that the engine's rings have registered: an operation on it spares the kernel the pinning of its pages. It is
-/// unregistered when it is dropped or taken out.
+/// A buffer that the engine's rings have registered. For an operation on it the kernel need not pin its pages. It is
+/// unregistered when it is dropped, or taken out with [`RegisteredBuffer::into_inner`].
 ///
-/// Blocks of the pool ([`Engine::acquire`]) need none of this: they are registered by themselves.
+/// Blocks of the pool ([`Engine::acquire`]) need not be registered: the rings do it by themselves.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions};
@@ -34,12 +37,12 @@ use crate::{
 /// # Ok::<(), auraio::Error>(())
 /// ```
 pub struct RegisteredBuffer<B> {
-    // Dropped in this order: the memory may go only after it was unregistered.
+    // Dropped in this order: the memory must be unregistered before it is freed.
     registration: Registration,
     buffer: B,
 }
 
-/// Memory that is registered for as long as this lives. See [`Engine::register_memory`].
+/// The registration of memory, which lasts as long as this value lives. See [`Engine::register_memory`].
 ///
 /// ```
 /// let engine = auraio::Engine::builder().build()?;
@@ -55,8 +58,8 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// How many bytes from the start on are registered: all, unless the kernel's allowance for locked memory was short, or
-    /// 0 on a backend that has no registration.
+    /// How many bytes from the start on are registered. It is less than all if the limit of locked memory (RLIMIT_MEMLOCK) was
+    /// too low, and 0 on a backend without registration.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().backend(auraio::BackendChoice::Threads).build()?;
@@ -79,12 +82,13 @@ impl Drop for Registration {
 impl Engine {
     /// Registers a buffer with the kernel.
     ///
-    /// Where the kernel's allowance for locked memory (RLIMIT_MEMLOCK, 8 MiB for ordinary users) is short, less of it is
-    /// registered, down to nothing, and operations on the rest work as on any memory: see [`Registration::bytes`].
+    /// If the limit of locked memory (RLIMIT_MEMLOCK, 8 MiB for ordinary users) is too low, only a part of the buffer is
+    /// registered, or nothing ([`Registration::bytes`] says how much). Operations on the rest work as on any memory.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for 0 bytes, more than 1 GiB, memory that is registered already or overlaps what is, and
-    /// memory of the pool; [`Error::TooManyBuffers`] past 16,384; [`Error::NotRegistrable`] for what the kernel cannot pin.
+    /// - [`Error::InvalidInput`] for 0 bytes, more than 1 GiB, memory that overlaps registered memory, and memory of the pool.
+    /// - [`Error::TooManyBuffers`] if 16,384 buffers are registered already.
+    /// - [`Error::NotRegistrable`] for memory that the kernel cannot pin.
     ///
     /// ```
     /// use auraio::{Engine, Error};
@@ -98,17 +102,17 @@ impl Engine {
     pub fn register_buffer<B: IoBufMut>(&self, mut buffer: B) -> Result<RegisteredBuffer<B>> {
         let memory = buffer.as_mut_slice();
         let (address, len) = (memory.as_mut_ptr(), memory.len());
-        // SAFETY: the buffer's address and length do not change while the answer owns it (`IoBuf`), and the registration
-        // is dropped before it.
+        // SAFETY: the buffer's address and length do not change while the `RegisteredBuffer` owns it (`IoBuf`), and the
+        // registration is dropped before the buffer.
         let registration = unsafe { self.register_memory(address, len) }?;
         Ok(RegisteredBuffer { registration, buffer })
     }
 
-    /// Registers memory that somebody else keeps.
+    /// Registers memory that the caller keeps alive.
     ///
     /// # Safety
-    /// Until the answer is dropped, the `len` bytes from `address` on stay mapped, and by the same pages: they are neither
-    /// freed nor unmapped nor mapped anew.
+    /// Until the `Registration` is dropped, the `len` bytes from `address` on stay mapped to the same pages: nobody frees,
+    /// unmaps or remaps them.
     ///
     /// # Errors
     /// As [`Engine::register_buffer`].
@@ -136,13 +140,16 @@ impl Engine {
 
 impl Shared {
     fn register(&self, address: usize, len: usize) -> Result<Arc<Pin>> {
-        const OVERLAPS: Error = Error::InvalidInput("the memory overlaps memory that is registered already");
+        const OVERLAPS: Error =
+            Error::InvalidInput("the memory overlaps memory that is registered already: drop that registration first");
         if len == 0 || len > BUFFER_BYTES_MAX || address.checked_add(len).is_none() {
             return Err(Error::InvalidInput("a registered buffer must have 1 byte to 1 GiB"));
         }
         let pool = self.pool();
         if pool.slab_of(address).is_some() || pool.slab_of(address + len - 1).is_some() {
-            return Err(Error::InvalidInput("memory of the pool is registered by itself"));
+            return Err(Error::InvalidInput(
+                "memory of the pool need not be registered: the rings do it by themselves",
+            ));
         }
         let regions = self.regions();
         if regions.len() >= BUFFERS_MAX {
@@ -169,7 +176,7 @@ impl Shared {
 }
 
 impl<B> RegisteredBuffer<B> {
-    /// What is registered of it.
+    /// Its registration, which says how many bytes are registered.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().build()?;
@@ -196,7 +203,7 @@ impl<B> RegisteredBuffer<B> {
     }
 }
 
-// SAFETY: the same memory as the buffer within.
+// SAFETY: the memory is that of the inner buffer.
 unsafe impl<B: IoBufMut> IoBuf for RegisteredBuffer<B> {
     fn as_slice(&self) -> &[u8] {
         self.buffer.as_slice()

@@ -1,9 +1,9 @@
-//! What the engine promises, written once and run on every backend that can be had here, with each routing.
+//! The promises of the engine as tests, written once, and run on every available backend with each routing.
 //!
-//! A property is a function of a [`Rig`](support::Rig); the macro `properties!` makes one test of it for each backend and
-//! routing, so a failure names both: `files::close_waits::uring_core`. A backend that cannot be had is skipped and says
-//! why. `sim` makes every mistake that the engine hides from its callers (it asks again, out of order, later); what it
-//! would show them, short transfers and failures, is for `simulation.rs`.
+//! A property is a function of a [`Rig`](support::Rig). The macro `properties!` makes a test of it for each backend and
+//! routing, so a failure names both: `files::close_waits::uring_core`. If a backend is not available, its tests are skipped and
+//! say why. The backend `sim` injects every fault that the engine hides from its callers: retries, reordering and delays.
+//! Faults that callers see, short transfers and failures, are tested in `simulation.rs`.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test panics where something is not as it should be")]
 #![allow(unsafe_code, reason = "buffers of the tests' own, and plain system calls to compare with")]

@@ -1,8 +1,9 @@
-//! No atomic read-modify-write, no lock and no fence is on the pool's fast path: a release build of it is disassembled.
+//! Disassembles a release build of the pool's fast path, and checks that it has no atomic read-modify-write, no lock and no
+//! fence.
 //!
-//! The fast path is what happens when a thread's cache has a block, or room for one. Everything else is in two functions
-//! that are never inlined, and they are the only ones that it may call. That the check finds what it looks for is shown on
-//! functions that have it.
+//! The fast path is the code that runs when a thread's cache has a block, or room for one. The other code is in two functions
+//! that are never inlined; the fast path may call no others. Controls, functions that do have such instructions, show that the
+//! check would find them.
 #![cfg(target_os = "linux")]
 
 use std::{
@@ -17,7 +18,7 @@ const SLOW: [&str; 2] = ["acquire_slow", "release_slow"];
 #[test]
 fn the_fast_path_has_no_atomics_no_locks_and_no_fences() {
     if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
-        println!("skipped: the instructions of this architecture are not known here");
+        println!("skipped: this test does not know the instructions of this architecture");
         return;
     }
     if Command::new("objdump").arg("--version").output().is_err() {
@@ -39,7 +40,7 @@ fn the_fast_path_has_no_atomics_no_locks_and_no_fences() {
     }
 }
 
-/// Builds the probe as releases are built, in a package of its own: this one's other dependencies take longer.
+/// Builds the probe as a release, in a package of its own, because building this package's other dependencies takes longer.
 fn built() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fast_path");
@@ -50,7 +51,7 @@ fn built() -> PathBuf {
         here.join("tests/fast_path/probe.rs"),
     );
     fs::write(package.join("Cargo.toml"), manifest).expect("a manifest");
-    // The same versions of everything, which are downloaded already.
+    // The same versions of all dependencies, which are downloaded already.
     fs::copy(here.join("../../Cargo.lock"), package.join("Cargo.lock")).expect("a lock file");
     let target = package.join("target");
     let output = Command::new(env!("CARGO"))
@@ -84,7 +85,7 @@ fn code_of<'a>(listing: &'a str, function: &str) -> Vec<&'a str> {
     code
 }
 
-/// The instructions that have no place on a fast path.
+/// The instructions that must not be on a fast path.
 fn forbidden<'a>(code: &[&'a str], function: &str) -> Vec<&'a str> {
     let mut found = code.to_vec();
     found.retain(|line| {
@@ -103,7 +104,7 @@ fn forbidden<'a>(code: &[&'a str], function: &str) -> Vec<&'a str> {
     found
 }
 
-/// Whether the instruction goes to another function than the slow path's.
+/// Whether the instruction calls or jumps to another function than those of the slow path.
 fn leaves(name: &str, operands: &str, function: &str) -> bool {
     let (calls, jumps): (&[&str], &[&str]) =
         if cfg!(target_arch = "x86_64") { (&["call"], &["j"]) } else { (&["bl"], &["b", "b.", "cb", "tb", "br"]) };
@@ -112,7 +113,7 @@ fn leaves(name: &str, operands: &str, function: &str) -> bool {
     if !calls && !jumps {
         return false;
     }
-    // `64c0 <symbol+0x1f>`; without a symbol the target is computed, and so unknown.
+    // The target looks like `64c0 <symbol+0x1f>`. Without a symbol it is computed, and so unknown.
     let Some((_, symbol)) = operands.split_once('<') else { return true };
     let symbol = symbol.trim_end_matches('>').split('+').next().unwrap_or_default();
     symbol != function && !SLOW.iter().any(|slow| symbol.contains(slow)) || (calls && symbol == function)

@@ -1,7 +1,7 @@
-//! What lanes promise: no more in flight than the limit, for all rings together; nothing lost or done twice whatever is
-//! changed meanwhile; classes in order; what waits can be cancelled at once.
+//! The promises of lanes: all rings together have no more in flight than the limit; no operation is lost or performed twice when
+//! settings change; classes are served in order; an operation that waits can be cancelled at once.
 //!
-//! Lanes are the process's, and so are the wishes that settle them: one test at a time.
+//! Lanes, and the wishes that set them, belong to the process. So one test runs at a time.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and says what it skips")]
 
@@ -29,7 +29,7 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Every backend that there is here.
+/// Every backend that is available here.
 fn backends() -> Vec<(&'static str, Builder)> {
     let mut calm = SimOptions::calm(11);
     calm.short_io = 0.0;
@@ -45,7 +45,7 @@ fn backends() -> Vec<(&'static str, Builder)> {
     built.into_iter().filter(there).collect()
 }
 
-/// A file whose blocks begin with their number.
+/// A file of which each block begins with its own number.
 fn data() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir_in(".").unwrap();
     let path = dir.path().join("data");
@@ -58,12 +58,12 @@ fn data() -> (TempDir, PathBuf) {
     (dir, path)
 }
 
-/// The file past the page cache, if its file system can do that.
+/// The file, opened for direct I/O, if its file system can do that.
 fn direct(engine: &Engine, path: &PathBuf) -> Option<File> {
     match engine.block_on(engine.open(path, OpenOptions::new().read(true).write(true).direct(true))) {
         Ok(file) => Some(file),
         Err(reason) => {
-            println!("skipped: O_DIRECT is not to be had here: {reason}");
+            println!("skipped: the file system has no O_DIRECT: {reason}");
             None
         }
     }
@@ -136,7 +136,7 @@ fn the_rings_of_several_threads_share_one_limit() {
                             port.submit(read(&engine, &file, number), number as u64);
                         }
                         port.flush();
-                        // What has completed counts until it is reaped, so between the two nothing moves.
+                        // A completed operation counts until it is reaped, so the count does not change between these two.
                         if together.wait().is_leader() {
                             let now = lane(&engine, &file).in_flight;
                             let mut most = most.lock().unwrap();
@@ -148,14 +148,14 @@ fn the_rings_of_several_threads_share_one_limit() {
                 });
             }
         });
-        // Each ring may always have one, also while the places of the limit pass from one to another.
+        // Each ring may always have one in flight, also while places under the limit go from one ring to another.
         let most = most.into_inner().unwrap();
         assert!((1..=8 + 4).contains(&most), "{name}: {most} in flight");
     }
 }
 
 #[test]
-fn what_waits_is_cancelled_at_once_and_what_is_in_flight_completes() {
+fn a_waiting_operation_is_cancelled_at_once_and_one_in_flight_completes() {
     let _turn = turn();
     for (name, builder) in backends() {
         let (_dir, path) = data();
@@ -183,16 +183,16 @@ fn what_waits_is_cancelled_at_once_and_what_is_in_flight_completes() {
                 }
             }
         }
-        // The first was in flight, and while the second is cancelled it may have been started.
+        // The first was in flight. It may have completed while the second was cancelled, so the second may have been started.
         assert!(cancelled >= BLOCKS - 2, "{name}: {cancelled}");
         assert!(lane(&engine, &file).completed <= before + 2, "{name}");
     }
 }
 
 #[test]
-fn of_what_waits_the_high_comes_first_and_the_low_last() {
+fn waiting_operations_of_high_priority_go_first_and_those_of_low_last() {
     let _turn = turn();
-    // The threads complete in no order of their own, and the simulated kernel in any.
+    // The threads complete operations in no fixed order, and the simulated kernel in any order.
     for (name, builder) in backends().into_iter().filter(|(name, _)| *name == "uring") {
         let (_dir, path) = data();
         let engine = builder.policy(Policy::Fixed(1)).build().unwrap();
@@ -212,7 +212,7 @@ fn of_what_waits_the_high_comes_first_and_the_low_last() {
 }
 
 #[test]
-fn a_file_s_class_is_that_of_its_operations() {
+fn operations_have_the_class_of_their_file() {
     let _turn = turn();
     for (name, builder) in backends() {
         let (_dir, path) = data();
@@ -230,14 +230,14 @@ fn a_file_s_class_is_that_of_its_operations() {
 }
 
 #[test]
-fn what_the_page_cache_has_passes_a_lane_without_a_place() {
+fn a_read_from_the_page_cache_needs_no_place_on_a_lane() {
     let _turn = turn();
     let (_dir, path) = data();
     fs::read(&path).unwrap();
     let Ok(engine) =
         Engine::builder().backend(BackendChoice::Uring).routing(Routing::Thread).policy(Policy::Fixed(1)).build()
     else {
-        println!("skipped: no io_uring");
+        println!("skipped: io_uring is not available here");
         return;
     };
     let file = engine.block_on(engine.open(&path, OpenOptions::new().read(true))).unwrap();
@@ -250,7 +250,7 @@ fn what_the_page_cache_has_passes_a_lane_without_a_place() {
     let waiting = lane(&engine, &file).queued;
     assert_eq!(waiting, 0, "reads that the page cache has wait for a place");
     assert_eq!(drain(&mut port).len(), BLOCKS);
-    // The report of the last few comes with the next.
+    // The ring reports the last few operations together with the next.
     let more = engine.block_on(file.read_at(engine.acquire(BLOCK).unwrap(), 0)).0.unwrap();
     assert_eq!(more, BLOCK);
     let after = lane(&engine, &file);
@@ -258,7 +258,7 @@ fn what_the_page_cache_has_passes_a_lane_without_a_place() {
 }
 
 #[test]
-fn settings_change_under_load_and_every_operation_is_done_once() {
+fn every_operation_is_performed_once_while_settings_change_under_load() {
     let _turn = turn();
     for (name, builder) in backends() {
         let (_dir, path) = data();
@@ -315,7 +315,7 @@ fn a_guard_that_no_device_can_keep_is_reported_and_does_not_hang() {
 }
 
 #[test]
-fn the_strictest_guard_counts_as_long_as_its_user_is_there() {
+fn the_strictest_guard_is_in_force_as_long_as_its_engine_or_file_is_open() {
     let _turn = turn();
     let (_dir, path) = data();
     let engine = Engine::builder().guard_p99(Duration::from_millis(20)).build().unwrap();
@@ -336,7 +336,7 @@ fn the_strictest_guard_counts_as_long_as_its_user_is_there() {
 }
 
 #[test]
-fn decisions_and_histograms_tell_of_the_lane() {
+fn decisions_and_histograms_of_a_lane_can_be_read() {
     let _turn = turn();
     for (name, builder) in backends() {
         let (_dir, path) = data();
@@ -410,13 +410,13 @@ fn under_a_limit_that_binds_every_fault_of_the_kernel_reaches_one_operation_once
 }
 
 #[test]
-fn a_read_that_is_cancelled_before_its_attempt_leaves_nothing_to_the_next_in_its_slot() {
+fn a_read_that_is_cancelled_before_its_attempt_leaves_no_state_in_its_slot() {
     let _turn = turn();
     let (dir, path) = data();
     let depth = 8;
     let builder = Engine::builder().backend(BackendChoice::Uring).routing(Routing::Thread).queue_depth(depth as u32);
     let Ok(engine) = builder.policy(Policy::Fixed(1)).build() else {
-        println!("skipped: no io_uring");
+        println!("skipped: io_uring is not available here");
         return;
     };
     let file = engine.block_on(engine.open(&path, OpenOptions::new().read(true))).unwrap();
@@ -426,7 +426,7 @@ fn a_read_that_is_cancelled_before_its_attempt_leaves_nothing_to_the_next_in_its
     let mut port = engine.port().unwrap();
     let mut completions = Vec::new();
     for round in 1..=20_usize {
-        // More than the ring has room for, so that the last of them wait there and not on the lane.
+        // More than the ring has room for, so that the last of them wait for the ring and not on the lane.
         let tickets: Vec<_> =
             (0..depth + 4).map(|number| port.submit(read(&engine, &file, number), number as u64)).collect();
         for ticket in &tickets[depth..] {

@@ -1,6 +1,7 @@
-//! What is pinned is what is registered, once for the process however many rings there are, and it is given back.
+//! The kernel pins registered memory once for the process, however many rings there are, and unpins it afterwards.
 //!
-//! A program of its own, because what the kernel tells (`VmPin`) is of the whole process: its tests take turns.
+//! This is a program of its own, and its tests run one at a time: the kernel counts pinned memory (`VmPin`) for the whole
+//! process.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test panics where something is not as it should be")]
 
@@ -15,13 +16,13 @@ use auraio::{BackendChoice, Block, Engine, OpenOptions, Pool, Routing};
 
 const SLAB: u64 = 2 << 20;
 
-/// How long the kernel may take to give back what a closed ring had pinned: it does so in the background.
+/// How long the kernel may take to unpin the memory of a closed ring: it does so in the background.
 const SOON: Duration = Duration::from_secs(5);
 
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    // The kernel lets go of a ring, and so of what it pinned, some time after its descriptor is closed.
+    // The kernel lets go of a ring, and of its pinned memory, some time after the ring's descriptor is closed.
     until("what an earlier test pinned stays", || pinned() == 0);
     turn
 }
@@ -36,7 +37,7 @@ fn engine(pool: Pool, routing: Routing) -> Option<Engine> {
     }
 }
 
-/// Bytes that the process has pinned.
+/// How many bytes of the process are pinned.
 fn pinned() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmPin:")).unwrap();
@@ -88,7 +89,7 @@ fn slabs_are_pinned_once_for_all_rings_and_given_back_when_they_are_free() {
     assert!(fixed(&engine) >= 3);
     let registered = pool.stats().bytes_registered;
     assert!(registered >= 2 * SLAB && registered <= pool.stats().bytes_mapped, "{:?}", pool.stats());
-    // What the rings of the threads had copied goes with them, in the background.
+    // The registrations that the threads' rings had copied end with these rings, in the background.
     until("what is pinned is not what is registered", || pinned() - before == registered);
     drop(blocks);
     drop(engine);
@@ -129,7 +130,7 @@ fn a_port_lets_go_when_its_bell_rings() {
     port.wait(&mut completions, None);
     completions.clear();
     assert_eq!(pool.stats().bytes_registered, SLAB);
-    // Trimmed by another thread, which may not touch this ring.
+    // Another thread trims, and may not touch this ring.
     thread::spawn(move || pool.trim()).join().unwrap();
     assert_eq!(pool.stats().bytes_registered, SLAB, "the ring still has it");
     let waiter = port.waiter();
@@ -151,7 +152,7 @@ fn a_block_over_slabs_that_were_registered_one_by_one_is_registered_as_one() {
     assert_eq!(double.as_ptr(), address, "the pool takes the lowest slabs that are free");
     assert_eq!((fixed(&engine), pool.stats().bytes_registered), (3, 2 * SLAB));
     drop(double);
-    // And the other way round: what was registered as one serves its parts.
+    // The other way round: memory that was registered as one serves blocks in its parts.
     let single = read(&engine, pool.acquire(2 << 20).unwrap());
     assert_eq!((fixed(&engine), pool.stats().bytes_registered), (4, 2 * SLAB));
     drop((single, engine));
@@ -162,7 +163,7 @@ fn a_block_over_slabs_that_were_registered_one_by_one_is_registered_as_one() {
 }
 
 #[test]
-fn memory_of_the_programs_is_pinned_while_it_is_registered() {
+fn the_programs_own_memory_is_pinned_while_it_is_registered() {
     let _turn = turn();
     let pool = Pool::global();
     let Some(engine) = engine(pool, Routing::Core) else { return };
@@ -170,7 +171,7 @@ fn memory_of_the_programs_is_pinned_while_it_is_registered() {
     let buffer = engine.register_buffer(vec![0u8; 4 << 20]).unwrap();
     let bytes = buffer.registration().bytes() as u64;
     assert_eq!(pool.stats().bytes_registered - before.1, bytes);
-    // The vector does not begin on a page: the kernel pins one more.
+    // The vector does not begin at the start of a page, so the kernel pins one page more.
     assert!(pinned() - before.0 >= bytes && pinned() - before.0 <= bytes + 4096);
     drop(buffer.into_inner());
     assert_eq!((pinned(), pool.stats().bytes_registered), before);

@@ -1,15 +1,15 @@
-//! The parts of the pool that threads share, through every order in which their threads can take steps.
+//! Runs the parts of the pool that threads share in every order in which their threads can take steps.
 //!
-//! The files are the product's own, compiled over loom's mutexes and atomics in place of the standard library's: loom runs
-//! each model once for every order, with every value that a relaxed load may give, and fails on a data race, a deadlock or
-//! an assertion. Where membarrier stands in the product, a full fence on both sides stands here, which promises the same.
+//! The tested files are the product's own, compiled over loom's mutexes and atomics instead of the standard library's. Loom
+//! runs each model once for every order, with every value that a relaxed load may give, and fails on a data race, a deadlock
+//! or an assertion. The product uses membarrier; the models use a full fence on both sides instead, which promises the same.
 
 #[path = "../src/pool/class.rs"]
 #[allow(dead_code, reason = "a model uses a part of it")]
 mod class;
-#[path = "../src/pool/gate.rs"]
+#[path = "../src/pool/door.rs"]
 #[allow(dead_code, reason = "a model uses a part of it")]
-mod gate;
+mod door;
 #[path = "../src/pool/shard.rs"]
 #[allow(dead_code, reason = "a model uses a part of it")]
 mod shard;
@@ -20,14 +20,15 @@ mod slab;
 #[allow(dead_code, reason = "a model uses a part of it")]
 mod waiters;
 
-/// What the parts are made of here.
+/// Loom's versions of the names in `pool/sync.rs`.
 mod sync {
     use std::cell::Cell;
 
     use loom::sync::atomic::{Ordering, fence};
 
     thread_local! {
-        /// Leaves out the barriers, to see that a model notices. All threads of a model are this one.
+        /// If set, there are no barriers; a test checks that a model then fails. All threads of a model run on one thread of
+        /// the system, so one thread-local value is enough.
         pub(super) static WITHOUT_BARRIERS: Cell<bool> = const { Cell::new(false) };
     }
     pub(super) use loom::sync::{
@@ -71,7 +72,7 @@ use loom::{
 };
 
 use class::{CLASSES, SLAB_BYTES};
-use gate::Gate;
+use door::Door;
 use shard::{Batch, Homes, Shard};
 use slab::{Arena, Memory};
 use waiters::Waiters;
@@ -81,8 +82,8 @@ const CLASS: usize = CLASSES - 1;
 
 const POOL: usize = 1;
 
-/// Checks a model, in all orders with up to so many preemptions: Musuvathi and Qadeer (PLDI 2007) found that two suffice for
-/// nearly all mistakes.
+/// Checks a model in all orders with at most this many preemptions. Musuvathi and Qadeer (PLDI 2007) found that two suffice
+/// for nearly all mistakes.
 fn model(preemptions: usize, work: impl Fn() + Send + Sync + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(preemptions);
@@ -93,34 +94,34 @@ fn model(preemptions: usize, work: impl Fn() + Send + Sync + 'static) {
 struct Model {
     shard: Shard,
     homes: Homes,
-    gate: Gate,
-    /// The stack of the cache. Loom fails if two threads are at it at once.
+    door: Door,
+    /// The stack of the cache. Loom fails the model if two threads use it at once.
     stack: UnsafeCell<Vec<usize>>,
     waiters: Waiters<(), usize>,
 }
 
-// SAFETY: what `UnsafeCell` is for; loom checks that its accesses do not meet.
+// SAFETY: only the `UnsafeCell` is not `Sync` by itself, and loom fails the model if two threads access it at once.
 #[expect(unsafe_code, reason = "loom checks what the compiler cannot")]
 unsafe impl Sync for Model {}
 
 impl Model {
     fn new() -> Self {
-        let gate = Gate { open_for: AtomicUsize::new(POOL), inside: AtomicBool::new(false) };
+        let door = Door { open_for: AtomicUsize::new(POOL), inside: AtomicBool::new(false) };
         let (shard, homes) = (Shard::new(0, 0), Homes::new(1));
         shard.add(0, CLASS, &homes, 0, &mut Batch::new());
-        Self { shard, homes, gate, stack: UnsafeCell::new(Vec::new()), waiters: Waiters::new() }
+        Self { shard, homes, door, stack: UnsafeCell::new(Vec::new()), waiters: Waiters::new() }
     }
 
     fn at_stack<T>(&self, work: impl FnOnce(&mut Vec<usize>) -> T) -> T {
-        // SAFETY: inside the gate, or with it shut; loom fails the model where that is not enough.
+        // SAFETY: callers are inside the door, or have shut it. Loom fails the model if that does not keep others out.
         #[expect(unsafe_code, reason = "loom checks what the compiler cannot")]
         self.stack.with_mut(|stack| work(unsafe { &mut *stack }))
     }
 
     fn inside<T>(&self, work: impl FnOnce(&mut Vec<usize>) -> T) -> Option<T> {
-        self.gate.enter(POOL).then(|| {
+        self.door.enter(POOL).then(|| {
             let outcome = self.at_stack(work);
-            self.gate.leave();
+            self.door.leave();
             outcome
         })
     }
@@ -138,12 +139,12 @@ impl Model {
         assert!(batch.is_empty());
     }
 
-    /// The owner's acquisition: its cache, else the shard.
+    /// The owner acquires a block: from its cache, else from the shard.
     fn acquire(&self) -> Option<usize> {
         self.inside(Vec::pop).flatten().or_else(|| self.take())
     }
 
-    /// The owner's release: its cache, but for somebody who waits.
+    /// The owner releases a block: to its cache, or to the shard if somebody waits.
     fn release(&self, block: usize) {
         if self.waiters.any() || self.inside(|stack| stack.push(block)).is_none() {
             self.put(block);
@@ -153,9 +154,9 @@ impl Model {
         }
     }
 
-    /// What another thread does with the cache of one that sleeps.
+    /// Another thread empties the cache of a thread that sleeps.
     fn close(&self) {
-        assert!(Gate::shut_all([&self.gate].into_iter(), POOL));
+        assert!(Door::shut_all([&self.door].into_iter(), POOL));
         for block in self.at_stack(std::mem::take) {
             self.put(block);
         }
@@ -166,7 +167,7 @@ impl Model {
     }
 }
 
-/// Lets a thread of a model sleep until it is woken.
+/// A waker for a thread of a model, which sleeps until it is woken.
 struct Bed(Notify);
 
 impl Wake for Bed {
@@ -203,7 +204,7 @@ fn a_cache_is_emptied() {
         pool.close();
         let mine = pool.take();
         owner.join().expect("a thread of the model");
-        // The gate is shut, so what the owner had is in the shard, and the shard notices what comes back twice.
+        // The door is shut, so the owner's blocks are in the shard; the shard would panic if a block had come back twice.
         let others: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
         assert_eq!(others.len() + mine.iter().len(), 2);
         assert!(others.iter().all(|block| Some(*block) != mine));
@@ -251,7 +252,7 @@ fn whoever_waits_is_woken_by_whoever_releases() {
         loop {
             match waiter.poll(&Waker::from(std::sync::Arc::clone(&bed))) {
                 Poll::Ready(block) => break pool.put(block),
-                // If the wake-up were lost, this thread slept for ever, which loom calls a deadlock.
+                // If the wake-up were lost, this thread would sleep for ever, and loom would report a deadlock.
                 Poll::Pending => bed.0.wait(),
             }
         }
@@ -262,13 +263,13 @@ fn whoever_waits_is_woken_by_whoever_releases() {
 }
 
 #[test]
-fn what_was_given_to_one_who_left_is_not_lost() {
+fn memory_given_to_a_waiter_that_leaves_is_not_lost() {
     model(3, || {
         let pool = Arc::new(Model::new());
         let first = pool.take().expect("two blocks in a slab");
         let second = pool.take().expect("two blocks in a slab");
         let (leaves, stays) = (pool.waiters.join(()), pool.waiters.join(()));
-        pool.gate.shut_own();
+        pool.door.shut_own();
         let owner = {
             let pool = Arc::clone(&pool);
             thread::spawn(move || pool.release(first))
@@ -288,10 +289,10 @@ fn what_was_given_to_one_who_left_is_not_lost() {
     });
 }
 
-/// Slabs that are merely said to be mapped.
+/// Fake memory: it only notes which slabs are mapped.
 struct Fake {
     mapped: [AtomicBool; 2],
-    /// How many use each: kernels that were told of it, and blocks.
+    /// How many users each slab has: registrations with the kernel, and blocks.
     used: [AtomicU32; 2],
 }
 
@@ -331,7 +332,7 @@ fn arena() -> (Arc<Arena<Arc<Fake>>>, Arc<Fake>) {
     (Arc::new(arena), memory)
 }
 
-/// Holds a slab for as long as a kernel knows it. True if it could.
+/// Holds a slab as a ring does, while the kernel knows it. True if it could hold it.
 fn register_for_a_while(arena: &Arena<Arc<Fake>>, memory: &Fake, slab: u32) -> bool {
     let Some(extent) = arena.hold(slab) else { return false };
     memory.used[slab as usize].fetch_add(1, Relaxed);
@@ -388,7 +389,7 @@ fn no_slab_is_unmapped_while_a_block_is_in_it() {
 }
 
 #[test]
-fn a_block_of_several_slabs_is_whole_or_not_there() {
+fn a_block_of_several_slabs_is_acquired_whole_or_not_at_all() {
     model(3, || {
         let (arena, memory) = arena();
         let user = {
@@ -400,7 +401,7 @@ fn a_block_of_several_slabs_is_whole_or_not_there() {
             })
         };
         if let Some(extent) = arena.hold(0) {
-            // One slab that is free, or all of the block.
+            // Either one free slab, or all slabs of the block.
             for slab in 0..extent.slabs {
                 memory.used[slab as usize].fetch_add(1, Relaxed);
                 assert!(memory.mapped[slab as usize].load(Relaxed));

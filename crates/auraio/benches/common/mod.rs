@@ -8,7 +8,7 @@ use std::{
 pub(crate) const BLOCK: usize = 4096;
 pub(crate) const FILE_BYTES: u64 = 1 << 30;
 
-/// A file each of whose blocks begins with its number.
+/// A file of which each block begins with its own number.
 pub(crate) struct DataFile {
     pub(crate) path: PathBuf,
 }
@@ -18,7 +18,7 @@ impl DataFile {
         let path = dir.join(format!("auraio-bench-{}", std::process::id()));
         let mut bytes = vec![0u8; 1 << 20];
         let file = fs::File::create(&path).expect("the directory is writable");
-        // From here on it is removed, whatever happens.
+        // From here on the file is removed even if a later step panics.
         let made = Self { path };
         for chunk in 0..FILE_BYTES / bytes.len() as u64 {
             for block in 0..bytes.len() / BLOCK {

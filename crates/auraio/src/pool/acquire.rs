@@ -1,4 +1,4 @@
-//! The future of a block, for when there is none.
+//! The future of a block: it waits when the pool is at its ceiling and nothing is free.
 
 use std::{
     fmt,
@@ -8,10 +8,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{Block, Pool, Wish, cache, waiters::Waiter};
+use super::{Block, Pool, Request, cache, waiters::Waiter};
 use crate::{Error, Result};
 
-/// A block that is waited for, made by [`Pool::acquire_async`].
+/// A future that gives a block as soon as the pool has one, made by [`Pool::acquire_async`].
 ///
 /// ```
 /// let pool = auraio::Pool::global();
@@ -22,8 +22,8 @@ use crate::{Error, Result};
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire {
     pub(super) pool: Pool,
-    pub(super) wish: Wish,
-    pub(super) waiter: Option<Arc<Waiter<Wish, Result<Block>>>>,
+    pub(super) request: Request,
+    pub(super) waiter: Option<Arc<Waiter<Request, Result<Block>>>>,
 }
 
 impl Future for Acquire {
@@ -33,10 +33,10 @@ impl Future for Acquire {
         let pool = self.pool.inner;
         let waiter = match &self.waiter {
             Some(waiter) => waiter,
-            None => match self.pool.acquire_aligned(self.wish.size, self.wish.alignment) {
+            None => match self.pool.acquire_aligned(self.request.size, self.request.alignment) {
                 Err(Error::PoolExhausted { .. }) => {
-                    let waiter = pool.waiters.join(self.wish);
-                    // From now on blocks that are released come to those who wait; those in the caches do at once.
+                    let waiter = pool.waiters.join(self.request);
+                    // From now on released blocks go to the waiters. Blocks in the caches of threads are fetched at once.
                     cache::close_all(pool);
                     pool.serve_waiters();
                     self.waiter.insert(waiter)
@@ -63,7 +63,7 @@ impl Drop for Acquire {
 impl fmt::Debug for Acquire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acquire")
-            .field("wish", &self.wish)
+            .field("request", &self.request)
             .field("waits", &self.waiter.is_some())
             .finish_non_exhaustive()
     }

@@ -13,9 +13,10 @@ use super::{
     class::{CLASSES, SLAB_BYTES, bytes_of},
 };
 
-/// Memory of a [`Pool`](crate::Pool), given back when it is dropped, on whichever thread.
+/// Memory of a [`Pool`](crate::Pool). Dropping the block, on any thread, gives the memory back.
 ///
-/// It begins at a multiple of 4,096, or of the alignment that was asked for, and holds what its last user left there.
+/// It begins at a multiple of 4,096, or of the alignment that was asked for. It is not zeroed: it holds the bytes that its
+/// last user left there.
 ///
 /// ```
 /// let mut block = auraio::Pool::global().acquire(5000)?;
@@ -25,7 +26,7 @@ use super::{
 /// # Ok::<(), auraio::Error>(())
 /// ```
 ///
-/// It is its owner's alone, so it cannot be given back twice, nor used after it was:
+/// A block has one owner, so it cannot be given back twice, nor used afterwards:
 ///
 /// ```compile_fail,E0382
 /// let block = auraio::Pool::global().acquire(4096)?;
@@ -57,7 +58,7 @@ use super::{
 pub struct Block {
     pool: &'static Inner,
     address: NonNull<u8>,
-    /// The length, and in the lowest eight bits the class; [`CLASSES`] or more for whole slabs.
+    /// The lowest eight bits are the class ([`CLASSES`] or more for whole slabs), the others the length.
     len_and_class: u64,
 }
 
@@ -65,17 +66,17 @@ const CLASS_BITS: u32 = 8;
 
 // SAFETY: the memory is the block's alone, and the pool takes it back on any thread.
 unsafe impl Send for Block {}
-// SAFETY: what `&Block` gives is `&[u8]`.
+// SAFETY: `&Block` gives access to a `&[u8]` only, which threads may share.
 unsafe impl Sync for Block {}
 
 impl Block {
-    /// Takes over memory that the pool has taken out of its free blocks.
+    /// Makes a block of memory that the pool has taken out of its free blocks.
     #[inline]
     pub(super) fn new(pool: &'static Inner, address: NonNull<u8>, len: usize, class: usize) -> Self {
         Self { pool, address, len_and_class: (len as u64) << CLASS_BITS | class as u64 }
     }
 
-    /// Bytes that were asked for.
+    /// How many bytes were asked for.
     ///
     /// ```
     /// assert_eq!(auraio::Pool::global().acquire(100)?.len(), 100);
@@ -88,7 +89,7 @@ impl Block {
         (self.len_and_class >> CLASS_BITS) as usize
     }
 
-    /// Bytes that the block has: a power of two from 4 KiB to 1 MiB, or a multiple of 2 MiB.
+    /// How many bytes the block has: a power of two from 4 KiB to 1 MiB, or a multiple of 2 MiB.
     ///
     /// ```
     /// assert_eq!(auraio::Pool::global().acquire(100)?.capacity(), 4096);
@@ -112,7 +113,8 @@ impl Deref for Block {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        // SAFETY: mapped and initialised (the system zeroes it), at least as long, and the block's alone until it is dropped.
+        // SAFETY: the memory is mapped, initialised (the system zeroes it) and at least `len` bytes long, and only this block
+        // uses it until it is dropped.
         unsafe { slice::from_raw_parts(self.address.as_ptr(), self.len()) }
     }
 }

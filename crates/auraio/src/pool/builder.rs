@@ -1,4 +1,5 @@
-//! Pools: the one of the process, and those that programs make.
+//! Makes pools: the one of the process, and those of programs. It refuses a ceiling below one slab, because such a pool
+//! could never hand out a block.
 
 use super::{
     Inner, Pool, SLAB_BYTES,
@@ -6,16 +7,16 @@ use super::{
 };
 use crate::{Error, Result, Topology, sys::memory};
 
-/// The address space of the pool of the process. It is not memory: what is mapped of it is bounded by the ceiling.
+/// The address space of the pool of the process. Reserving it takes no memory; the ceiling bounds how much of it is mapped.
 #[cfg(target_pointer_width = "64")]
 pub(super) const ADDRESS_SPACE: usize = 64 << 30;
 #[cfg(not(target_pointer_width = "64"))]
 pub(super) const ADDRESS_SPACE: usize = 512 << 20;
 
-/// With less there is no pool.
+/// A pool is refused if the system gives less address space than this.
 pub(super) const ADDRESS_SPACE_MIN: usize = 64 << 20;
 
-/// Makes a [`Pool`] of one's own.
+/// Makes a [`Pool`].
 ///
 /// ```
 /// let pool = auraio::Pool::builder().bytes_max(64 << 20).build()?;
@@ -31,8 +32,8 @@ pub struct PoolBuilder {
 }
 
 impl PoolBuilder {
-    /// The ceiling on what is mapped, from 2 MiB on (default: a quarter of the machine's memory). It counts whole slabs of
-    /// 2 MiB, each of which serves one size at a time: a pool of one slab has blocks of one size only.
+    /// How many bytes the pool may map at most, 2 MiB or more (default: a quarter of the machine's memory). The pool maps
+    /// whole slabs of 2 MiB. Each slab serves one block size at a time, so a pool of one slab has blocks of one size only.
     ///
     /// ```
     /// use auraio::{Error, Pool};
@@ -44,7 +45,7 @@ impl PoolBuilder {
         self
     }
 
-    /// Another machine than the one detected, for tests.
+    /// Makes the pool for another machine than the one detected; for tests.
     ///
     /// ```
     /// use auraio::{Pool, Topology};
@@ -59,9 +60,10 @@ impl PoolBuilder {
         self
     }
 
-    /// Overwrites blocks when they come back, and counts in [`PoolStats::damaged`](crate::PoolStats::damaged) those that somebody wrote to before they
-    /// were handed out again. For finding aliases that `unsafe` code kept: every acquisition and release takes a lock and
-    /// goes through all of the block's memory.
+    /// Helps to find `unsafe` code that writes to a block after its release. The pool overwrites each block when it comes
+    /// back. Before it hands the block out again, it checks that nobody has written to it, and counts damaged blocks in
+    /// [`PoolStats::damaged`](crate::PoolStats::damaged). This is slow: every acquisition and release takes a lock and goes
+    /// through all of the block's memory.
     ///
     /// ```
     /// let pool = auraio::Pool::builder().debug(true).build()?;
@@ -92,14 +94,14 @@ impl PoolBuilder {
         if bytes_max < SLAB_BYTES as u64 {
             return Err(Error::InvalidInput("bytes_max must be 2,097,152 (2 MiB) or more"));
         }
-        // Room to move: large blocks need slabs in a row, and the ceiling may be raised.
+        // More address space than the ceiling: large blocks need slabs in a row, and the ceiling may be raised.
         let address_space = (bytes_max as usize).next_power_of_two().saturating_mul(4);
         let address_space = address_space.clamp(ADDRESS_SPACE_MIN, ADDRESS_SPACE);
         Ok(Pool { inner: Box::leak(Box::new(Inner::new(self, bytes_max, address_space, pace))) })
     }
 }
 
-/// A quarter of the machine's memory; 1 GiB where the system does not tell.
+/// A quarter of the machine's memory; 1 GiB if the system does not say how much memory it has.
 fn default_bytes_max() -> u64 {
     let quarter = Some(memory::physical_memory() / 4).filter(|bytes| *bytes > SLAB_BYTES as u64).unwrap_or(1 << 30);
     quarter.min(ADDRESS_SPACE as u64)

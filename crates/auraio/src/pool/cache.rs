@@ -1,12 +1,12 @@
 //! Thread caches (L1): a bounded stack of free blocks for each size class, which its thread uses without a lock and without
 //! an atomic read-modify-write.
 //!
-//! Every number in a cache is written by its own thread alone, or with its gate shut, and with relaxed loads and stores,
-//! which are plain moves: so statistics can read them at any time, and a thread that is idle can have its blocks taken back
-//! (the [`Gate`] says how) when they are needed elsewhere or the pool is trimmed.
+//! Only the cache's own thread writes to it, or a thread that has shut its [`Door`]. All writes are relaxed stores, which
+//! are plain moves. So statistics can read the numbers at any time, and another thread can take back the blocks of an idle
+//! thread when they are needed elsewhere or the pool is trimmed.
 //!
-//! A cache serves one pool at a time, the one that its thread acquired from last. The caches themselves are kept for ever
-//! and go from threads that end to threads that begin: a pointer to one is never stale.
+//! A cache serves one pool at a time, the one that its thread acquired from last, and refuses blocks of other pools. Caches
+//! are never freed: when a thread ends, its cache goes to a thread that begins. So a pointer to a cache is always valid.
 
 use std::{
     array,
@@ -23,13 +23,13 @@ use crossbeam_utils::CachePadded;
 use super::{
     Inner,
     class::{CACHED_MAX, CLASSES, bytes_of, cached_max},
-    gate::Gate,
+    door::Door,
     shard::Batch,
 };
 use crate::lock;
 
 thread_local! {
-    /// Without a destructor, so that looking at it is nothing but a load, also while the thread ends.
+    /// It has no destructor, so that reading it is only a load, also while the thread ends.
     static HERE: Here = const { Here { cache: Cell::new(None), pool: Cell::new(None) } };
 
     static END: End = const { End };
@@ -38,7 +38,7 @@ thread_local! {
 /// Caches that no thread has.
 static SPARE: Mutex<Vec<&'static Cache>> = Mutex::new(Vec::new());
 
-/// What a thread knows of its cache.
+/// A thread's cache, and the pool that it serves.
 struct Here {
     cache: Cell<Option<&'static Cache>>,
     /// The pool that the cache was last opened for.
@@ -51,8 +51,8 @@ struct End;
 /// The free blocks that one thread keeps.
 #[derive(Debug)]
 pub(super) struct Cache {
-    gate: Gate,
-    /// Acquisitions served since the gate was opened.
+    door: Door,
+    /// How many acquisitions it has served since the door was opened.
     hits: AtomicU64,
     stacks: [Stack; CLASSES],
 }
@@ -60,42 +60,42 @@ pub(super) struct Cache {
 #[derive(Debug)]
 struct Stack {
     len: AtomicU32,
-    /// The most that it takes, at most [`CACHED_MAX`].
+    /// How many blocks it may hold, at most [`CACHED_MAX`].
     limit: AtomicU32,
     blocks: [AtomicPtr<u8>; CACHED_MAX],
 }
 
-/// A block of this class, if the calling thread keeps one for this pool.
+/// Takes a block of this class out of the calling thread's cache, if the cache has one of this pool.
 #[inline]
 pub(super) fn pop(pool: usize, class: usize) -> Option<NonNull<u8>> {
     let cache = HERE.with(|here| here.cache.get())?;
     let stack = cache.stacks.get(class)?;
-    if !cache.gate.enter(pool) {
+    if !cache.door.enter(pool) {
         return None;
     }
     let block = stack.pop();
     if block.is_some() {
         cache.hits.store(cache.hits.load(Relaxed) + 1, Relaxed);
     }
-    cache.gate.leave();
+    cache.door.leave();
     block
 }
 
-/// Keeps a block, if the calling thread's cache is this pool's and has room.
+/// Puts a block into the calling thread's cache, if the cache serves this pool and has room.
 #[inline]
 pub(super) fn push(pool: usize, class: usize, block: NonNull<u8>) -> bool {
     let Some(cache) = HERE.with(|here| here.cache.get()) else { return false };
     let Some(stack) = cache.stacks.get(class) else { return false };
-    if !cache.gate.enter(pool) {
+    if !cache.door.enter(pool) {
         return false;
     }
     let kept = stack.push(block);
-    cache.gate.leave();
+    cache.door.leave();
     kept
 }
 
-/// The calling thread's cache, opened for this pool; what it had of another pool goes back there. `None` where the pool's
-/// blocks are not to be kept, and while the thread ends.
+/// The calling thread's cache, opened for this pool. Blocks of another pool that it still holds go back to that pool.
+/// `None` if this pool's blocks must not stay in caches (it is for debugging, or somebody waits), and while the thread ends.
 pub(super) fn open(pool: &'static Inner) -> Option<&'static Cache> {
     if pool.debug || pool.waiters.any() || END.try_with(|_| ()).is_err() {
         return None;
@@ -111,16 +111,16 @@ pub(super) fn open(pool: &'static Inner) -> Option<&'static Cache> {
             cache
         })
     });
-    if !cache.gate.is_open_for(pool.id()) {
-        open_gate(pool, cache);
+    if !cache.door.is_open_for(pool.id()) {
+        open_door(pool, cache);
     }
     Some(cache)
 }
 
-fn open_gate(pool: &'static Inner, cache: &'static Cache) {
+fn open_door(pool: &'static Inner, cache: &'static Cache) {
     let mut caches = lock(&pool.caches);
-    // Whoever was about to shut it when it was looked at may have opened it again.
-    if cache.gate.is_open_for(pool.id()) {
+    // A thread that shut the door a moment ago may have opened it again, because the system has no barrier.
+    if cache.door.is_open_for(pool.id()) {
         return;
     }
     let bytes_max = pool.bytes_max();
@@ -128,34 +128,35 @@ fn open_gate(pool: &'static Inner, cache: &'static Cache) {
         stack.limit.store(cached_max(class, bytes_max) as u32, Relaxed);
     }
     caches.push(cache);
-    cache.gate.open(pool.id());
+    cache.door.open(pool.id());
 }
 
-/// As [`open`], but leaves a cache alone that another pool's blocks are in.
+/// As [`open`], but `None` if the cache serves another pool.
 pub(super) fn open_if_unused(pool: &'static Inner) -> Option<&'static Cache> {
     let unused = HERE.with(|here| here.pool.get().is_none_or(|other| ptr::eq(other, pool)));
     if unused { open(pool) } else { None }
 }
 
-/// Gives back what the calling thread keeps of a pool.
+/// Gives the blocks in the calling thread's cache back to their pool.
 fn close_own(here: &Here, pool: &'static Inner) {
     let Some(cache) = here.cache.get() else { return };
     {
         let mut caches = lock(&pool.caches);
         let Some(at) = caches.iter().position(|other| ptr::eq(*other, cache)) else { return };
         caches.swap_remove(at);
-        cache.gate.shut_own();
+        cache.door.shut_own();
     }
     cache.empty_into(pool);
 }
 
-/// Takes the blocks of all threads back into the shards; where the system has no way to do so, those of this thread.
+/// Takes the blocks of all threads' caches back into the shards. If the system has no barrier on all threads, it takes only
+/// the blocks of this thread.
 pub(super) fn close_all(pool: &'static Inner) {
     let mut caches = lock(&pool.caches);
     if caches.is_empty() {
         return;
     }
-    if Gate::shut_all(caches.iter().map(|cache| &cache.gate), pool.id()) {
+    if Door::shut_all(caches.iter().map(|cache| &cache.door), pool.id()) {
         for cache in caches.drain(..) {
             cache.empty_into(pool);
         }
@@ -191,18 +192,18 @@ impl Cache {
             blocks: array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
         };
         Self {
-            gate: Gate { open_for: AtomicUsize::new(0), inside: AtomicBool::new(false) },
+            door: Door { open_for: AtomicUsize::new(0), inside: AtomicBool::new(false) },
             hits: AtomicU64::new(0),
             stacks: array::from_fn(stack),
         }
     }
 
-    /// How many blocks it takes.
+    /// How many blocks of this class it may hold.
     pub(super) fn limit(&self, class: usize) -> usize {
         self.stacks[class].limit.load(Relaxed) as usize
     }
 
-    /// Fills it up from a batch, of which stays what has no room. Its own thread calls this.
+    /// Fills the cache up from a batch. Blocks for which there is no room stay in the batch. Only its own thread calls this.
     pub(super) fn fill(
         &self,
         pool: &'static Inner,
@@ -210,7 +211,7 @@ impl Cache {
         batch: &mut Batch,
         address: impl Fn(usize) -> NonNull<u8>,
     ) {
-        if !self.gate.enter(pool.id()) {
+        if !self.door.enter(pool.id()) {
             return;
         }
         while let Some(offset) = batch.pop() {
@@ -219,11 +220,11 @@ impl Cache {
                 break;
             }
         }
-        self.gate.leave();
+        self.door.leave();
     }
 
-    /// Keeps a block, and moves the older half into the batch if there is no room. False if it cannot keep any. Its own
-    /// thread calls this.
+    /// Puts a block into the cache. If the cache is full, the older half of its blocks goes into the batch first. False if
+    /// the cache may hold no block of this class, or its door is shut. Only its own thread calls this.
     pub(super) fn push_spilling(
         &self,
         pool: &'static Inner,
@@ -233,29 +234,29 @@ impl Cache {
         offset: impl Fn(NonNull<u8>) -> usize,
     ) -> bool {
         let stack = &self.stacks[class];
-        if stack.limit.load(Relaxed) == 0 || !self.gate.enter(pool.id()) {
+        if stack.limit.load(Relaxed) == 0 || !self.door.enter(pool.id()) {
             return false;
         }
         if stack.len.load(Relaxed) == stack.limit.load(Relaxed) {
             stack.spill(stack.limit.load(Relaxed).div_ceil(2), |block| batch.push(offset(block)));
         }
         let kept = stack.push(block);
-        self.gate.leave();
+        self.door.leave();
         kept
     }
 
-    /// Bytes of the blocks that it keeps.
+    /// Bytes of the blocks in it.
     pub(super) fn bytes(&self) -> u64 {
         let bytes = |(class, stack): (usize, &Stack)| u64::from(stack.len.load(Relaxed)) * bytes_of(class) as u64;
         self.stacks.iter().enumerate().map(bytes).sum()
     }
 
-    /// Acquisitions that it served since it was opened.
+    /// How many acquisitions it has served since the door was opened.
     pub(super) fn hits(&self) -> u64 {
         self.hits.load(Relaxed)
     }
 
-    /// Empties it, with the gate shut and nobody inside.
+    /// Puts all its blocks into the shards. The door must be shut, with nobody inside.
     fn empty_into(&self, pool: &'static Inner) {
         pool.hits_before.fetch_add(self.hits.swap(0, Relaxed), Relaxed);
         let Some(arena) = pool.arena() else { return };
@@ -273,7 +274,7 @@ impl Stack {
     #[inline]
     fn pop(&self) -> Option<NonNull<u8>> {
         let last = self.len.load(Relaxed).wrapping_sub(1);
-        // Empty, it wraps round, and no index is as large.
+        // If the stack is empty, `last` wraps round to an index that does not exist.
         let block = NonNull::new(self.blocks.get(last as usize)?.load(Relaxed))?;
         self.len.store(last, Relaxed);
         Some(block)
@@ -285,13 +286,13 @@ impl Stack {
         if len >= self.limit.load(Relaxed) {
             return false;
         }
-        let Some(place) = self.blocks.get(len as usize) else { return false };
-        place.store(block.as_ptr(), Relaxed);
+        let Some(entry) = self.blocks.get(len as usize) else { return false };
+        entry.store(block.as_ptr(), Relaxed);
         self.len.store(len + 1, Relaxed);
         true
     }
 
-    /// Takes out the oldest.
+    /// Takes out the `count` oldest blocks.
     fn spill(&self, count: u32, mut take: impl FnMut(NonNull<u8>)) {
         let len = self.len.load(Relaxed);
         for block in &self.blocks[..count as usize] {

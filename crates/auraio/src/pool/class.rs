@@ -1,28 +1,28 @@
-//! Size classes: the powers of two from 4 KiB to 1 MiB. What is larger takes whole slabs.
+//! Size classes: the powers of two from 4 KiB to 1 MiB. Larger blocks take whole slabs.
 //!
-//! A slab serves one class, and begins at a multiple of its own size; so a block begins at a multiple of its size too, and
-//! an alignment is served by the class of the alignment.
+//! A slab serves one class, and begins at a multiple of its own size. So a block begins at a multiple of its size too, and
+//! a block of the class of an alignment has that alignment.
 
 /// The smallest block, and the alignment of every block.
 pub(crate) const BLOCK_BYTES_MIN: usize = 1 << BLOCK_SHIFT_MIN;
 
 const BLOCK_SHIFT_MIN: u32 = 12;
 
-/// Bytes of a slab, and the largest alignment: a huge page of x86-64, and of ARM with pages of 4 KiB.
+/// Bytes of a slab, and the largest alignment. It is the size of a huge page on x86-64, and on ARM with pages of 4 KiB.
 pub(crate) const SLAB_BYTES: usize = 1 << SLAB_SHIFT;
 
 pub(super) const SLAB_SHIFT: u32 = 21;
 
-/// How many classes there are. As a class, it stands for whole slabs.
+/// How many classes there are. Used as a class, this number stands for whole slabs.
 pub(super) const CLASSES: usize = 9;
 
-/// The most blocks of one class that a thread keeps.
+/// How many blocks of one class a thread's cache may hold at most.
 pub(super) const CACHED_MAX: usize = 64;
 
-/// The class of blocks that hold so many bytes; [`CLASSES`] or more for what takes whole slabs, and for 0.
+/// The class of blocks that hold this many bytes; [`CLASSES`] or more for 0, and for sizes that take whole slabs.
 #[inline]
 pub(super) const fn class_of(bytes: usize) -> usize {
-    // The bits that the last byte's index needs beyond those of the smallest block.
+    // How many bits the index of the last byte has beyond the bits of an index in the smallest block.
     (usize::BITS - (bytes.wrapping_sub(1) >> BLOCK_SHIFT_MIN).leading_zeros()) as usize
 }
 
@@ -47,14 +47,15 @@ pub(super) const fn index_of(class: usize, offset: usize) -> u32 {
     (offset >> (BLOCK_SHIFT_MIN as usize + class)) as u32
 }
 
-/// Slabs that so many bytes take.
+/// How many slabs this many bytes take.
 pub(super) const fn slabs_of(bytes: usize) -> usize {
     bytes.div_ceil(SLAB_BYTES)
 }
 
-/// How many blocks of a class a thread keeps, where the pool may map so much: at most 64, 2 MiB, and a 64th of the pool,
-/// so that what threads keep cannot be most of a small pool. With 32, a thread that takes 64 blocks and gives them back pays
-/// 14 ns for each in place of 8; with 128 none of the benches got faster by more than their noise.
+/// How many blocks of a class a thread's cache may hold, in a pool that may map `bytes_max`: at most 64, at most 2 MiB, and
+/// at most a 64th of the pool, so that the caches of threads cannot hold most of a small pool. With 32 blocks, a thread that
+/// takes 64 and gives them back pays 14 ns for each instead of 8; with 128 no bench got faster by more than its noise
+/// (`cargo bench --bench pool`).
 pub(super) const fn cached_max(class: usize, bytes_max: u64) -> usize {
     let bytes = bytes_of(class);
     let by_class = if (2 << 20) / bytes < CACHED_MAX { (2 << 20) / bytes } else { CACHED_MAX };
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_class_holds_what_it_is_chosen_for_and_the_one_below_does_not() {
+    fn the_class_of_a_size_holds_it_and_the_class_below_does_not() {
         for bytes in
             (1..=SLAB_BYTES).step_by(511).chain((12..=20).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1]))
         {
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_blocks_of_a_slab_are_all_of_it() {
+    fn the_blocks_of_a_slab_fill_it() {
         for class in 0..CLASSES {
             let blocks = blocks_of_slab(class);
             assert_eq!(blocks as usize * bytes_of(class), SLAB_BYTES);

@@ -1,9 +1,11 @@
-//! The slow way: in which order memory is looked for, and where it goes back.
+//! The slow way of an acquisition and a release: in which order memory is looked for, and where it goes back.
 //!
-//! A block comes from the shard of the core, from other shards of the node, out of a free slab, out of a new one, from
-//! other nodes, out of a slab that another size has no use for, and at last out of the caches of other threads. From the
-//! free slab on this happens under one lock, so that a thread that finds nothing does not merely come too early for what
-//! another is about to bring.
+//! A thread looks for a block in this order: in the shard of its core, in other shards of its NUMA node, in a free slab of
+//! the node, in a newly mapped slab, in the shards of other nodes, in a free slab of another node, in a slab of another class
+//! of which no block is in use, and then in all of these again after the caches of all threads were emptied. From the free
+//! slab on it holds one lock. So if it finds nothing, there is nothing: no other thread is just moving memory.
+//!
+//! It refuses sizes and alignments that no pool could serve ([`Refusal`]) before it looks for memory.
 
 use std::{
     ptr::NonNull,
@@ -11,7 +13,7 @@ use std::{
 };
 
 use super::{
-    Block, Ground, Inner, SLAB_BYTES, Wish,
+    Block, Ground, Inner, Request, SLAB_BYTES,
     builder::ADDRESS_SPACE_MIN,
     cache,
     class::{CLASSES, SLAB_SHIFT, bytes_of, class_of, slabs_of},
@@ -20,7 +22,8 @@ use super::{
 };
 use crate::{Error, lock, sys::memory::Reservation};
 
-/// What a free block of a pool with `debug` is full of: no ASCII, no small number, and no address.
+/// The byte that fills free blocks of a pool with `debug`. It is not ASCII, and neither a small number nor an address
+/// consists of it.
 const POISON: u8 = 0xdb;
 
 /// A reservation, in slabs.
@@ -51,8 +54,8 @@ impl Memory for Space {
     }
 }
 
-/// Why there is no block: one of those below, or the positive errno of a reservation that was refused. A number, so that a
-/// block or the lack of one comes back in two registers.
+/// Why there is no block: one of the constants below, or the positive errno of a reservation that the system refused. It is
+/// a number so that a function can return a block or a refusal in two registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refusal(isize);
 
@@ -65,8 +68,8 @@ impl Refusal {
         Self(errno as isize)
     }
 
-    /// The same for the caller, who asked for so many bytes. Inlined, since a call would write its error to memory in place
-    /// of the caller's block, and so keep that in memory too.
+    /// The error for a caller who asked for `wanted` bytes. It is inlined: a call would write the error to memory where the
+    /// caller has its block, so that the block would have to lie in memory too, and not in registers.
     #[inline]
     pub(super) fn into_error(self, wanted: usize) -> Error {
         match self {
@@ -80,7 +83,7 @@ impl Refusal {
     }
 }
 
-impl Wish {
+impl Request {
     /// The class of its block; [`CLASSES`] or more for whole slabs.
     fn class(self) -> usize {
         class_of(self.size.max(self.alignment))
@@ -88,29 +91,29 @@ impl Wish {
 }
 
 impl Inner {
-    /// Refuses what could never be had.
-    pub(super) fn check(&self, wish: Wish) -> Result<(), Refusal> {
-        if !wish.alignment.is_power_of_two() || wish.alignment > SLAB_BYTES {
+    /// Refuses a request that the pool could never serve.
+    pub(super) fn check(&self, request: Request) -> Result<(), Refusal> {
+        if !request.alignment.is_power_of_two() || request.alignment > SLAB_BYTES {
             return Err(Refusal::ALIGNMENT);
         }
-        let slabs = slabs_of(wish.size);
-        // What is mapped may be more than the ceiling, if that was lowered.
+        let slabs = slabs_of(request.size);
+        // More than the ceiling may be mapped, if the ceiling was lowered.
         let mapped = || self.arena().is_some_and(|arena| slabs <= arena.counts().mapped as usize);
-        if wish.size == 0 || !(slabs <= self.slabs_max() as usize || mapped()) {
+        if request.size == 0 || !(slabs <= self.slabs_max() as usize || mapped()) {
             return Err(Refusal::SIZE);
         }
         Ok(())
     }
 
-    /// Memory for a wish that was checked. Holders of slabs that have to be unmapped first are asked to let go of them if
-    /// `ask`, else soon, by the trimmer.
-    pub(super) fn find(&'static self, wish: Wish, ask: bool) -> Result<NonNull<u8>, Refusal> {
+    /// Finds memory for a request that was checked. Slabs may have to be unmapped first that have holders. If `ask` is set,
+    /// this thread asks the holders to let go; else the trimmer asks them soon.
+    pub(super) fn find(&'static self, request: Request, ask: bool) -> Result<NonNull<u8>, Refusal> {
         let arena = &self.ground()?.arena;
-        let class = wish.class();
+        let class = request.class();
         let (offset, bytes) = if class < CLASSES {
             (self.find_block(class)?, bytes_of(class))
         } else {
-            let slabs = slabs_of(wish.size);
+            let slabs = slabs_of(request.size);
             (self.find_run(slabs as u32, ask)?, slabs * SLAB_BYTES)
         };
         if self.debug && !arena.is_filled(offset, bytes, POISON) {
@@ -119,15 +122,15 @@ impl Inner {
         Ok(arena.address_at(offset))
     }
 
-    /// Serves those who wait, as far as memory is there.
+    /// Serves waiters in order, as long as there is memory for the first.
     pub(super) fn serve_waiters(&'static self) {
         if !self.waiters.any() {
             return;
         }
-        self.waiters.serve(|wish| match self.check(*wish).and_then(|()| self.find(*wish, false)) {
+        self.waiters.serve(|request| match self.check(*request).and_then(|()| self.find(*request, false)) {
             Err(Refusal::EXHAUSTED) => None,
-            Err(refusal) => Some(Err(refusal.into_error(wish.size))),
-            Ok(address) => Some(Ok(Block::new(self, address, wish.size, wish.class()))),
+            Err(refusal) => Some(Err(refusal.into_error(request.size))),
+            Ok(address) => Some(Ok(Block::new(self, address, request.size, request.class()))),
         });
     }
 
@@ -153,7 +156,7 @@ impl Inner {
         self.after_release(idle);
     }
 
-    /// What has to be done when memory came back: whoever waits gets it, and what has become `idle` is trimmed some day.
+    /// Called after memory came back: serves waiters, and wakes the trimmer if a slab has become free as a whole (`idle`).
     pub(super) fn after_release(&'static self, idle: bool) {
         self.serve_waiters();
         if idle {
@@ -171,7 +174,7 @@ impl Inner {
         idle
     }
 
-    /// Where the pool's memory is, reserved at the first call.
+    /// The pool's memory. The first call reserves it.
     fn ground(&self) -> Result<&Ground, Refusal> {
         if let Some(ground) = self.ground.get() {
             return Ok(ground);
@@ -188,7 +191,7 @@ impl Inner {
         (self.bytes_max() / SLAB_BYTES as u64) as u32
     }
 
-    /// The offset of a free block; more go into the cache of this thread.
+    /// The offset of a free block. Further blocks go into the cache of this thread.
     fn find_block(&'static self, class: usize) -> Result<usize, Refusal> {
         let cache = cache::open(self);
         let want = cache.map_or(1, |cache| cache.limit(class).div_ceil(2).max(1));
@@ -220,11 +223,11 @@ impl Inner {
         }
     }
 
-    /// Fills the batch from wherever there is something, or leaves it empty.
+    /// Takes blocks from anywhere in the pool, or maps a slab; leaves the batch empty if there is nothing.
     fn grow(&'static self, here: usize, class: usize, want: usize, batch: &mut Batch) -> Result<(), Refusal> {
         let _growing = lock(&self.growth);
         let ground = self.ground()?;
-        // Another thread may have brought a slab while this one waited for the lock.
+        // Another thread may have added a slab while this one waited for the lock.
         self.take_near(here, class, want, batch);
         if !batch.is_empty() {
             return Ok(());
@@ -234,8 +237,8 @@ impl Inner {
             self.adopt(slab, class, here, want, batch);
             return Ok(());
         }
-        // There is not enough for everybody, so nobody takes more than one. Every shard is asked, whatever it seemed to
-        // have: who waits must not overlook a block that came back a moment ago.
+        // Memory is short, so this thread takes one block only. It asks every shard, even those that seemed to be empty: it
+        // must not overlook a block that came back a moment ago, because it may have to wait afterwards.
         for caches_are_closed in [false, true] {
             if caches_are_closed {
                 cache::close_all(self);
@@ -263,14 +266,14 @@ impl Inner {
         Some(slab)
     }
 
-    /// Gives a slab to a class, in a shard of its node, and takes the first blocks of it.
+    /// Adds a slab to a class, in a shard of the slab's node, and takes the first blocks of it.
     fn adopt(&self, slab: u32, class: usize, here: usize, want: usize, batch: &mut Batch) {
         let Some(Ground { arena, homes }) = self.ground.get() else { return };
         let shard = self.shards.of_node_from(arena.node_of(slab), here).next().unwrap_or(self.shards.get(here));
         shard.add(slab, class, homes, want, batch);
     }
 
-    /// The offset of so many slabs in a row.
+    /// Finds this many slabs in a row, and answers the offset of the first.
     fn find_run(&'static self, slabs: u32, ask: bool) -> Result<usize, Refusal> {
         let here = self.shards.get(self.shards.here());
         here.misses.fetch_add(1, Relaxed);
@@ -289,7 +292,7 @@ impl Inner {
                     self.collect_idle(false);
                     plan()
                 });
-                // There may be enough, but not in a row: free slabs go, so that others can be mapped that are.
+                // There may be enough free slabs, but not in a row. Unmapping them allows to map others that are in a row.
                 let mut retired = Retired::default();
                 let found = found.or_else(|| {
                     let counts = arena.counts();
@@ -322,8 +325,8 @@ impl Inner {
         Ok((first as usize) << SLAB_SHIFT)
     }
 
-    /// Takes slabs that are free as a whole out of the shards: all, or those that were so already at the last look. The
-    /// caller has the lock of growth.
+    /// Takes slabs out of the shards of which all blocks are free; if `seen_alone`, only those that were free already when
+    /// the trimmer ran last. The caller has the lock of growth.
     pub(super) fn collect_idle(&self, seen_alone: bool) {
         let Some(arena) = self.arena() else { return };
         for shard in self.shards.iter() {
@@ -333,7 +336,7 @@ impl Inner {
         }
     }
 
-    /// Asks holders to let go of what retires. Without any lock of the pool.
+    /// Asks holders to let go of slabs that retire. The caller has no lock of the pool.
     pub(super) fn ask_holders(&self) {
         let holders: Vec<_> = lock(&self.holders).iter().filter_map(Weak::upgrade).collect();
         for holder in holders {

@@ -1,26 +1,27 @@
-//! Aligned memory for operations: blocks that are taken and given back in nanoseconds.
+//! Aligned memory for operations: blocks that are acquired and released in nanoseconds.
 //!
 //! ```text
 //! Block      memory in somebody's hands                                                       block.rs
-//!   L1       a thread's own free blocks, without locks and atomics                            cache.rs, gate.rs
+//!   L1       a thread's own free blocks, without locks and atomics                            cache.rs, door.rs
 //!   L2       the free blocks of the slabs of a few cores, behind a lock                       shard.rs, shards.rs
-//!   arena    slabs of 2 MiB at fixed places of one reservation, and who holds them            slab.rs
+//!   arena    slabs of 2 MiB that never move in one reservation, and who holds them             slab.rs
 //! ```
 //!
-//! A thread that finds nothing in its cache takes half a cache's worth from the shard of its core, and gives back as much
-//! when its cache is full; `find.rs` is the order in which memory is looked for, and `waiters.rs` those for whom there was
-//! none. `trim.rs` gives back to the system what nobody uses. Locks are taken in one order: waiters, growth, caches, one
-//! shard, arena.
+//! When a thread's cache is empty, it is refilled by half from the shard of the thread's core; when it is full, half of it
+//! goes back. `find.rs` says in which order memory is looked for, and `waiters.rs` is the queue of those who found none.
+//! `trim.rs` gives unused memory back to the system. Locks are taken in one order: waiters, growth, caches, one shard, arena.
 //!
-//! The memory of a pool is not copied by `fork`, which would take 17 ms for 256 MiB: in the child it is not there.
+//! The pool refuses to map more than its ceiling, so that a program with many operations in flight cannot take all memory
+//! of the machine. On Linux its memory is not copied by `fork`, which would take 17 ms for 256 MiB: the child has no memory
+//! at the pool's addresses.
 
 mod acquire;
 mod block;
 mod builder;
 mod cache;
 mod class;
+mod door;
 mod find;
-mod gate;
 mod shard;
 mod shards;
 mod slab;
@@ -59,11 +60,11 @@ use waiters::Waiters;
 
 use crate::{Error, Result, Topology, lock};
 
-/// Aligned memory for operations: a handle that is free to copy.
+/// Aligned memory for operations. The value is a handle, and is cheap to copy.
 ///
-/// [`Pool::global`] is there for everybody; one of one's own has its own ceiling, and is never freed, though
-/// [`Pool::trim`] gives its memory back. A child made by `fork` alone, without `exec`, must not touch the pools of its
-/// parent: their memory is not there.
+/// All of the process share [`Pool::global`]. A pool of your own has its own ceiling. It is never freed, but [`Pool::trim`]
+/// gives its memory back to the system. A child made by `fork` alone, without `exec`, must not touch the pools of its
+/// parent: their memory does not exist in the child.
 ///
 /// ```
 /// use auraio::Pool;
@@ -81,32 +82,35 @@ pub struct Pool {
     inner: &'static Inner,
 }
 
-/// Whoever tells the kernel of slabs, and so [holds](Pool::hold) them.
+/// An owner of registrations: it registers slabs with the kernel, and [holds](Pool::hold) them as long as the kernel knows
+/// them.
 pub(crate) trait SlabHolder: Send + Sync {
-    /// Asks that the holder let go of the slabs it holds that [retire](Pool::is_retiring), now or when it next can.
+    /// Asks the holder to let go of those of its slabs that [retire](Pool::is_retiring), now or as soon as it can.
     ///
-    /// Called without any lock of the pool, on a thread that trims or acquires; never on one that merely releases. That
-    /// thread may have locks of its own: an implementation that needs one which is held while blocks are acquired tries
-    /// it, and looks at [`Pool::retirements`] when it is next there.
+    /// The pool calls this without holding any lock of its own, on a thread that trims or acquires, and never on one that
+    /// only releases. The calling thread may hold locks of the program. So if an implementation needs a lock that may be
+    /// held while blocks are acquired, it must only try it; if that fails, it compares [`Pool::retirements`] the next time
+    /// it has the lock.
     fn let_go_of_retiring(&self);
 }
 
-/// What a pool is, shared by its handles.
+/// The pool itself, shared by its handles.
 struct Inner {
-    /// Looked at by every release; nobody writes to its cache line unless somebody waits.
-    waiters: CachePadded<Waiters<Wish, Result<Block>>>,
-    /// Fixed when the pool is made. Blocks do not stay in the caches of threads, and are checked for late writes.
+    /// Every release reads this. Nobody writes to its cache line unless somebody waits.
+    waiters: CachePadded<Waiters<Request, Result<Block>>>,
+    /// If set, blocks do not stay in the caches of threads, and are checked for writes after their release.
     debug: bool,
     shards: Shards,
     ground: OnceLock<Ground>,
-    /// Bytes of addresses to reserve.
+    /// How many bytes of addresses to reserve.
     address_space: usize,
     bytes_max: AtomicU64,
-    /// Held while slabs are mapped, unmapped or change hands, so that who finds nothing knows that there is nothing.
+    /// Held while slabs are mapped, unmapped or moved between classes. So a thread that has this lock and finds no memory
+    /// knows that there is none, and not that another thread is just moving it.
     growth: Mutex<()>,
     /// The caches that are open for this pool.
     caches: Mutex<Vec<&'static Cache>>,
-    /// Acquisitions by caches that are not open any more.
+    /// How many acquisitions were served by caches that have been closed since.
     hits_before: AtomicU64,
     bytes_registered: AtomicU64,
     damaged: AtomicU64,
@@ -114,15 +118,15 @@ struct Inner {
     trimmer: Trimmer,
 }
 
-/// What is there once the first block was asked for.
+/// The memory of a pool, reserved when the first block is asked for.
 struct Ground {
     arena: Arena<Space>,
     homes: Homes,
 }
 
-/// What somebody asks for.
+/// The size and alignment that somebody asks for.
 #[derive(Clone, Copy, Debug)]
-struct Wish {
+struct Request {
     size: usize,
     alignment: usize,
 }
@@ -143,7 +147,7 @@ impl Pool {
         Self { inner: GLOBAL.get_or_init(builder::global) }
     }
 
-    /// Makes a pool of one's own.
+    /// Makes a pool of your own.
     ///
     /// ```
     /// let pool = auraio::Pool::builder().bytes_max(8 << 20).build()?;
@@ -154,12 +158,13 @@ impl Pool {
         PoolBuilder::default()
     }
 
-    /// A block of at least `size` bytes, at a multiple of 4,096.
+    /// Takes a block of at least `size` bytes, at a multiple of 4,096.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for a size of 0 or of more than the pool may map; [`Error::PoolExhausted`] when it may map no
-    /// more and nothing is free, also while others [wait](Pool::acquire_async); [`Error::Os`] when the process has no address
-    /// space left.
+    /// - [`Error::InvalidInput`] for a size of 0, or larger than the pool may map.
+    /// - [`Error::PoolExhausted`] when nothing is free and the pool may map no more, and always while others
+    ///   [wait](Pool::acquire_async) for memory.
+    /// - [`Error::Os`] when the process has no address space left.
     ///
     /// ```
     /// use auraio::{Error, Pool};
@@ -178,8 +183,8 @@ impl Pool {
         self.inner.hand_out(found, size, class)
     }
 
-    /// A block at a multiple of `alignment`, a power of two up to 2 MiB; below 4,096 it is 4,096. A block is at least as
-    /// large as its alignment.
+    /// Takes a block at a multiple of `alignment`, which is a power of two up to 2 MiB; an alignment below 4,096 counts as
+    /// 4,096. A block is at least as large as its alignment.
     ///
     /// # Errors
     /// As [`Pool::acquire`], and [`Error::InvalidInput`] for an alignment that is no power of two or above 2 MiB.
@@ -203,9 +208,8 @@ impl Pool {
         self.inner.hand_out(found, size, class)
     }
 
-    /// As [`Pool::acquire_aligned`], but where that fails with [`Error::PoolExhausted`] it waits for its turn: those who wait
-    /// are served in the order in which their futures were first polled, whatever the sizes. Dropping the future ends the
-    /// wait.
+    /// As [`Pool::acquire_aligned`], but if that fails with [`Error::PoolExhausted`] the future waits in a queue. Futures are
+    /// served in the order in which they were first polled, whatever their sizes. Dropping the future ends the wait.
     ///
     /// ```
     /// use auraio::{Error, Pool};
@@ -219,10 +223,10 @@ impl Pool {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn acquire_async(&self, size: usize, alignment: usize) -> Acquire {
-        Acquire { pool: *self, wish: Wish { size, alignment }, waiter: None }
+        Acquire { pool: *self, request: Request { size, alignment }, waiter: None }
     }
 
-    /// What the pool holds. The numbers are of slightly different moments while other threads use the pool.
+    /// The statistics of the pool. While other threads use it, the numbers are from slightly different moments.
     ///
     /// ```
     /// let pool = auraio::Pool::builder().build()?;
@@ -237,9 +241,9 @@ impl Pool {
         self.inner.stats()
     }
 
-    /// Sets the ceiling on what is mapped, in whole slabs of 2 MiB (the rest is not used), and at most the pool's address
-    /// space: 64 GiB for the pool of the process, four times the first ceiling for others. If more is mapped already, it
-    /// stays, and nothing more is mapped.
+    /// Sets how many bytes the pool may map. The pool maps whole slabs of 2 MiB, so it rounds the ceiling down. It lowers it
+    /// to the pool's address space: 64 GiB for the pool of the process, four times the first ceiling for other pools. If more
+    /// is mapped already, that memory stays, and nothing more is mapped.
     ///
     /// ```
     /// let pool = auraio::Pool::builder().build()?;
@@ -252,8 +256,9 @@ impl Pool {
         self.inner.serve_waiters();
     }
 
-    /// Gives back to the system all slabs that no block is in, and answers how many bytes went. What a ring has registered
-    /// goes as soon as the ring has let go of it. The pool does this by itself, some seconds later, for what stays free.
+    /// Gives all slabs back to the system of which no block is in use, and answers how many bytes went back. A slab that a
+    /// ring has registered goes back as soon as the ring has let go of it. The pool also does this by itself, for slabs that
+    /// have been free for some seconds.
     ///
     /// ```
     /// let pool = auraio::Pool::builder().build()?;
@@ -269,7 +274,7 @@ impl Pool {
 }
 
 impl Pool {
-    /// Tells one pool from another: none is ever freed.
+    /// A number that no other pool has: pools are never freed.
     pub(crate) fn id(&self) -> usize {
         self.inner.id()
     }
@@ -280,13 +285,13 @@ impl Pool {
         self.inner.ground.get()?.arena.slab_of(address)
     }
 
-    /// Keeps the memory of a slab mapped, or that of the block of several slabs that it is part of, until
-    /// [`Pool::let_go`]. `None` when it is not mapped or retires.
+    /// Keeps a slab mapped until [`Pool::let_go`]; if it is part of a block of several slabs, all of them. `None` if the slab
+    /// is not mapped, or retires.
     pub(crate) fn hold(&self, slab: u32) -> Option<Extent> {
         self.inner.ground.get()?.arena.hold(slab)
     }
 
-    /// The inverse of [`Pool::hold`]: the kernel knows nothing of this memory any more.
+    /// Ends a [`Pool::hold`]. The caller has made sure that the kernel no longer knows this memory.
     pub(crate) fn let_go(&self, extent: Extent) {
         if self.inner.arena().is_some_and(|arena| arena.let_go(extent) > 0) {
             self.inner.serve_waiters();
@@ -298,20 +303,20 @@ impl Pool {
         self.inner.arena().is_some_and(|arena| arena.is_retiring(slab))
     }
 
-    /// Grows whenever a slab begins to retire.
+    /// How many slabs have been unmapped or have begun to retire so far.
     #[inline]
     pub(crate) fn retirements(&self) -> u64 {
         self.inner.ground.get().map_or(0, |ground| ground.arena.retirements())
     }
 
-    /// Has a holder asked, from now on, to let go of what retires.
+    /// Adds a holder. From now on the pool asks it to let go of slabs that retire.
     pub(crate) fn add_holder(&self, holder: Weak<dyn SlabHolder>) {
         let mut holders = lock(&self.inner.holders);
         holders.retain(|holder| holder.strong_count() > 0);
         holders.push(holder);
     }
 
-    /// Counts bytes that were registered with a ring, or with a negative number unregistered.
+    /// Counts bytes that a ring has registered or, with a negative number, unregistered.
     pub(crate) fn note_registered(&self, delta: i64) {
         self.inner.bytes_registered.fetch_add(delta.cast_unsigned(), Relaxed);
     }
@@ -342,7 +347,7 @@ impl Inner {
         }
     }
 
-    /// What caches call the pool. It is never freed, so no other gets the same.
+    /// The number by which caches know the pool. The pool is never freed, so no other pool gets the same number.
     #[inline]
     fn id(&self) -> usize {
         ptr::from_ref(self).addr()
@@ -352,32 +357,33 @@ impl Inner {
         Some(&self.ground.get()?.arena)
     }
 
-    /// The ceiling; less than was set where the system has less address space.
+    /// The ceiling. It is less than the one that was set if the system gave less address space.
     fn bytes_max(&self) -> u64 {
         self.bytes_max.load(Relaxed).min(self.arena().map_or(u64::MAX, |arena| arena.bytes() as u64))
     }
 
-    /// What [`Block`]'s drop does when the cache has no room for it.
+    /// [`Block`]'s drop calls this when the cache has no room for the block.
     #[cold]
     #[inline(never)]
     fn release_slow(&'static self, address: NonNull<u8>, class: usize, len: usize) {
         self.release(address, class, len);
     }
 
-    /// What the acquisitions do when the cache has no block.
+    /// The acquisitions call this when the cache has no block.
     #[cold]
     #[inline(never)]
     fn acquire_slow(&'static self, size: usize, alignment: usize) -> Result<NonNull<u8>, Refusal> {
-        let wish = Wish { size, alignment };
-        self.check(wish)?;
+        let request = Request { size, alignment };
+        self.check(request)?;
         if self.waiters.any() {
             return Err(Refusal::EXHAUSTED);
         }
-        self.find(wish, true)
+        self.find(request, true)
     }
 
-    /// Makes a block of what was found. In one place for both ways, and of what lies in registers: a block that one way had
-    /// built in memory made the other wait for its own stores, 5 ns.
+    /// Makes a block of the memory that was found. The fast and the slow way both end here, with the address in a register.
+    /// When the slow way built the block in memory, the fast way had to wait for its own stores, which took 5 ns
+    /// (`cargo bench --bench pool`).
     #[inline]
     fn hand_out(&'static self, found: Result<NonNull<u8>, Refusal>, size: usize, class: usize) -> Result<Block, Error> {
         match found {

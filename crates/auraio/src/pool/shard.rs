@@ -1,10 +1,15 @@
-//! Shards (L2): the free blocks of the slabs that belong to one, behind its own lock.
+//! Shards (L2): each holds the free blocks of its own slabs behind its own lock.
 //!
-//! A slab belongs to one shard as long as it serves its class, and a block comes home to the shard of its slab, whichever
-//! thread gives it back: so a producer and a consumer pass the same blocks round, a block stays on its NUMA node, and when
-//! the last block of a slab is home the shard knows that nobody uses it. Which blocks are free is a bit for each; the
-//! lowest slab that has one gives it, so that use gathers in few slabs and the others become free as a whole. (A stack
-//! of blocks, the usual way, does the opposite: docs/decisions/0016-pool.md has the figures.)
+//! A slab belongs to one shard as long as it serves its class. A block goes back to the shard of its slab, whichever thread
+//! gives it back. So a producer and a consumer reuse the same blocks, a block stays on its NUMA node, and when the last block
+//! of a slab is back the shard knows that the slab is free as a whole.
+//!
+//! A bit for each block says whether it is free. The lowest slab that has a free block serves first. So the blocks in use
+//! gather in few slabs, and the others become free as a whole. (A stack of blocks, the usual way, does the opposite:
+//! docs/decisions/0016-pool.md has the figures.)
+//!
+//! A shard refuses a block that comes back twice, by a panic: it would be handed out twice, and two operations would write to
+//! it.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -13,14 +18,15 @@ use super::{
     sync::{AtomicU32, AtomicU64, Mutex, lock},
 };
 
-/// Blocks on their way, half a cache at most, each by its distance from the first address of the pool.
+/// Blocks on the way between a cache and a shard, at most half a cache. Each is its distance from the first address of the
+/// pool.
 #[derive(Debug)]
 pub(super) struct Batch {
     offsets: [usize; Self::MAX],
     len: usize,
 }
 
-/// For each slab that serves a class: its shard, and where that keeps it.
+/// For each slab that serves a class: its shard, and its entry in that shard.
 #[derive(Debug)]
 pub(super) struct Homes(Box<[AtomicU32]>);
 
@@ -30,12 +36,12 @@ pub(super) struct Shard {
     number: u32,
     /// The NUMA node of its slabs.
     pub(super) node: u32,
-    /// Free blocks of each class: written under the lock, and read without it where an answer that is a little late does
-    /// no harm.
+    /// How many blocks of each class are free. Written under the lock; read without it by callers that accept a number which
+    /// is a little old.
     free: [AtomicU32; CLASSES],
-    /// Slabs all of whose blocks are free, likewise.
+    /// How many slabs have all their blocks free. Written and read in the same way.
     idle: AtomicU32,
-    /// Acquisitions on this shard's cores that found a block in a shard, and those that did not.
+    /// How many acquisitions on this shard's cores found a block in a shard of the node, and how many did not.
     pub(super) hits: AtomicU64,
     pub(super) misses: AtomicU64,
     state: Mutex<State>,
@@ -46,7 +52,8 @@ struct State {
     slabs: Vec<Slab>,
     /// Places in `slabs` that are not used.
     vacant: Vec<u32>,
-    /// For each class the slabs that have a free block, the lowest last: their numbers, and their places in `slabs`.
+    /// For each class, the slabs that have a free block: their numbers and their entries in `slabs`. The lowest number is
+    /// last.
     with_free: [Vec<(u32, u32)>; CLASSES],
     free: [u32; CLASSES],
     idle: u32,
@@ -56,17 +63,18 @@ struct State {
 struct Slab {
     number: u32,
     free: u32,
-    /// It was free as a whole when the trimmer looked last, and has been since.
+    /// All its blocks were free when the trimmer ran last, and none was taken since.
     seen: bool,
     /// A bit for each block that is free.
     bits: [u64; 8],
 }
 
-/// Blocks that share a word of bits. Those that come back one after the other often do, and one look at their slab is enough.
+/// Blocks whose bits lie in one word. Blocks that come back one after the other often share a word, and are then put back
+/// together, with one access to their slab.
 #[derive(Debug, Default)]
 struct Neighbours {
     slab: u32,
-    place: u32,
+    entry: u32,
     word: usize,
     bits: u64,
 }
@@ -78,7 +86,7 @@ impl Batch {
         Self { offsets: [0; Self::MAX], len: 0 }
     }
 
-    /// The caller knows that there is room.
+    /// Adds a block. The caller knows that there is room.
     pub(super) const fn push(&mut self, offset: usize) {
         self.offsets[self.len] = offset;
         self.len += 1;
@@ -100,7 +108,7 @@ impl Batch {
         self.len == 0
     }
 
-    /// Keeps those that `keep` says.
+    /// Removes the blocks for which `keep` answers false.
     fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
         let mut kept = 0;
         for at in 0..self.len {
@@ -119,22 +127,22 @@ const fn slab_of(offset: usize) -> u32 {
 }
 
 impl Homes {
-    /// The bits of a home that say which place, below those that say which shard.
-    const PLACE_BITS: u32 = 24;
+    /// The lowest bits of a home are the entry, the others the shard.
+    const ENTRY_BITS: u32 = 24;
 
     pub(super) fn new(slabs: usize) -> Self {
         Self((0..slabs).map(|_| AtomicU32::new(0)).collect())
     }
 
-    fn set(&self, slab: u32, shard: u32, place: u32) {
-        self.0[slab as usize].store(shard << Self::PLACE_BITS | place, Relaxed);
+    fn set(&self, slab: u32, shard: u32, entry: u32) {
+        self.0[slab as usize].store(shard << Self::ENTRY_BITS | entry, Relaxed);
     }
 
-    /// Shard and place. Whoever has a block of the slab may ask: the answer was written before the first block of it was
-    /// handed out, and does not change until the last is back.
+    /// The shard and the entry of a slab. Only a thread that has a block of the slab may ask. The answer was written before
+    /// the first block of the slab was handed out, and does not change before the last is back.
     fn get(&self, slab: u32) -> (u32, u32) {
         let home = self.0[slab as usize].load(Relaxed);
-        (home >> Self::PLACE_BITS, home & ((1 << Self::PLACE_BITS) - 1))
+        (home >> Self::ENTRY_BITS, home & ((1 << Self::ENTRY_BITS) - 1))
     }
 
     /// The shard that a block goes back to.
@@ -166,14 +174,14 @@ impl Shard {
         self.idle.load(Relaxed)
     }
 
-    /// Takes free blocks of a class until there are `want` in the batch.
+    /// Moves free blocks of a class into the batch, until the batch has `want` or the shard has none.
     pub(super) fn take(&self, class: usize, want: usize, batch: &mut Batch) {
         let mut state = lock(&self.state);
         state.take(class, want, batch);
-        self.tell(&state, class);
+        self.publish_counts(&state, class);
     }
 
-    /// Takes those blocks out of the batch that belong here. True if a slab has thereby become free as a whole.
+    /// Takes the blocks of this shard out of the batch and marks them free. True if a slab has become free as a whole.
     pub(super) fn put(&self, class: usize, batch: &mut Batch, homes: &Homes) -> bool {
         let mut state = lock(&self.state);
         let before = state.idle;
@@ -182,45 +190,47 @@ impl Shard {
             let (slab, index) = (slab_of(offset), index_of(class, offset % SLAB_BYTES));
             let (word, bit) = (index as usize / 64, 1 << (index % 64));
             if together.bits == 0 || (slab, word) != (together.slab, together.word) {
-                let (shard, place) = homes.get(slab);
+                let (shard, entry) = homes.get(slab);
                 if shard != self.number {
                     return true;
                 }
                 state.put(class, &together);
-                together = Neighbours { slab, place, word, bits: 0 };
+                together = Neighbours { slab, entry, word, bits: 0 };
             }
-            // A block that came home twice would be handed out twice, and two operations would write to it.
+            // A block that came back twice would be handed out twice, and two operations would write to it.
             assert!(together.bits & bit == 0, "a block was given back twice");
             together.bits |= bit;
             false
         });
         state.put(class, &together);
-        self.tell(&state, class);
+        self.publish_counts(&state, class);
         state.idle > before
     }
 
-    /// Takes in a slab whose blocks nobody has yet, and takes out what [`take`](Self::take) would, before others can.
+    /// Adds a slab of which all blocks are free, and moves blocks into the batch as [`take`](Self::take) does, before another
+    /// thread can take them.
     pub(super) fn add(&self, slab: u32, class: usize, homes: &Homes, want: usize, batch: &mut Batch) {
         let mut state = lock(&self.state);
-        let place = state.add(slab, class);
-        homes.set(slab, self.number, place);
+        let entry = state.add(slab, class);
+        homes.set(slab, self.number, entry);
         state.take(class, want, batch);
-        self.tell(&state, class);
+        self.publish_counts(&state, class);
     }
 
-    /// Gives up slabs that are free as a whole, at most `most` of those that `which` chooses, the highest first. It is told
-    /// whether the slab was seen at the last call of [`mark_seen`](Self::mark_seen), and not used since.
+    /// Removes slabs of which all blocks are free, at most `most`, the highest first, and answers their numbers. It removes
+    /// only slabs for which `which` answers true. The argument of `which` says whether the slab was free already at the last
+    /// call of [`mark_seen`](Self::mark_seen) and was not used since.
     pub(super) fn give_up(&self, most: usize, mut which: impl FnMut(bool) -> bool) -> Vec<u32> {
         let mut state = lock(&self.state);
         let mut given = Vec::new();
         for class in 0..CLASSES {
             let mut at = 0;
             while state.idle > 0 && given.len() < most && at < state.with_free[class].len() {
-                let (number, place) = state.with_free[class][at];
-                let slab = &state.slabs[place as usize];
+                let (number, entry) = state.with_free[class][at];
+                let slab = &state.slabs[entry as usize];
                 if slab.free == blocks_of_slab(class) && which(slab.seen) {
                     state.with_free[class].remove(at);
-                    state.vacant.push(place);
+                    state.vacant.push(entry);
                     state.free[class] -= blocks_of_slab(class);
                     state.idle -= 1;
                     given.push(number);
@@ -228,17 +238,17 @@ impl Shard {
                     at += 1;
                 }
             }
-            self.tell(&state, class);
+            self.publish_counts(&state, class);
         }
         given
     }
 
-    /// Marks the slabs that are free as a whole, until one of their blocks is taken.
+    /// Marks the slabs of which all blocks are free. The mark stays until a block of the slab is taken.
     pub(super) fn mark_seen(&self) {
         let state = &mut *lock(&self.state);
         for (class, slabs) in state.with_free.iter().enumerate() {
-            for (_, place) in slabs {
-                let slab = &mut state.slabs[*place as usize];
+            for (_, entry) in slabs {
+                let slab = &mut state.slabs[*entry as usize];
                 slab.seen = slab.free == blocks_of_slab(class);
             }
         }
@@ -252,7 +262,8 @@ impl Shard {
         (all, state.free.iter().enumerate().map(free).sum())
     }
 
-    fn tell(&self, state: &State, class: usize) {
+    /// Makes the counts visible to threads that read them without the lock.
+    fn publish_counts(&self, state: &State, class: usize) {
         self.free[class].store(state.free[class], Relaxed);
         self.idle.store(state.idle, Relaxed);
     }
@@ -261,8 +272,8 @@ impl Shard {
 impl State {
     fn take(&mut self, class: usize, want: usize, batch: &mut Batch) {
         while batch.len < want {
-            let Some(&(number, place)) = self.with_free[class].last() else { return };
-            let slab = &mut self.slabs[place as usize];
+            let Some(&(number, entry)) = self.with_free[class].last() else { return };
+            let slab = &mut self.slabs[entry as usize];
             if slab.free == blocks_of_slab(class) {
                 self.idle -= 1;
                 slab.seen = false;
@@ -285,12 +296,12 @@ impl State {
     }
 
     fn put(&mut self, class: usize, together: &Neighbours) {
-        let Neighbours { place, word, bits, .. } = *together;
+        let Neighbours { entry, word, bits, .. } = *together;
         if bits == 0 {
             return;
         }
-        let slab = &mut self.slabs[place as usize];
-        // As above.
+        let slab = &mut self.slabs[entry as usize];
+        // As in `Shard::put`.
         assert!(slab.bits[word] & bits == 0, "a block was given back twice");
         slab.bits[word] |= bits;
         let (before, count) = (slab.free, bits.count_ones());
@@ -301,11 +312,11 @@ impl State {
         }
         if before == 0 {
             let number = slab.number;
-            self.list(class, number, place);
+            self.list_with_free(class, number, entry);
         }
     }
 
-    /// Answers its place.
+    /// Adds a slab of which all blocks are free, and answers its entry in `slabs`.
     fn add(&mut self, number: u32, class: usize) -> u32 {
         let blocks = blocks_of_slab(class);
         let mut bits = [0; 8];
@@ -314,20 +325,21 @@ impl State {
             *bits = if here == 0 { 0 } else { u64::MAX >> (64 - here) };
         }
         let slab = Slab { number, free: blocks, seen: false, bits };
-        let place = self.vacant.pop().unwrap_or(self.slabs.len() as u32);
-        match self.slabs.get_mut(place as usize) {
+        let entry = self.vacant.pop().unwrap_or(self.slabs.len() as u32);
+        match self.slabs.get_mut(entry as usize) {
             Some(vacant) => *vacant = slab,
             None => self.slabs.push(slab),
         }
         self.free[class] += blocks;
         self.idle += 1;
-        self.list(class, number, place);
-        place
+        self.list_with_free(class, number, entry);
+        entry
     }
 
-    fn list(&mut self, class: usize, number: u32, place: u32) {
+    /// Adds a slab to the list of those that have a free block.
+    fn list_with_free(&mut self, class: usize, number: u32, entry: u32) {
         let slabs = &mut self.with_free[class];
         let at = slabs.partition_point(|(other, _)| *other > number);
-        slabs.insert(at, (number, place));
+        slabs.insert(at, (number, entry));
     }
 }

@@ -1,4 +1,4 @@
-//! Which shard a thread uses: the one of its core.
+//! The shards of a pool, and which of them a thread uses: the shard of its core, on the core's NUMA node.
 
 use crossbeam_utils::CachePadded;
 
@@ -12,12 +12,12 @@ pub(super) struct Shards {
     of_cpu: Box<[u8]>,
 }
 
-/// More would be slower to look through, and no machine has a core's worth of contention left on the 64th.
+/// A search through more shards would be slower, and with 64 of them threads rarely meet at one lock.
 const SHARDS_MAX: usize = 64;
 
 impl Shards {
-    /// As many as there are cores, rounded up to a power of two; 64 at most. A shard serves cores of one NUMA node, but on
-    /// machines where a node has less than a shard's share of the cores.
+    /// Makes as many shards as there are cores, rounded up to a power of two; at most 64. A shard serves cores of one NUMA
+    /// node, except on machines where a node has fewer cores than one shard serves.
     pub(super) fn new(topology: &Topology) -> Self {
         let cpus = topology.cpus().len();
         let count = cpus.next_power_of_two().min(SHARDS_MAX);
@@ -31,7 +31,7 @@ impl Shards {
             let behind = before * count / cpus;
             node_of_shard[first..behind].fill(Some(*node));
             for (at, cpu) in cpus_here.iter().enumerate() {
-                // A node with less than a shard's share of the cores goes to the shard that the next one begins with.
+                // If a node has fewer cores than one shard serves, it uses the first shard of the next node.
                 of_cpu[*cpu as usize] = (first + at % (behind - first).max(1)) as u8;
             }
         }
@@ -51,7 +51,7 @@ impl Shards {
         self.of_cpu.get(cpu).map_or(cpu % self.shards.len(), |shard| *shard as usize)
     }
 
-    /// Whether they are of several NUMA nodes.
+    /// Whether the shards belong to several NUMA nodes.
     pub(super) fn has_nodes(&self) -> bool {
         self.shards.iter().any(|shard| shard.node != self.shards[0].node)
     }
@@ -64,14 +64,14 @@ impl Shards {
         self.shards.iter().map(|shard| &**shard)
     }
 
-    /// All shards of a node, one of them first, then those after it.
+    /// All shards of a node, beginning with the number `first` and going round.
     pub(super) fn of_node_from(&self, node: u32, first: usize) -> impl Iterator<Item = &Shard> {
         let (before, from) = self.shards.split_at(first);
         from.iter().chain(before).map(|shard| &**shard).filter(move |shard| shard.node == node)
     }
 }
 
-/// Lets a test run on a core that this machine has not.
+/// Lets a test run on a core that this machine does not have.
 #[cfg(test)]
 pub(super) mod pretended {
     use std::cell::Cell;

@@ -1,12 +1,12 @@
-//! The arena: one reservation of addresses, cut into slabs of 2 MiB at fixed places, and what becomes of each.
+//! The arena: one reservation of addresses, cut into slabs of 2 MiB that never move, and the state of each slab.
 //!
-//! A slab is mapped, serves blocks of one class or is part of a run (a block of several slabs), becomes free, serves again,
-//! and is unmapped when the pool is trimmed. Which slab an address lies in is a subtraction and a shift.
+//! A slab is mapped; then it serves blocks of one class, or is part of a run (a block of several slabs). It becomes free and
+//! may serve again. It is unmapped when the pool is trimmed. A subtraction and a shift tell which slab an address lies in.
 //!
-//! The kernel may know a slab: rings register its memory. Pages given back while they are registered are written to all the
-//! same, and the new pages under the same address are not: data would be lost without an error. So whoever tells the kernel
-//! of a slab *holds* it, and a slab that is to be unmapped *retires* first: no block is handed out from it, nobody can begin
-//! to hold it, and the last holder to let go unmaps it.
+//! Rings register slabs, and then the kernel knows their pages. If a registered page were given back, the kernel would go on
+//! writing to the old page, and not to the new page at the same address: data would be lost without an error. So a ring that
+//! registers a slab *holds* it. A slab that is to be unmapped and has holders *retires* first: the arena hands out no block
+//! of it and refuses new holders, and the last holder to let go unmaps it.
 #![expect(unsafe_code, reason = "unmapping memory, and writing to memory that is in no block")]
 
 use std::{ptr::NonNull, sync::atomic::Ordering::Relaxed};
@@ -16,7 +16,7 @@ use super::{
     sync::{AtomicU64, Mutex, lock},
 };
 
-/// Where slabs come from.
+/// The memory that slabs lie in. The pool uses a reservation of addresses; tests use a fake.
 pub(super) trait Memory: Send + Sync {
     /// The first address, a multiple of the size of a slab.
     fn base(&self) -> NonNull<u8>;
@@ -24,20 +24,20 @@ pub(super) trait Memory: Send + Sync {
     /// How many slabs there is room for.
     fn slabs(&self) -> u32;
 
-    /// Makes slabs usable, their pages present and zeroed. False, and they are as before, if the system has no memory.
+    /// Makes slabs usable, with their pages present and zeroed. False, and nothing has changed, if the system has no memory.
     fn map(&self, first: u32, slabs: u32, node: u32) -> bool;
 
-    /// Gives back their pages. False, and they are as before, if the system refuses.
+    /// Gives the pages of slabs back. False, and nothing has changed, if the system refuses.
     ///
     /// # Safety
-    /// Nobody uses them: no block, and no kernel.
+    /// Nobody uses the slabs: no block lies in them, and the kernel does not know them.
     unsafe fn unmap(&self, first: u32, slabs: u32) -> bool;
 }
 
-/// Memory that stays mapped for as long as this is not given back: one slab, or all slabs of a block that has several.
+/// Memory that stays mapped until this value is given back by `let_go`: one slab, or all slabs of a block that has several.
 ///
-/// A slab can go from a single one to a part of a run, and back, while it is held. So a block may begin in an extent and
-/// not end in it: whoever tells the kernel of blocks by their extents compares both ends.
+/// While a slab is held, it can become a part of a run, and a single slab again. So a block may begin in an extent and end
+/// outside it: before a caller uses an extent for a block, it compares both ends.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "memory that is never let go is never given back"]
 pub(crate) struct Extent {
@@ -61,9 +61,9 @@ pub(super) struct Arena<M> {
 
 #[derive(Debug, Default)]
 struct Slabs {
-    /// Those that were ever used; behind them all are unmapped.
+    /// The slabs that were ever used. All slabs behind them are unmapped.
     all: Vec<Slab>,
-    /// Slabs in any state but unmapped.
+    /// How many slabs are in any state but unmapped.
     mapped: u32,
     free: u32,
     in_runs: u32,
@@ -73,58 +73,58 @@ struct Slabs {
 #[derive(Clone, Copy, Debug)]
 struct Slab {
     state: State,
-    /// Extents of it that were not let go.
+    /// How many extents with this slab were not let go yet.
     holders: u32,
     node: u32,
-    /// Free since the trimmer looked last.
+    /// It has been free since the trimmer ran last.
     seen: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Unmapped,
-    /// Being mapped or unmapped, by one thread without the lock.
+    /// One thread is mapping or unmapping it, without the lock.
     Changing,
     /// Mapped, and part of no block.
     Free,
-    /// In a shard.
+    /// In a shard; it serves a class.
     InClass,
-    /// The first slab of a block that has so many.
+    /// The first slab of a block that has this many slabs.
     Run(u32),
-    /// So many slabs behind the first of its block.
+    /// A slab of a block, this many slabs behind the first.
     RunPart(u32),
-    /// Free, until its holders let go; then unmapped.
+    /// Free and out of use. It is unmapped when its last holder lets go.
     Retiring,
 }
 
-/// Slabs for one block, of which some have yet to be mapped.
+/// Slabs for one block, of which some may still have to be mapped.
 #[derive(Debug)]
 #[must_use = "its slabs stay as they are until it is finished"]
 pub(super) struct RunPlan {
     first: u32,
     slabs: u32,
-    /// First ones and counts.
+    /// The slabs that have to be mapped, in rows: the first of each row, and how many.
     missing: Vec<(u32, u32)>,
     node: u32,
 }
 
 impl RunPlan {
-    /// The slabs that have yet to be mapped: first ones and counts.
+    /// The slabs that have to be mapped, in rows: the first of each row, and how many.
     pub(super) fn missing(&self) -> &[(u32, u32)] {
         &self.missing
     }
 }
 
-/// What came of [`Arena::retire`].
+/// The outcome of [`Arena::retire`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Retired {
-    /// Slabs that were unmapped at once.
+    /// How many slabs were unmapped at once.
     pub(super) unmapped: u32,
-    /// Slabs that somebody holds.
+    /// How many slabs retire because somebody holds them.
     pub(super) held: u32,
 }
 
-/// How much there is of what, in slabs.
+/// How many slabs are in which state.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
     pub(super) mapped: u32,
@@ -139,21 +139,21 @@ impl<M: Memory> Arena<M> {
         Self { memory, base, bytes, retirements: AtomicU64::new(0), slabs: Mutex::default() }
     }
 
-    /// The slab that an address lies in; `None` if it is none of this arena's.
+    /// The slab that an address lies in; `None` if the address is not in this arena.
     #[inline]
     pub(super) fn slab_of(&self, address: usize) -> Option<u32> {
         let offset = address.wrapping_sub(self.base);
         (offset < self.bytes).then_some((offset >> SLAB_SHIFT) as u32)
     }
 
-    /// How far an address is behind the first.
+    /// The distance of an address from the first one.
     pub(super) fn offset_of(&self, address: NonNull<u8>) -> usize {
         address.addr().get() - self.base
     }
 
     pub(super) fn address_at(&self, offset: usize) -> NonNull<u8> {
         debug_assert!(offset < self.bytes);
-        // SAFETY: the offset is less than the length of the reservation: it is that of a slab of this arena.
+        // SAFETY: callers pass offsets inside a slab of this arena, so the offset is less than the length of the reservation.
         unsafe { self.memory.base().add(offset) }
     }
 
@@ -170,7 +170,7 @@ impl<M: Memory> Arena<M> {
         lock(&self.slabs).all[slab as usize].node
     }
 
-    /// A mapped slab that is in no block, for a class; the lowest, of this node or of any.
+    /// Takes the lowest free slab for a class: of this node, or of any node if `None`.
     pub(super) fn take_free(&self, node: Option<u32>) -> Option<u32> {
         let slabs = &mut *lock(&self.slabs);
         if slabs.free == 0 {
@@ -182,7 +182,7 @@ impl<M: Memory> Arena<M> {
         Some(at as u32)
     }
 
-    /// Maps a slab for a class, if no more than `slabs_max` are mapped then and the system agrees.
+    /// Maps a slab for a class. `None` if more than `slabs_max` would be mapped, or the system refuses.
     pub(super) fn map_one(&self, node: u32, slabs_max: u32) -> Option<u32> {
         let slab = {
             let slabs = &mut *lock(&self.slabs);
@@ -211,8 +211,8 @@ impl<M: Memory> Arena<M> {
         slabs.all[slab as usize].seen = seen;
     }
 
-    /// Finds slabs in a row for one block: free ones if there are, else with some that have yet to be mapped, so that no
-    /// more than `slabs_max` are mapped then.
+    /// Finds slabs in a row for one block. It prefers a row of free slabs; else some of the row have to be mapped, but no more
+    /// than `slabs_max` may be mapped in all.
     pub(super) fn plan_run(&self, count: u32, node: u32, slabs_max: u32) -> Option<RunPlan> {
         let slabs = &mut *lock(&self.slabs);
         let budget = slabs_max.saturating_sub(slabs.mapped);
@@ -231,7 +231,8 @@ impl<M: Memory> Arena<M> {
         Some(RunPlan { first, slabs: count, missing, node })
     }
 
-    /// Maps what a plan lacks, and answers the first slab of the block. Where the system refuses, the slabs go back.
+    /// Maps the missing slabs of a plan, and answers the first slab of the block. If the system refuses, the plan's slabs go
+    /// back, and the answer is `None`.
     pub(super) fn finish_run(&self, plan: RunPlan) -> Option<u32> {
         let mut refused = None;
         for (at, (first, count)) in plan.missing.iter().enumerate() {
@@ -261,7 +262,7 @@ impl<M: Memory> Arena<M> {
         None
     }
 
-    /// Takes back the slabs of a block.
+    /// Takes back the slabs of a block that has whole slabs.
     pub(super) fn release_run(&self, first: u32) {
         let slabs = &mut *lock(&self.slabs);
         let State::Run(count) = slabs.all[first as usize].state else {
@@ -273,15 +274,15 @@ impl<M: Memory> Arena<M> {
         }
     }
 
-    /// Marks free slabs, until they are used.
+    /// Marks the free slabs. The mark of a slab stays until it is used.
     pub(super) fn mark_seen(&self) {
         for slab in &mut lock(&self.slabs).all {
             slab.seen = slab.state == State::Free;
         }
     }
 
-    /// Unmaps free slabs, or has them retire if somebody holds them: `most` of them, the highest first, those alone that were
-    /// [marked](Self::mark_seen) if `seen`.
+    /// Unmaps free slabs, at most `most`, the highest first. Slabs that somebody holds retire instead. If `seen` is set, only
+    /// slabs count that were [marked](Self::mark_seen).
     pub(super) fn retire(&self, most: u32, seen: bool) -> Retired {
         let mut outcome = Retired::default();
         let mut going = Vec::new();
@@ -310,8 +311,8 @@ impl<M: Memory> Arena<M> {
         outcome
     }
 
-    /// The memory of the slab, or of the block of several slabs that it is part of, to stay mapped until it is
-    /// [let go](Self::let_go). `None` when it is not mapped or retires.
+    /// Keeps a slab mapped until it is [let go](Self::let_go); if it is part of a block of several slabs, all of them. `None`
+    /// if the slab is not mapped, or retires.
     pub(super) fn hold(&self, slab: u32) -> Option<Extent> {
         let slabs = &mut *lock(&self.slabs);
         let (first_slab, count) = match slabs.state(slab) {
@@ -330,8 +331,8 @@ impl<M: Memory> Arena<M> {
         Some(Extent { address, len: count as usize * SLAB_BYTES, first_slab, slabs: count })
     }
 
-    /// The inverse of [`hold`](Self::hold): the kernel knows nothing of this memory any more, as far as this holder told it.
-    /// Answers how many slabs retired and were unmapped, since nobody else held them.
+    /// Ends a [`hold`](Self::hold): this holder has removed the memory from the kernel's tables. Slabs that retire and have no
+    /// other holder are unmapped; the answer is how many.
     pub(super) fn let_go(&self, extent: Extent) -> u32 {
         let mut going = Vec::new();
         {
@@ -353,18 +354,20 @@ impl<M: Memory> Arena<M> {
         lock(&self.slabs).state(slab) == State::Retiring
     }
 
-    /// Grows whenever a slab begins to retire.
+    /// How many slabs have been unmapped or have begun to retire so far.
     #[inline]
     pub(super) fn retirements(&self) -> u64 {
         self.retirements.load(Relaxed)
     }
 
-    /// Unmaps slabs, ascending, which this thread has made `Changing` and which had no holder then. Answers how many went.
+    /// Unmaps slabs, and answers how many were unmapped. They are in ascending order; this thread has made them `Changing`
+    /// when they had no holder.
     fn unmap(&self, slabs: &[u32]) -> u32 {
         let mut gone = 0;
         for row in slabs.chunk_by(|one, next| one + 1 == *next) {
             let count = row.len() as u32;
-            // SAFETY: they were free, so no block has them, and without a holder, so no kernel has; `Changing` keeps them so.
+            // SAFETY: they were free, so no block lies in them, and had no holder, so the kernel does not know them. As long as
+            // they are `Changing`, no other thread uses or holds them.
             let unmapped = unsafe { self.memory.unmap(row[0], count) };
             let mut slabs = lock(&self.slabs);
             for slab in row {
@@ -377,13 +380,14 @@ impl<M: Memory> Arena<M> {
 
     /// Overwrites memory that is in no block.
     pub(super) fn fill(&self, offset: usize, len: usize, byte: u8) {
-        // SAFETY: mapped, and the caller's alone: a slab or block that it took or is about to give back.
+        // SAFETY: the memory is mapped, and only the caller uses it: it is a slab or a block that the caller has taken, or is
+        // about to give back.
         unsafe { self.address_at(offset).write_bytes(byte, len) };
     }
 
     /// Whether memory that is in no block is still as [`fill`](Self::fill) left it.
     pub(super) fn is_filled(&self, offset: usize, len: usize, byte: u8) -> bool {
-        // SAFETY: as above.
+        // SAFETY: as in `fill`.
         unsafe { NonNull::slice_from_raw_parts(self.address_at(offset), len).as_ref() }.iter().all(|is| *is == byte)
     }
 }
@@ -407,10 +411,10 @@ impl Slabs {
         }
     }
 
-    /// The first of so many slabs in a row that are free, or unmapped, of these at most `missing_max`.
+    /// The first of `count` slabs in a row that are free or unmapped; at most `missing_max` of them are unmapped.
     fn row(&self, count: u32, missing_max: u32, slabs: u32) -> Option<u32> {
         let (mut first, mut missing) = (0, 0);
-        // Behind the slabs that were ever used all are alike.
+        // Behind the slabs that were ever used, all slabs are unmapped, so the search can end there.
         for slab in 0..slabs.min(self.all.len() as u32 + count) {
             match self.state(slab) {
                 State::Free => {}

@@ -1,12 +1,13 @@
-//! What a pool tells of itself.
+//! The statistics of a pool. They are read without stopping other threads, so they refuse to be exact while the pool is in
+//! use: no acquisition or release waits for them.
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Inner, class::SLAB_BYTES};
 use crate::lock;
 
-/// What a [`Pool`](crate::Pool) holds, and what it has done so far. Every byte that is mapped is in use or cached, at a
-/// moment when nobody acquires or releases.
+/// What a [`Pool`](crate::Pool) holds, and what it has done so far. While nobody acquires or releases, every mapped byte is
+/// counted either as in use or as cached.
 ///
 /// ```
 /// let stats = auraio::Pool::global().stats();
@@ -18,7 +19,7 @@ use crate::lock;
 pub struct PoolStats {
     /// Bytes mapped from the system: whole slabs of 2 MiB.
     pub bytes_mapped: u64,
-    /// Bytes of blocks that somebody holds, by their capacities.
+    /// Bytes of blocks that somebody holds: the sum of their capacities.
     pub bytes_in_use: u64,
     /// Bytes free in the caches of threads (L1).
     pub bytes_cached_threads: u64,
@@ -26,17 +27,18 @@ pub struct PoolStats {
     pub bytes_cached_shards: u64,
     /// Bytes registered with the kernel, once for each ring.
     pub bytes_registered: u64,
-    /// What is mapped never exceeds this, but where it was lowered below what was mapped then.
+    /// The ceiling: how many bytes may be mapped. More may be mapped only if the ceiling was lowered afterwards.
     pub bytes_max: u64,
-    /// Acquisitions that the thread's own cache served.
+    /// How many acquisitions the thread's own cache served.
     pub hits_thread: u64,
-    /// Acquisitions that went to the shards, one of which had the block.
+    /// How many acquisitions the cache could not serve, and a shard of the NUMA node could.
     pub hits_shard: u64,
-    /// Acquisitions for which a slab had to be found or mapped, and those that failed.
+    /// How many acquisitions needed another slab, or failed.
     pub misses: u64,
-    /// Acquisitions that wait for memory now.
+    /// How many acquisitions wait for memory now.
     pub waiting: u64,
-    /// Blocks that were written to while they were free; known only with [`PoolBuilder::debug`](crate::PoolBuilder::debug).
+    /// How many blocks were written to while they were free; counted only with
+    /// [`PoolBuilder::debug`](crate::PoolBuilder::debug).
     pub damaged: u64,
 }
 
@@ -67,7 +69,7 @@ impl Inner {
             stats.misses += shard.misses.load(Relaxed);
             given += all - free;
         }
-        // The caches were looked at before, so they may have given back more than they say.
+        // The caches were read earlier. Blocks may have gone from them to the shards since, so the difference may be negative.
         stats.bytes_in_use += given.saturating_sub(stats.bytes_cached_threads);
         stats
     }

@@ -1,7 +1,7 @@
-//! What the parts of the pool that threads share are made of.
+//! The locks, atomics and barriers that the shared parts of the pool use (`door`, `shard`, `slab`, `waiters`).
 //!
-//! The test `pool_models` compiles the same parts over loom's versions of these names, and goes through every order in
-//! which their threads can run. So those parts (`gate`, `shard`, `slab`, `waiters`) take them from here alone.
+//! These parts must take them from here and nowhere else: the test `pool_models` compiles the same files over loom's
+//! versions of these names, and runs their threads in every possible order.
 
 use std::sync::atomic::{Ordering, compiler_fence};
 pub(super) use std::sync::{
@@ -11,13 +11,14 @@ pub(super) use std::sync::{
 
 pub(super) use crate::lock;
 
-/// Keeps the compiler from moving memory accesses across; no instruction. Against [`heavy_barrier`] it is a full barrier.
+/// Keeps the compiler from moving memory accesses across it; it is no instruction. Together with [`heavy_barrier`] on
+/// another thread it acts as a full barrier.
 #[inline]
 pub(super) fn light_barrier() {
     compiler_fence(Ordering::SeqCst);
 }
 
-/// A full memory barrier on every thread of the process, at this thread's cost alone; false where the system has none.
+/// A full memory barrier on every thread of the process, for which only this thread pays; false if the system has none.
 pub(super) fn heavy_barrier() -> bool {
     #[cfg(test)]
     if withheld::BARRIER.get() {
@@ -26,12 +27,12 @@ pub(super) fn heavy_barrier() -> bool {
     crate::sys::memory::barrier_on_all_threads()
 }
 
-/// Waits a moment for another thread, which may be on this core.
+/// Lets another thread run for a moment: it may be on this core.
 pub(super) fn pause() {
     std::thread::yield_now();
 }
 
-/// Lets a test run as on a system that has no such barrier.
+/// Lets a test run as on a system that has no barrier on all threads.
 #[cfg(test)]
 pub(super) mod withheld {
     use std::cell::Cell;

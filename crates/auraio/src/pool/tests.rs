@@ -1,5 +1,5 @@
-//! The pool as a whole. Its parts have their tests at their feet; `tests/pool_models.rs` runs those that threads share
-//! through every order of their steps.
+//! Tests of the pool as a whole. Each part has its own tests at the end of its file. `tests/pool_models.rs` runs the parts
+//! that threads share in every order of their steps.
 
 mod blocks;
 mod holders;
@@ -16,18 +16,18 @@ use super::{trim::Pace, *};
 
 const MIB: usize = 1 << 20;
 
-/// A pool that trims when it is told to.
+/// A pool that trims only when a test calls for it.
 fn pool(bytes_max: usize) -> Pool {
     Pool::builder().bytes_max(bytes_max as u64).build_with(Pace::Never).unwrap()
 }
 
-/// Runs something on a thread of its own, which has ended when this returns.
+/// Runs `work` on a thread of its own. The thread has ended when this returns.
 fn elsewhere<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| scope.spawn(work).join().unwrap())
 }
 
-/// Runs something on several threads at once, which have ended when this returns. (The end of a scope waits for the work of
-/// threads, not for what they do when they end.)
+/// Runs `work` on several threads at once. The threads have ended when this returns. (The end of a `thread::scope` would wait
+/// for their work only, and not for the destructors of their thread-local values.)
 fn together(threads: usize, work: impl Fn(usize) + Sync) {
     thread::scope(|scope| {
         let work = &work;
@@ -36,7 +36,7 @@ fn together(threads: usize, work: impl Fn(usize) + Sync) {
     });
 }
 
-/// Checks that every mapped byte is accounted for, and that so many are in use.
+/// Checks that the statistics count every mapped byte, and that this many bytes are in use.
 fn adds_up(pool: &Pool, in_use: usize) -> PoolStats {
     let stats = pool.stats();
     assert_eq!(stats.bytes_in_use, in_use as u64, "{stats:?}");
@@ -49,7 +49,7 @@ fn slab_of(pool: &Pool, block: &Block) -> u32 {
     pool.slab_of(block.as_ptr().addr()).unwrap()
 }
 
-/// Stands in for a thread that sleeps with blocks in its cache, until it is dropped.
+/// A thread that sleeps with blocks in its cache, until this value is dropped.
 struct Sleeper {
     wakes: Option<std::sync::mpsc::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,

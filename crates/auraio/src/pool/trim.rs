@@ -1,8 +1,9 @@
-//! Gives back to the system what nobody uses: when it is asked for, and by itself for what stays free for some seconds.
+//! Gives unused memory back to the system: when the program asks for it, and by itself when slabs stay free for some seconds.
 //!
-//! The trimmer is a thread that begins when a release leaves more than a few slabs free, looks every five seconds, and ends
-//! when there is nothing left that it could give back. Two looks in a row must find a slab free, and unused in between. An
-//! idle process has no such thread, and no process waits for it at its end.
+//! The trimmer is a thread. It begins when a release leaves more than a few slabs free, runs every five seconds, and ends
+//! when there is nothing left to give back. It gives a slab back only if the slab was free at two runs in a row and was not
+//! used in between. It refuses to unmap a slab that a ring holds; it asks the ring to let go. An idle process has no such
+//! thread, and no process waits for it when it ends.
 
 use std::{
     sync::{
@@ -20,41 +21,41 @@ use std::{
 use super::{Inner, SLAB_BYTES, cache};
 use crate::lock;
 
-/// Between two looks.
+/// The time between two runs.
 pub(super) const PERIOD: Duration = Duration::from_secs(5);
 
-/// Free slabs that stay mapped, for the next who needs one: mapping takes about 60 us for each.
+/// How many free slabs stay mapped for the next acquisitions: mapping takes about 60 us for each.
 const KEPT: u32 = 4;
 
-/// It looks through lists and makes system calls.
+/// The stack of the trimmer's thread, which only goes through lists and makes system calls.
 const STACK_BYTES: usize = 128 * 1024;
 
-/// Of one pool.
+/// The trimmer of one pool.
 #[derive(Debug)]
 pub(super) struct Trimmer {
     pace: Pace,
     /// Whether there is a thread. Changed under the lock of `tasks`.
     runs: AtomicBool,
     tasks: Mutex<Tasks>,
-    /// Signalled for a task.
+    /// Signalled when there is a task.
     task: Condvar,
 }
 
-/// What the thread is to do before its next look.
+/// What the thread has to do before its next run.
 #[derive(Debug, Default)]
 struct Tasks {
     ask_holders: bool,
 }
 
-/// When the trimmer looks.
+/// When the trimmer runs.
 #[derive(Debug)]
 pub(super) enum Pace {
-    /// After so long, again and again.
+    /// Again and again, after this time.
     Period(Duration),
-    /// When a test says so; and it tells whether it goes on.
+    /// Whenever a test sends a message. The trimmer answers whether it goes on.
     #[cfg(test)]
     Told(Mutex<std::sync::mpsc::Receiver<()>>, std::sync::mpsc::Sender<bool>),
-    /// Without a thread: a test looks itself.
+    /// Never, and without a thread: a test calls `trim_unused` itself.
     #[cfg(test)]
     Never,
 }
@@ -71,17 +72,17 @@ impl Trimmer {
         Self { pace, runs: AtomicBool::new(false), tasks: Mutex::default(), task: Condvar::new() }
     }
 
-    /// Sees to it that there is a thread, if there is something for it to do.
+    /// Starts the thread if there is something for it to do and it does not run.
     pub(super) fn wake(&self, pool: &'static Inner) {
-        // Against the fence in `run`.
+        // Pairs with the fence in `run`.
         fence(SeqCst);
         if !self.runs.load(Relaxed) && pool.idle_slabs() > KEPT {
             self.start(pool, &mut lock(&self.tasks));
         }
     }
 
-    /// Has the holders of what retires asked to let go, on the trimmer's thread: whoever calls this may have a lock that a
-    /// holder needs.
+    /// Makes the trimmer's thread ask the holders of retiring slabs to let go. The caller must not ask them itself: it may
+    /// have a lock that a holder needs.
     pub(super) fn ask_holders(&self, pool: &'static Inner) {
         let mut tasks = lock(&self.tasks);
         tasks.ask_holders = true;
@@ -98,7 +99,7 @@ impl Trimmer {
             return;
         }
         let thread = thread::Builder::new().name("auraio-trim".into()).stack_size(STACK_BYTES);
-        // Where no thread can be had, the next release tries again.
+        // If the system has no thread for it, the next release tries again.
         let started = thread.spawn(move || pool.trimmer.run(pool)).is_ok();
         self.runs.store(started, Relaxed);
     }
@@ -110,12 +111,13 @@ impl Trimmer {
                 pool.serve_waiters();
                 continue;
             }
-            let more = pool.look();
+            let more = pool.trim_unused();
             let tasks = lock(&self.tasks);
             let mut more = more || tasks.ask_holders;
             if !more {
                 self.runs.store(false, Relaxed);
-                // Against the fence in `wake`: one of the two sees what the other did.
+                // Pairs with the fence in `wake`. Either this thread sees the slab that a release has just freed, or that
+                // release sees that no thread runs, and starts one.
                 fence(SeqCst);
                 more = pool.idle_slabs() > KEPT;
                 self.runs.store(more, Relaxed);
@@ -131,7 +133,7 @@ impl Trimmer {
         }
     }
 
-    /// Waits for a task, or until it is time to look.
+    /// Waits for a task, or until it is time to run.
     fn wait(&self) -> Tasks {
         let mut tasks = lock(&self.tasks);
         match &self.pace {
@@ -142,7 +144,7 @@ impl Trimmer {
             #[cfg(test)]
             Pace::Told(ticks, _) if !tasks.ask_holders => {
                 drop(tasks);
-                // A test that ended wants no more looks.
+                // The test has ended, and wants no more runs.
                 if lock(ticks).recv().is_err() {
                     thread::park();
                 }
@@ -173,10 +175,10 @@ impl Inner {
         u64::from(gone) * SLAB_BYTES as u64
     }
 
-    /// Gives back what was free at the last look already and has not been used since. True if there may be more to give back
-    /// at the next.
-    pub(super) fn look(&'static self) -> bool {
-        // What idle threads keep holds whole slabs back.
+    /// Gives back the slabs that were free at the last run already and have not been used since. True if the next run may
+    /// find more to give back.
+    pub(super) fn trim_unused(&'static self) -> bool {
+        // A block in the cache of an idle thread would keep its slab from being free as a whole.
         cache::close_all(self);
         let Some(arena) = self.arena() else { return false };
         let retired = {
@@ -195,7 +197,7 @@ impl Inner {
         self.idle_slabs() > KEPT
     }
 
-    /// Slabs that no block is in, a moment ago.
+    /// How many slabs were free as a whole a moment ago.
     fn idle_slabs(&self) -> u32 {
         let free = self.arena().map_or(0, |arena| arena.counts().free);
         free + self.shards.iter().map(super::shard::Shard::idle).sum::<u32>()

@@ -1,8 +1,8 @@
-//! Who waits for memory, in order.
+//! The queue of those who wait for memory.
 //!
-//! Only the first is ever served, so a large wish is not starved by small ones behind it, and whoever does not wait is
-//! refused while somebody does. Memory that comes free is given to the first by whoever freed it: a future that is not
-//! polled delays nobody but itself.
+//! Only the first in the queue is served, so small requests behind a large one cannot starve it. For the same reason the pool
+//! refuses a request that does not wait while somebody waits. The thread that frees memory gives it to the first in the
+//! queue. So a future that nobody polls delays only itself.
 
 use std::{
     collections::VecDeque,
@@ -12,18 +12,18 @@ use std::{
 
 use super::sync::{Arc, AtomicBool, Mutex, lock};
 
-/// The queue of those who wait for a `T`, each for one that fits its wish `W`.
+/// A queue of waiters. Each waits for a `T` that fits its request `W`.
 #[derive(Debug)]
 pub(super) struct Waiters<W, T> {
-    /// Whether there are any. Written under the lock of the queue.
+    /// Whether the queue has a waiter. Written under the lock of the queue.
     any: AtomicBool,
     queue: Mutex<VecDeque<Arc<Waiter<W, T>>>>,
 }
 
-/// One who waits.
+/// One waiter.
 #[derive(Debug)]
 pub(super) struct Waiter<W, T> {
-    wish: W,
+    request: W,
     state: Mutex<State<T>>,
 }
 
@@ -41,29 +41,31 @@ impl<W, T> Waiters<W, T> {
 
     /// Whether somebody waits.
     ///
-    /// Who gives memory back does so under the lock that guards it, and asks this afterwards. Who waits joins first, and
-    /// looks for memory under the same lock afterwards. So one of the two sees the other.
+    /// A thread that gives memory back does so under the lock of that memory, and calls this afterwards. A thread that is
+    /// going to wait joins the queue first, and looks for memory under the same lock afterwards. So either the first sees the
+    /// waiter, or the second sees the memory.
     #[inline]
     pub(super) fn any(&self) -> bool {
         self.any.load(Relaxed)
     }
 
-    /// How many wait.
+    /// How many waiters there are.
     pub(super) fn len(&self) -> usize {
         lock(&self.queue).len()
     }
 
-    /// Joins the queue at its end. The caller then calls [`serve`](Self::serve), for what came free before it joined.
-    pub(super) fn join(&self, wish: W) -> Arc<Waiter<W, T>> {
-        let waiter = Arc::new(Waiter { wish, state: Mutex::new(State::Waiting(None)) });
+    /// Joins the queue at its end. The caller then calls [`serve`](Self::serve), because memory may have come free before it
+    /// joined.
+    pub(super) fn join(&self, request: W) -> Arc<Waiter<W, T>> {
+        let waiter = Arc::new(Waiter { request, state: Mutex::new(State::Waiting(None)) });
         let mut queue = lock(&self.queue);
         queue.push_back(Arc::clone(&waiter));
         self.any.store(true, Relaxed);
         waiter
     }
 
-    /// Leaves the queue, served or not. True if it had not been served and others wait, for whom the caller then calls
-    /// [`serve`](Self::serve): what was not enough for this one may be for the next.
+    /// Leaves the queue. True if the waiter had not been served and others wait. The caller then calls
+    /// [`serve`](Self::serve): the free memory may be enough for the next waiter, though it was not for this one.
     pub(super) fn leave(&self, waiter: &Arc<Waiter<W, T>>) -> bool {
         let mut queue = lock(&self.queue);
         let Some(at) = queue.iter().position(|other| Arc::ptr_eq(other, waiter)) else { return false };
@@ -75,16 +77,17 @@ impl<W, T> Waiters<W, T> {
         others
     }
 
-    /// Gives to the first what `take` finds for its wish, then to the next, until `take` finds nothing.
+    /// Serves waiters from the first on: gives each what `take` finds for its request, until `take` finds nothing.
     ///
-    /// `take` runs with the queue locked: it must neither wait for other threads' progress in the queue nor drop a `T`.
+    /// `take` runs with the queue locked. So it must not wait for a thread that needs the queue, and must not drop a `T`.
     pub(super) fn serve(&self, mut take: impl FnMut(&W) -> Option<T>) {
         let mut served = Vec::new();
         let mut queue = lock(&self.queue);
-        while let Some(found) = queue.front().and_then(|first| take(&first.wish)) {
+        while let Some(found) = queue.front().and_then(|first| take(&first.request)) {
             let Some(first) = queue.pop_front() else { unreachable!("the queue is locked, and had a first") };
             let before = std::mem::replace(&mut *lock(&first.state), State::Given(found));
-            // Dropped below: a waiter whose future is gone meanwhile drops what it was given, which comes back here.
+            // Dropped below, without the lock. If the waiter's future is gone by now, dropping it drops the memory that it was
+            // given, and that memory comes back to this queue.
             served.push((first, before));
         }
         self.any.store(!queue.is_empty(), Relaxed);
@@ -99,7 +102,7 @@ impl<W, T> Waiters<W, T> {
 }
 
 impl<W, T> Waiter<W, T> {
-    /// What it was given; else the waker is woken when it is.
+    /// The memory that the waiter was given. If there is none yet, the waker is woken when there is.
     pub(super) fn poll(&self, waker: &Waker) -> Poll<T> {
         let mut state = lock(&self.state);
         match &mut *state {

@@ -1,12 +1,12 @@
 //! The error numbers, positive, and their names.
 //!
-//! On Windows these are the C runtime's numbers: Windows has none of its own, and what the core compares must have the
-//! same names everywhere. What JavaScript sees is made from the name (`ENOENT`), never from the number.
+//! Windows has no such numbers of its own, so there these are the numbers of the C runtime: the core can then compare errors
+//! by the same names on every platform. JavaScript gets errors by name (`ENOENT`), never by number.
 
 #[cfg(unix)]
 use libc as numbers;
 
-/// Those of Microsoft's `errno.h`, in its order.
+/// The numbers of Microsoft's `errno.h`, in its order.
 #[cfg(windows)]
 mod numbers {
     pub(super) const EPERM: i32 = 1;
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_has_its_name_and_a_stranger_is_unknown() {
+    fn a_known_number_has_its_name_and_others_are_unknown() {
         assert_eq!(errno_name(ENOENT), "ENOENT");
         assert_eq!(errno_name(EAGAIN), "EAGAIN");
         assert_eq!(errno_name(EOPNOTSUPP), "EOPNOTSUPP");

@@ -1,7 +1,8 @@
-//! A wake-up that any thread can ring and one thread waits for, and waiting for descriptors.
+//! A wake-up that any thread can ring and one thread waits for; and the wait for several descriptors at once.
 //!
-//! [`Bell`] is an eventfd on Linux, a pipe on other unixes and an event on Windows: something that can be waited for beside
-//! others of its kind. It carries no message: whoever wakes looks for the work itself.
+//! [`Bell`] is an eventfd on Linux, a pipe on other unixes and an event on Windows, so that a thread can wait for it beside
+//! other descriptors. It carries no message: the woken thread looks for its work itself. docs/decisions/0011-bell.md has the
+//! reasons.
 #![expect(unsafe_code, reason = "waiting takes descriptors whose owner may be anywhere")]
 
 #[cfg(unix)]
@@ -20,15 +21,17 @@ mod unix {
 
     use crate::sys::Descriptor;
 
-    /// Rung by any thread, waited for by one.
+    /// A wake-up: any thread rings it, one thread waits for it.
     ///
     /// # Why no ring is lost
-    /// Work is queued before [`ring`](Self::ring) and looked for after [`quiet`](Self::quiet). Of all rings between two
-    /// quiets one writes: the one that sets the flag. `quiet` clears the flag only when it has read that write, so a
-    /// readable descriptor always has its flag set, and a flag that is set always has a write behind it or on its way. A
-    /// ring that finds the flag set makes no system call: if the flag is cleared after that, it is by a read-modify-write
-    /// that comes after the ringer's, so it sees what the ringer queued, and so does the look that follows. And a `quiet`
-    /// that finds the flag clear makes no system call either, which is what makes it cheap to call before every look.
+    /// A sender queues its work, then calls [`ring`](Self::ring). The waiter calls [`quiet`](Self::quiet), then looks for
+    /// work. Of all rings between two calls of `quiet` only the first writes: the one that sets the flag. `quiet` clears the
+    /// flag only when it has read that write. So while the descriptor is readable the flag is set, and while the flag is set
+    /// the write has been made or is about to be.
+    ///
+    /// A sender that finds the flag set makes no system call. If the waiter clears the flag afterwards, it does so by a
+    /// read-modify-write that comes after the sender's; so it sees what the sender queued, and finds it when it looks. A
+    /// `quiet` that finds the flag clear makes no system call either, so it is cheap to call each time before looking.
     #[derive(Debug)]
     pub(crate) struct Bell {
         rung: AtomicBool,
@@ -48,8 +51,8 @@ mod unix {
 
         #[cfg(not(target_os = "linux"))]
         pub(crate) fn new() -> io::Result<Self> {
-            // Two steps, since macOS has no pipe2: a fork in between would hand both ends to the child, which can then
-            // only ring or swallow a ring of its parent until it calls exec.
+            // This takes two steps, because macOS has no pipe2. A child that is forked in between gets both ends. It can do
+            // no more than ring the bell, or take a ring away, until it calls exec.
             let (heard, struck) = rustix::pipe::pipe()?;
             for end in [&heard, &struck] {
                 rustix::io::fcntl_setfd(end, rustix::io::FdFlags::CLOEXEC)?;
@@ -58,36 +61,36 @@ mod unix {
             Ok(Self { rung: AtomicBool::new(false), heard, struck })
         }
 
-        /// Wakes the waiter, now or at its next wait. Costs one atomic operation when already rung.
+        /// Wakes the waiter, now or at its next wait. Costs one atomic operation if the bell is rung already.
         pub(crate) fn ring(&self) {
             if self.rung.swap(true, Ordering::AcqRel) {
                 return;
             }
-            // Full (`EAGAIN`) means readable already, which is all that a ring is for.
+            // `EAGAIN` says that the eventfd or pipe is full, so it is readable already, and nothing more is needed.
             #[cfg(target_os = "linux")]
             let _ = rustix::io::retry_on_intr(|| rustix::io::write(&self.heard, &1_u64.to_ne_bytes()));
             #[cfg(not(target_os = "linux"))]
             let _ = rustix::io::retry_on_intr(|| rustix::io::write(&self.struck, &[1]));
         }
 
-        /// Silences the bell. Look for work after this, never before. Costs one load when the bell was not rung.
+        /// Silences the bell. Look for work after this, never before. Costs one load if the bell was not rung.
         pub(crate) fn quiet(&self) {
             if !self.rung.load(Ordering::Acquire) {
                 return;
             }
             let mut byte_or_count = [0_u8; 8];
-            // Nothing to read: the ringer has set the flag and is about to write, which will wake the waiter once more.
+            // If there is nothing to read, the sender has set the flag and is about to write. That will wake the waiter again.
             if rustix::io::retry_on_intr(|| rustix::io::read(&self.heard, &mut byte_or_count)).is_ok() {
                 self.rung.swap(false, Ordering::AcqRel);
             }
         }
 
-        /// Readable while rung.
+        /// The descriptor to wait for; it is readable while the bell is rung.
         pub(crate) fn descriptor(&self) -> Option<Descriptor> {
             Some(self.heard.as_raw_fd())
         }
 
-        /// Waits until rung; `false` when the time is over or a signal came first. Does not silence the bell.
+        /// Waits until the bell is rung; `false` if the time is over or a signal came first. Does not silence the bell.
         pub(crate) fn wait(&self, timeout: Option<Duration>) -> bool {
             let mut watches = [Watch::readable(self.heard.as_raw_fd())];
             poll_watches(&mut watches, timeout).unwrap_or(false)
@@ -108,14 +111,14 @@ mod unix {
             Self(libc::pollfd { fd, events: libc::POLLOUT, revents: 0 })
         }
 
-        /// Whether the last wait found it ready. An error or a closed descriptor is ready too: the call to come says
-        /// what is the matter.
+        /// Whether the last wait found it ready. A descriptor with an error, or a closed one, is ready too: the next call on
+        /// it reports the error.
         pub(crate) const fn is_ready(&self) -> bool {
             self.0.revents != 0
         }
     }
 
-    /// Waits until one of the descriptors is ready for what is asked of it. A wait that a signal ended is `Ok(false)`.
+    /// Waits until one of the watches is ready. `Ok(false)` if the time is over or a signal ended the wait.
     pub(crate) fn poll_watches(watches: &mut [Watch], timeout: Option<Duration>) -> io::Result<bool> {
         // Rounded up, so that a wait for the last half millisecond is not a busy loop.
         let timeout_ms =
@@ -124,8 +127,9 @@ mod unix {
             watch.0.revents = 0;
         }
         let count = watches.len() as libc::nfds_t;
-        // SAFETY: `Watch` is a transparent `pollfd`, and the slice is borrowed for the whole call. A descriptor that was
-        // closed, or reused, since is answered for what it is now: an answer here is only a hint to try.
+        // SAFETY: `Watch` is a transparent `pollfd`, and the slice is borrowed for the whole call. If a descriptor was closed
+        // or reused meanwhile, the answer is about the file that it names now; that does no harm, because callers take the
+        // answer as a hint to try only.
         let ready = unsafe { libc::poll(watches.as_mut_ptr().cast(), count, timeout_ms) };
         if ready >= 0 {
             return Ok(ready > 0);
@@ -136,7 +140,7 @@ mod unix {
         }
     }
 
-    /// Waits until one of the descriptors is readable. A wait that a signal ended is `Ok(false)`.
+    /// Waits until one of the descriptors is readable. `Ok(false)` if the time is over or a signal ended the wait.
     pub(crate) fn poll_readable(fds: &[Descriptor], timeout: Option<Duration>) -> io::Result<bool> {
         if let [fd] = fds {
             return poll_watches(&mut [Watch::readable(*fd)], timeout);
@@ -166,10 +170,11 @@ mod windows {
     const WAIT_FAILED: u32 = u32::MAX;
     /// `WaitForMultipleObjects` takes no more.
     const HANDLES_MAX: usize = 64;
-    /// How often to look up where no single wait can watch everything.
+    /// How often to check when there are more handles than one wait can watch.
     const LOOK: Duration = Duration::from_millis(10);
 
-    // Declared here because windows-sys offers them only with two more features, one of them for a pointer that is null.
+    // Declared here: windows-sys has them only with two more of its features, one of them for the type of a pointer that is
+    // always null here.
     #[link(name = "kernel32")]
     unsafe extern "system" {
         fn CreateEventW(security: *const c_void, manual: i32, set: i32, name: *const u16) -> Handle;
@@ -178,8 +183,8 @@ mod windows {
         fn WaitForMultipleObjects(count: u32, handles: *const Handle, all: i32, timeout_ms: u32) -> u32;
     }
 
-    /// Rung by any thread, waited for by one: an event that stays set until it is silenced. No ring is lost, for the
-    /// reason given on unix: [`quiet`](Self::quiet) resets the event first and takes the flag after.
+    /// A wake-up: any thread rings it, one thread waits for it. It is an event that stays set until it is silenced. No ring is
+    /// lost, for the same reason as on unix: [`quiet`](Self::quiet) resets the event first and clears the flag afterwards.
     #[derive(Debug)]
     pub(crate) struct Bell {
         rung: AtomicBool,
@@ -193,7 +198,7 @@ mod windows {
             if event.is_null() {
                 return Err(io::Error::last_os_error());
             }
-            // SAFETY: just made, and known to nobody else.
+            // SAFETY: the handle was just made, and nobody else has it.
             let event = unsafe { OwnedHandle::from_raw_handle(event) };
             Ok(Self { rung: AtomicBool::new(false), event })
         }
@@ -201,7 +206,7 @@ mod windows {
         /// Wakes the waiter, now or at its next wait. Costs one atomic operation when already rung.
         pub(crate) fn ring(&self) {
             if !self.rung.swap(true, Ordering::AcqRel) {
-                // SAFETY: the event is open for as long as `self` is.
+                // SAFETY: the event stays open as long as `self` lives.
                 unsafe { SetEvent(self.event.as_raw_handle()) };
             }
         }
@@ -249,11 +254,11 @@ mod windows {
     }
 
     fn wait_for(handles: &[Handle], timeout: Option<Duration>) -> io::Result<bool> {
-        // Rounded up, so that a wait for the last half millisecond is not a busy loop. The highest number means for ever.
+        // Rounded up, so that a wait for the last half millisecond is not a busy loop. The highest number means "for ever".
         let timeout_ms = timeout.map_or(u32::MAX, |time| {
             u32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX - 1).min(u32::MAX - 1)
         });
-        // SAFETY: so many handles are there, for the length of the call. One that is closed makes it fail.
+        // SAFETY: the slice has this many handles, for the length of the call. A closed handle makes the call fail.
         match unsafe { WaitForMultipleObjects(handles.len() as u32, handles.as_ptr(), 0, timeout_ms) } {
             WAIT_FAILED => Err(io::Error::last_os_error()),
             WAIT_TIMEOUT => Ok(false),
@@ -302,7 +307,7 @@ mod tests {
                 }
             }
         });
-        // A lost ring shows as a wait that never ends while work is there: the time-out turns that into a failure.
+        // If a ring were lost, this wait would never end although there is work. The time-out turns that into a failure.
         let (bell, queued) = &*shared;
         let mut seen = 0;
         while seen < RINGS {

@@ -1,30 +1,31 @@
-//! What the engine must know of a file to route its operations, learnt once when the file is opened.
+//! The facts about a file that the engine needs to route its operations. It asks for them once, when the file is opened.
 //!
-//! The asking must not wait: on Linux it is one statx that is told not to ask a FUSE or NFS server, and the file system's
-//! type is looked up in the list of mounts, never with statfs, which asks the server too.
+//! The question must not wait. On Linux it is one statx that is told not to ask a FUSE or NFS server. The file system's type
+//! is looked up in the list of mounts, and never with statfs, which would ask the server too. docs/decisions/0008-file-facts.md
+//! has the reasons.
 
 use super::Descriptor;
 use crate::{DirectAlignment, Metadata};
 
-/// What is true of an open file for as long as it is open.
+/// Facts about an open file. They hold as long as it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileFacts {
-    /// Takes an offset: regular files, directories, block devices.
+    /// It takes an offset: it is a regular file, a directory or a block device.
     pub(crate) seekable: bool,
-    /// Served by this kernel from a device or from memory, so that what needs no device never waits. Not so for network
-    /// file systems and FUSE, nor for those that run code of the kernel when read (proc, sysfs).
+    /// This kernel serves it from a device or from memory, so calls on it that need no device never wait. False for network
+    /// file systems and FUSE, and for file systems that run code of the kernel when they are read (proc, sysfs).
     pub(crate) local: bool,
-    /// Opened for direct I/O.
+    /// It was opened for direct I/O.
     pub(crate) direct: bool,
-    /// Opened for direct I/O of any alignment: what is not aligned is bounced (`ring/bounce.rs`).
+    /// It was opened for direct I/O of any alignment: transfers that are not aligned are bounced (`ring/bounce.rs`).
     pub(crate) bounces: bool,
-    /// What direct transfers have to be multiples of.
+    /// Positions, lengths and addresses of its direct transfers must be multiples of these numbers.
     pub(crate) alignment: DirectAlignment,
     /// Every write goes to the end.
     pub(crate) append: bool,
-    /// As `st_dev` of `stat`.
+    /// Its device, as `st_dev` of `stat`.
     pub(crate) dev: u64,
-    /// The mount that it was opened through, where the kernel tells.
+    /// The id of the mount that it was opened through, if the kernel says it.
     pub(crate) mount: Option<u64>,
     pub(crate) regular: bool,
     /// The file system's preferred size of a transfer.
@@ -32,8 +33,8 @@ pub(crate) struct FileFacts {
 }
 
 impl FileFacts {
-    /// The facts of a file whose misaligned transfers are bounced (`bounces`), if it is direct and has positions at all, or
-    /// are left to the kernel to refuse.
+    /// The same facts with `bounces` set, if the file is direct and seekable. Otherwise the kernel decides which transfers to
+    /// refuse.
     pub(crate) fn for_transfers(self, bounces: bool) -> Self {
         let bounces = bounces && self.direct && self.seekable;
         let alignment = if bounces { self.alignment } else { self.alignment.strict() };
@@ -41,7 +42,7 @@ impl FileFacts {
     }
 }
 
-/// What the direct transfers of a file have to be multiples of.
+/// The alignment of a file's direct transfers.
 fn alignment_of(metadata: &Metadata, direct: bool) -> DirectAlignment {
     if !direct {
         return DirectAlignment::ANY;
@@ -50,7 +51,7 @@ fn alignment_of(metadata: &Metadata, direct: bool) -> DirectAlignment {
     DirectAlignment::of_file(told, metadata.block_size())
 }
 
-/// Learns the facts; the error is a positive errno. `open_flags` are those that the file was opened with.
+/// Asks for the facts; the error is a positive errno. `open_flags` are the flags that the file was opened with.
 #[cfg(target_os = "linux")]
 pub(crate) fn file_facts(fd: Descriptor, open_flags: i32) -> Result<FileFacts, i32> {
     let raw = super::linux::stat_without_sync(fd)?;
@@ -70,7 +71,7 @@ pub(crate) fn file_facts(fd: Descriptor, open_flags: i32) -> Result<FileFacts, i
     })
 }
 
-/// Learns the facts; the error is a positive errno. `open_flags` are those that the file was opened with.
+/// Asks for the facts; the error is a positive errno. `open_flags` are the flags that the file was opened with.
 #[cfg(not(target_os = "linux"))]
 #[expect(unsafe_code, reason = "a stat of an open file writes to an address")]
 pub(crate) fn file_facts(fd: Descriptor, open_flags: i32) -> Result<FileFacts, i32> {
@@ -111,21 +112,22 @@ mod mounts {
         sync::{PoisonError, RwLock},
     };
 
-    /// File systems that answer from a local device or from memory. FUSE, network file systems, proc, sysfs and devtmpfs
-    /// are left out on purpose, and so is whatever is not known here.
+    /// File systems that answer from a local device or from memory. FUSE, network file systems, proc, sysfs and devtmpfs are
+    /// left out on purpose. A file system that is not in this list counts as not local.
     const LOCAL: [&str; 22] = [
         "bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "hfsplus", "iso9660", "jfs", "msdos",
         "nilfs2", "ntfs3", "overlay", "ramfs", "squashfs", "tmpfs", "udf", "vfat", "xfs", "zfs",
     ];
 
-    /// Mounts come and go in a long-lived process; past this many the table starts afresh.
+    /// How many mounts the table may have. Mounts come and go in a long-lived process; a full table is emptied.
     const KNOWN_MAX: usize = 1024;
 
-    /// By mount id and device. The id names the mount (btrfs and overlay have devices that the list of mounts does not
-    /// show); the device is there because an id is used again after an unmount.
+    /// Whether each known mount is local, by mount id and device. The id names the mount, because btrfs and overlay report
+    /// devices that the list of mounts does not show. The device is part of the key, because an id is used again after an
+    /// unmount.
     static KNOWN: RwLock<Option<HashMap<MountKey, bool>>> = RwLock::new(None);
 
-    /// The mount's id, where the kernel tells it, and the device.
+    /// The mount's id, if the kernel says it, and the device.
     type MountKey = (Option<u64>, u64);
 
     pub(super) fn is_local(mount_id: Option<u64>, dev: u64) -> bool {
@@ -135,7 +137,7 @@ mod mounts {
         if let Some(local) = known {
             return local;
         }
-        // A mount that is not in the list (another namespace, or no /proc) is not called local.
+        // A mount that is not in the list (another namespace, or no /proc) counts as not local.
         let list = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
         let local = type_of_mount(&String::from_utf8_lossy(&list), mount_id, dev)
             .is_some_and(|name| LOCAL.binary_search(&name).is_ok());
@@ -148,8 +150,9 @@ mod mounts {
         local
     }
 
-    /// The type of the file system in a line such as `36 35 98:0 / /mnt rw,noatime master:1 - ext3 /dev/root rw`. Without
-    /// an id (kernels before 5.8) the device has to do.
+    /// The type of a mount's file system. A line of the list looks like
+    /// `36 35 98:0 / /mnt rw,noatime master:1 - ext3 /dev/root rw`. Kernels before 5.8 report no id; then the mount is found by
+    /// its device.
     fn type_of_mount(list: &str, mount_id: Option<u64>, dev: u64) -> Option<&str> {
         list.lines().find_map(|line| {
             let (front, back) = line.split_once(" - ")?;
@@ -167,7 +170,7 @@ mod mounts {
         use super::*;
 
         #[test]
-        fn the_local_types_are_in_order_for_the_search() {
+        fn the_local_types_are_sorted_for_the_binary_search() {
             assert!(LOCAL.is_sorted());
         }
 
@@ -224,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn no_file_is_ebadf() {
+    fn a_descriptor_of_no_file_is_refused_with_ebadf() {
         assert_eq!(file_facts(-1, 0), Err(errno::EBADF));
     }
 }

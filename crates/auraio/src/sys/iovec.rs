@@ -1,4 +1,4 @@
-//! Vectors of a scattered read or a gathered write, and how much a transfer was asked to move.
+//! The vectors of a vectored read or write, and how many bytes a transfer asks for.
 #![expect(unsafe_code, reason = "the vectors of a call are behind an address")]
 
 use super::Call;
@@ -17,22 +17,22 @@ pub(crate) struct IoVec {
     iov_len: usize,
 }
 
-/// Names `len` bytes at `ptr`. Nothing is read or written until a call is made with it.
+/// A vector of `len` bytes at `ptr`. Making it reads and writes nothing; a call that uses it does.
 pub(crate) const fn io_vec(ptr: *mut u8, len: usize) -> IoVec {
     IoVec { iov_base: ptr.cast(), iov_len: len }
 }
 
-/// Where the piece starts.
+/// The first address of the piece.
 pub(crate) const fn io_vec_base(vec: &IoVec) -> *mut u8 {
     vec.iov_base.cast()
 }
 
-/// Its bytes.
+/// How many bytes the piece has.
 pub(crate) const fn io_vec_len(vec: &IoVec) -> usize {
     vec.iov_len
 }
 
-/// The bytes that a read or write asks for; `None` for any other call.
+/// How many bytes a read or write asks for; `None` for any other call.
 ///
 /// # Safety
 /// The vectors of a vectored call can be read.
@@ -58,7 +58,7 @@ pub(crate) unsafe fn vectors<'a>(iov: *const IoVec, count: u32) -> &'a [IoVec] {
     if count == 0 {
         return &[];
     }
-    // SAFETY: the caller says that so many are there.
+    // SAFETY: the caller promises that there are `count` vectors.
     unsafe { std::slice::from_raw_parts(iov, count as usize) }
 }
 

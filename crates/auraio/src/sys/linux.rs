@@ -1,4 +1,4 @@
-//! What only Linux has, and what it spells in its own way.
+//! The calls that only Linux has, or that differ on Linux from macOS; `macos.rs` has the same names.
 #![expect(unsafe_code, reason = "statx and sync_file_range, which rustix has not in the form needed")]
 
 use std::{
@@ -14,17 +14,17 @@ use rustix::{
 
 use super::{Descriptor, PathPtr, unix::outcome};
 
-/// What a `stat` fills in.
+/// The structure that a `stat` fills in.
 pub(crate) type RawStat = libc::statx;
 
-/// What is asked of statx: all that `Metadata` has. An older kernel leaves out what it does not know (the mount id is
-/// of 5.8, the alignment for direct I/O of 6.1).
+/// The fields that statx is asked for: all that `Metadata` has. An older kernel leaves out fields that it does not know (the
+/// mount id came with 5.8, the alignment for direct I/O with 6.1).
 pub(crate) const STATX_MASK: u32 =
     libc::STATX_BASIC_STATS | libc::STATX_BTIME | libc::STATX_MNT_ID | libc::STATX_DIOALIGN;
 
-/// The flags of a statx that answers as `stat`, `lstat` or `fstat` would. Of an open file, the path to give is `""`.
+/// The flags with which statx answers like `stat`, `lstat` or `fstat`. For an open file, pass the path `""`.
 pub(crate) const fn statx_flags(by_path: bool, follow: bool) -> i32 {
-    // `stat` does not mount what an automounter would either.
+    // `stat` does not trigger an automounter either.
     let base = libc::AT_STATX_SYNC_AS_STAT | libc::AT_NO_AUTOMOUNT;
     match (by_path, follow) {
         (false, _) => base | libc::AT_EMPTY_PATH,
@@ -33,9 +33,9 @@ pub(crate) const fn statx_flags(by_path: bool, follow: bool) -> i32 {
     }
 }
 
-/// A place for the kernel to fill in.
+/// A structure for the kernel to fill in.
 pub(crate) fn raw_stat_zeroed() -> RawStat {
-    // SAFETY: plain numbers, for which zero is a value.
+    // SAFETY: the structure has numbers only, for which zero is a value.
     unsafe { std::mem::zeroed() }
 }
 
@@ -48,7 +48,7 @@ pub(super) unsafe fn stat(fd: Descriptor, path: PathPtr, follow: bool, out: *mut
     unsafe { statx(directory, path, flags, STATX_MASK, out) }
 }
 
-/// `statx` by its number: glibc wraps it only since 2.28, and the binary must load on what is older.
+/// `statx` by its system call number: glibc has a wrapper only since 2.28, and the binary must load with an older one.
 ///
 /// # Safety
 /// `path` is a text that ends in a NUL, and `out` can be written.
@@ -57,11 +57,11 @@ unsafe fn statx(fd: Descriptor, path: PathPtr, flags: i32, mask: u32, out: *mut 
     outcome(unsafe { libc::syscall(libc::SYS_statx, fd, path, flags, mask, out) } as isize)
 }
 
-/// What the kernel knows of an open file without asking a server: never waits for FUSE or NFS.
+/// The metadata of an open file that the kernel has without asking a server. It never waits for FUSE or NFS.
 pub(super) fn stat_without_sync(fd: Descriptor) -> std::result::Result<RawStat, i32> {
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
     let mut out = raw_stat_zeroed();
-    // SAFETY: a literal that ends in a NUL, and a place on this stack.
+    // SAFETY: the path is a literal that ends in a NUL, and `out` is on this stack.
     let result = unsafe { statx(fd, c"".as_ptr(), flags, STATX_MASK, &raw mut out) };
     if result < 0 { Err(-result) } else { Ok(out) }
 }
@@ -82,8 +82,8 @@ pub(crate) fn descriptors_max() -> u32 {
 }
 
 pub(super) fn open_resolved(path: &CStr, flags: OFlags, mode: Mode, resolve: u64) -> Result<OwnedFd> {
-    // openat2 refuses a mode that would not be used, where openat looks away. O_TMPFILE holds the bit of O_DIRECTORY
-    // too, hence the comparison.
+    // openat2 refuses a mode if no file can be created; openat ignores it. O_TMPFILE includes the bit of O_DIRECTORY, so
+    // `contains` must compare all its bits.
     let creates = flags.contains(OFlags::CREATE) || flags.contains(OFlags::TMPFILE);
     let mode = if creates { mode } else { Mode::empty() };
     rustix::fs::openat2(CWD, path, flags, mode, ResolveFlags::from_bits_retain(resolve))
@@ -101,7 +101,7 @@ pub(super) fn sync(fd: BorrowedFd<'_>, data_only: bool) -> Result<()> {
 }
 
 pub(super) fn sync_range(fd: BorrowedFd<'_>, offset: u64, len: u64, flags: u32) -> Result<()> {
-    // SAFETY: takes numbers only. What does not fit `i64` turns negative and answers `EINVAL`.
+    // SAFETY: the call takes numbers only. A number that does not fit `i64` becomes negative, and the call answers `EINVAL`.
     let result = outcome(unsafe { libc::sync_file_range(fd.as_raw_fd(), offset as _, len as _, flags) } as isize);
     if result < 0 { Err(Errno::from_raw_os_error(-result)) } else { Ok(()) }
 }
@@ -138,12 +138,12 @@ mod tests {
     };
 
     fn performed(call: &Call) -> i32 {
-        // SAFETY: each test's paths and places outlive the call.
+        // SAFETY: each test's paths and structures outlive the call.
         unsafe { perform(call) }
     }
 
     #[test]
-    fn a_stat_says_what_the_standard_library_says() {
+    fn a_stat_agrees_with_the_standard_library() {
         let directory = tempfile::tempdir().unwrap();
         let link = directory.path().join("link");
         std::os::unix::fs::symlink("nowhere", &link).unwrap();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn resolve_flags_are_kept_to() {
+    fn an_open_obeys_its_resolve_flags() {
         const NO_SYMLINKS: u64 = 0x04;
         let directory = tempfile::tempdir().unwrap();
         let (file, link) = (directory.path().join("file"), directory.path().join("link"));
@@ -208,7 +208,7 @@ mod tests {
             return;
         }
         assert!(made >= 0, "{}", crate::sys::errno_name(-made));
-        // The mode that openat looks away from and openat2 refuses.
+        // openat would ignore the mode here, and openat2 would refuse it.
         let again = open(&file, libc::O_RDONLY);
         assert!(again >= 0, "{}", crate::sys::errno_name(-again));
         assert_eq!(open(&link, libc::O_RDONLY), -errno::ELOOP);

@@ -1,7 +1,8 @@
-//! What macOS spells in its own way, and what stands in for what it has not.
+//! The calls that differ on macOS from Linux, under the same names as in `linux.rs`, and replacements for calls that macOS
+//! does not have.
 //!
-//! Its `fsync` only hands the data to the drive, which may keep it in its cache; "synced" here means on the medium, as on
-//! Linux, hence `F_FULLFSYNC`.
+//! macOS's `fsync` only hands the data to the drive, which may keep it in its cache. Here a sync means that the data is on the
+//! medium, as on Linux, so it uses `F_FULLFSYNC`.
 #![expect(unsafe_code, reason = "stat and fcntl, which rustix has not in the form needed")]
 
 use std::{
@@ -19,12 +20,12 @@ use super::{Descriptor, PathPtr, unix::outcome};
 const KEEP_SIZE: i32 = 0x01;
 const PUNCH_HOLE: i32 = 0x02;
 
-/// What a `stat` fills in.
+/// The structure that a `stat` fills in.
 pub(crate) type RawStat = libc::stat;
 
-/// A place for the kernel to fill in.
+/// A structure for the kernel to fill in.
 pub(crate) fn raw_stat_zeroed() -> RawStat {
-    // SAFETY: plain numbers, for which zero is a value.
+    // SAFETY: the structure has numbers only, for which zero is a value.
     unsafe { std::mem::zeroed() }
 }
 
@@ -32,7 +33,7 @@ pub(crate) fn raw_stat_zeroed() -> RawStat {
 /// `path` is null or a text that ends in a NUL, and `out` can be written.
 pub(super) unsafe fn stat(fd: Descriptor, path: PathPtr, follow: bool, out: *mut RawStat) -> i32 {
     let answer = match (path.is_null(), follow) {
-        // SAFETY: the caller keeps `out` writable. So for the next two, and the path readable.
+        // SAFETY: the caller keeps `out` writable; for the next two calls also the path readable.
         (true, _) => unsafe { libc::fstat(fd, out) },
         // SAFETY: as above.
         (false, true) => unsafe { libc::stat(path, out) },
@@ -55,14 +56,14 @@ pub(super) fn rename(from: &CStr, to: &CStr, flags: u32) -> Result<()> {
 
 pub(super) fn sync(fd: BorrowedFd<'_>, _data_only: bool) -> Result<()> {
     match rustix::fs::fcntl_fullfsync(fd) {
-        // The file system has no such thing (SMB, NFS, some FUSE). Any other error is a real one: a plain fsync after a
-        // failed full one could succeed and hide it.
+        // These errors say that the file system has no full sync (SMB, NFS, some FUSE), so a plain one must do. Any other
+        // error is reported: a plain fsync after a full one that failed could succeed and hide the error.
         Err(Errno::NOTSUP | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY | Errno::NODEV) => rustix::fs::fsync(fd),
         result => result,
     }
 }
 
-/// There is no part of a file to sync: all of it is.
+/// macOS cannot sync a part of a file, so this syncs all of it.
 pub(super) fn sync_range(fd: BorrowedFd<'_>, _offset: u64, _len: u64, _flags: u32) -> Result<()> {
     sync(fd, true)
 }
@@ -75,7 +76,7 @@ pub(super) fn advise(fd: BorrowedFd<'_>, offset: u64, len: u64, advice: i32) -> 
     let len = if len == 0 { u64::from(i32::MAX.cast_unsigned()) } else { len };
     match rustix::fs::fcntl_rdadvise(fd, offset, len) {
         Err(Errno::BADF) => Err(Errno::BADF),
-        // Advice that cannot be taken is no failure.
+        // It is no failure if the kernel cannot follow the advice.
         _ => Ok(()),
     }
 }
@@ -88,8 +89,8 @@ pub(super) fn allocate(fd: BorrowedFd<'_>, mode: i32, offset: u64, len: u64) -> 
     match mode {
         0 => {
             preallocate(fd, end)?;
-            // Between the look and the change another thread may grow the file, and this would cut it; macOS has no
-            // call that only grows.
+            // If another thread grows the file between these two calls, the second one cuts it. macOS has no call that can
+            // only grow a file.
             if size(fd)? < end { rustix::fs::ftruncate(fd, end) } else { Ok(()) }
         }
         KEEP_SIZE => preallocate(fd, end),
@@ -104,7 +105,7 @@ fn size(fd: BorrowedFd<'_>) -> Result<u64> {
     Ok(rustix::fs::fstat(fd)?.st_size.cast_unsigned())
 }
 
-/// Reserves space up to `end`, as far as the file has less.
+/// Reserves space up to `end`, if the file has less.
 fn preallocate(fd: BorrowedFd<'_>, end: u64) -> Result<()> {
     let has = rustix::fs::fstat(fd)?.st_blocks.cast_unsigned() * 512;
     if has >= end {
@@ -117,11 +118,11 @@ fn preallocate(fd: BorrowedFd<'_>, end: u64) -> Result<()> {
         fst_length: (end - has).cast_signed(),
         fst_bytesalloc: 0,
     };
-    // SAFETY: `store` is what F_PREALLOCATE takes, and outlives the call.
+    // SAFETY: `store` is the structure of F_PREALLOCATE, and outlives the call.
     checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_PREALLOCATE, &raw mut store) })
 }
 
-/// Makes a hole. `F_PUNCHHOLE` takes whole blocks only, so the ragged ends are written with zeros, as Linux does.
+/// Makes a hole. `F_PUNCHHOLE` takes whole blocks only, so this writes zeros to the parts of blocks at both ends, as Linux does.
 fn punch(fd: BorrowedFd<'_>, offset: u64, end: u64) -> Result<()> {
     let stat = rustix::fs::fstat(fd)?;
     let block = u64::try_from(stat.st_blksize).unwrap_or(4096).max(512);
@@ -141,7 +142,7 @@ fn punch(fd: BorrowedFd<'_>, offset: u64, end: u64) -> Result<()> {
         fp_offset: first.cast_signed(),
         fp_length: (last - first).cast_signed(),
     };
-    // SAFETY: `hole` is what F_PUNCHHOLE takes, and outlives the call.
+    // SAFETY: `hole` is the structure of F_PUNCHHOLE, and outlives the call.
     checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_PUNCHHOLE, &raw const hole) })
 }
 

@@ -1,7 +1,7 @@
-//! Address space for the pool: reserved once, made usable and given back in parts, and never at another address.
+//! Address space for the pool. It is reserved once; parts of it are mapped and given back, always at the same address.
 //!
-//! A reservation costs no memory. What is mapped in it belongs to whoever asked for it; this module keeps no account, and
-//! only refuses what lies outside.
+//! A reservation takes no memory. This module does not note which parts are mapped, because the pool does; it only refuses a
+//! part that lies outside the reservation.
 #![expect(unsafe_code, reason = "mapping and unmapping memory")]
 
 #[cfg(unix)]
@@ -18,25 +18,25 @@ use windows as platform;
 
 pub(crate) use platform::{barrier_on_all_threads, physical_memory};
 
-/// What a reservation is aligned to, and what its parts are multiples of: the size of a huge page on x86-64 and on ARM
-/// with pages of 4 KiB.
+/// The alignment of a reservation and of its parts: the size of a huge page on x86-64, and on ARM with pages of 4 KiB.
 pub(crate) const ALIGNMENT: usize = 2 << 20;
 
-/// A range of addresses that nothing else in the process is given. It is never handed back.
+/// A range of addresses that the system gives to nothing else in the process. It is never given up.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     base: NonNull<u8>,
     len: usize,
 }
 
-// SAFETY: an address and a length, which never change; what they name belongs to no thread.
+// SAFETY: it is an address and a length, which never change; the range belongs to no thread.
 unsafe impl Send for Reservation {}
 // SAFETY: as above.
 unsafe impl Sync for Reservation {}
 
 impl Reservation {
-    /// `wanted` bytes, or as many halvings of it as the system takes to agree, down to `least`. Where the process's address
-    /// space is limited (RLIMIT_AS), no more than a quarter of the limit, since the rest of the process needs some too.
+    /// Reserves `wanted` bytes. If the system refuses, it tries half as much, again and again, but not less than `least`. If
+    /// the process's address space is limited (RLIMIT_AS), it begins with at most a quarter of the limit, because the rest of
+    /// the process needs some too.
     ///
     /// # Errors
     /// The positive errno of the last refusal.
@@ -60,39 +60,39 @@ impl Reservation {
         self.base
     }
 
-    /// In bytes.
+    /// The length in bytes.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Makes a part readable and writable, with all its pages there and zeroed: in huge pages where the system has them, not
-    /// copied by a fork, and on the NUMA node given, as far as the system follows.
+    /// Makes a part readable and writable, with all its pages present and zeroed. If the system can, the pages are huge, are
+    /// not copied by a fork, and lie on the given NUMA node.
     ///
     /// # Errors
-    /// The positive errno; the part is then inaccessible as before.
+    /// The positive errno; the part then stays inaccessible.
     pub(crate) fn map(&self, offset: usize, len: usize, node: Option<u32>) -> Result<(), i32> {
         let part = self.part(offset, len);
-        // SAFETY: within the reservation, which nothing else maps into.
+        // SAFETY: the part lies in the reservation, into which nothing else maps.
         unsafe { platform::commit(part, len, node) }
     }
 
     /// Gives the pages of a part back and makes it inaccessible.
     ///
     /// # Safety
-    /// Nobody uses the part any more: no reference into it, and no kernel that was told of it.
+    /// Nobody uses the part any more: there is no reference into it, and the kernel does not know it.
     ///
     /// # Errors
-    /// The positive errno; the part is then mapped as before.
+    /// The positive errno; the part then stays mapped.
     pub(crate) unsafe fn unmap(&self, offset: usize, len: usize) -> Result<(), i32> {
         let part = self.part(offset, len);
-        // SAFETY: within the reservation, and the caller's promise.
+        // SAFETY: the part lies in the reservation, and the caller promises that nobody uses it.
         unsafe { platform::decommit(part, len) }
     }
 
     fn part(&self, offset: usize, len: usize) -> NonNull<u8> {
         assert!(offset.is_multiple_of(ALIGNMENT) && len.is_multiple_of(ALIGNMENT) && offset <= self.len);
         assert!(len <= self.len - offset, "a part must lie in its reservation");
-        // SAFETY: not past the end, by the line above.
+        // SAFETY: by the assertions above, the offset is not past the end.
         unsafe { self.base.add(offset) }
     }
 }
@@ -104,12 +104,12 @@ mod tests {
     const PART: usize = ALIGNMENT;
 
     fn byte(reservation: &Reservation, offset: usize) -> &std::sync::atomic::AtomicU8 {
-        // SAFETY: the tests look only at what they mapped, and an atomic byte may be looked at by anybody.
+        // SAFETY: the tests only pass offsets that they have mapped, and any thread may use an atomic byte.
         unsafe { reservation.base().add(offset).cast().as_ref() }
     }
 
     #[test]
-    fn what_is_mapped_is_zeroed_and_keeps_what_is_written() {
+    fn mapped_memory_is_zeroed_and_keeps_written_bytes() {
         use std::sync::atomic::Ordering::Relaxed;
         let reservation = Reservation::at_most(8 * PART, PART).unwrap();
         assert!(reservation.base().addr().get().is_multiple_of(ALIGNMENT));
@@ -125,8 +125,8 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_is_halved_until_it_is_granted() {
-        // More than an address can name.
+    fn a_reservation_is_halved_until_the_system_agrees() {
+        // More than the address space.
         let reservation = Reservation::at_most(1 << (usize::BITS - 2), PART).unwrap();
         assert!(reservation.len() < 1 << (usize::BITS - 2) && reservation.len().is_power_of_two());
         assert!(Reservation::at_most(1 << (usize::BITS - 2), 1 << (usize::BITS - 2)).is_err());
@@ -134,13 +134,13 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "must lie in its reservation")]
-    fn a_part_outside_is_refused() {
+    fn a_part_outside_the_reservation_is_refused() {
         let reservation = Reservation::at_most(PART, PART).unwrap();
         let _ = reservation.map(PART, PART, None);
     }
 
     #[test]
-    fn this_machine_has_memory() {
+    fn the_memory_of_this_machine_is_known() {
         assert!(physical_memory() > 64 << 20);
     }
 }

@@ -1,8 +1,8 @@
-//! The platform: raw calls, the errno numbers, wake-ups. The only part of the core that talks to the operating system
-//! on its own account, and one of the few that may use `unsafe`.
+//! The platform: raw calls, the errno numbers, wake-ups. Apart from the rings, only this part of the core calls the operating
+//! system, and it is one of the few that may use `unsafe`.
 //!
-//! [`perform`] is the plain way to make a [`Call`]; `try_perform` is the same for a thread that must not hang in a pipe.
-//! A result is zero or more, or a negated errno, on every platform and in every backend.
+//! [`perform`] makes a [`Call`] on the calling thread; `try_perform` does the same on a thread that must not wait for another
+//! process. On every platform and in every backend, a result is zero or more, or a negated errno.
 
 #[expect(unsafe_code, reason = "a call holds addresses, and may change threads with them")]
 mod call;
@@ -56,7 +56,7 @@ pub(crate) type Descriptor = i32;
 #[cfg(windows)]
 pub(crate) type Descriptor = isize;
 
-/// The most bytes that may be registered with the kernel: there is nothing to register with.
+/// The most bytes that may be locked; without a limit, because memory is registered with the kernel on Linux only.
 #[cfg(not(target_os = "linux"))]
 pub(crate) const fn locked_memory_max() -> Option<usize> {
     None

@@ -1,14 +1,15 @@
-//! A path in the form that the platform's calls take, with an address that stays where it is.
+//! A path in the form that the platform's calls take, at an address that does not change.
 //!
-//! The kernel reads the path when it performs the call, which may be long after the submission: the text lives on the
-//! heap and moves with nothing. A path with a NUL inside is refused here, since the kernel would read half of it.
+//! The kernel reads the path when it performs the call, which may be long after the submission. So the text lies on the heap,
+//! and stays there when the value is moved. A path with a NUL inside is refused, because the kernel would read it only up to
+//! the NUL.
 
 use std::path::{Path, PathBuf};
 
-/// Where a path's text starts; a NUL ends it.
+/// The first address of a path's text; a NUL ends it.
 #[cfg(unix)]
 pub(crate) type PathPtr = *const std::ffi::c_char;
-/// Where a path's text starts, in UTF-16; a NUL ends it.
+/// The first address of a path's text, in UTF-16; a NUL ends it.
 #[cfg(windows)]
 pub(crate) type PathPtr = *const u16;
 
@@ -46,7 +47,7 @@ impl SysPath {
 
 #[cfg(windows)]
 impl SysPath {
-    /// The path is passed as it is: whoever wants more than 260 characters gives it in the `\\?\` form.
+    /// The path is passed on unchanged: a path of more than 260 characters must be given in the `\\?\` form.
     pub(crate) fn new(path: &Path) -> Result<Self, NulInPath> {
         use std::os::windows::ffi::OsStrExt;
         let mut text: Vec<u16> = path.as_os_str().encode_wide().collect();
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_survives_a_move() {
+    fn the_address_stays_the_same_when_the_path_is_moved() {
         let path = SysPath::new(Path::new("some/path")).unwrap();
         let before = path.as_ptr();
         let moved = Box::new(path);

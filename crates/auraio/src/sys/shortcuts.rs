@@ -1,10 +1,10 @@
-//! Single calls that the rest of the core makes on its own account, outside any ring.
+//! Single calls that the core makes for itself, outside any ring.
 #![expect(unsafe_code, reason = "a call is performed on addresses of this function's own")]
 
 use super::{Call, Descriptor, perform, raw_stat_zeroed};
 use crate::Metadata;
 
-/// The flag that asks for I/O past the page cache, where the platform has one.
+/// The flag that asks for I/O past the page cache, if the platform has one.
 #[cfg(target_os = "linux")]
 pub(crate) const O_DIRECT: Option<i32> = Some(libc::O_DIRECT);
 #[cfg(windows)]
@@ -38,7 +38,7 @@ pub(crate) fn duplicate(fd: Descriptor) -> std::io::Result<Descriptor> {
     }
 }
 
-/// Where the file's own position is; `None` where it cannot be told.
+/// The file's own position; `None` if it has none, or the platform does not say.
 pub(crate) fn position(fd: Descriptor) -> Option<u64> {
     #[cfg(unix)]
     {
@@ -59,7 +59,8 @@ pub(crate) fn set_position(fd: Descriptor, to: u64) {
     {
         // SAFETY: the caller holds the descriptor open.
         let fd = unsafe { rustix::fd::BorrowedFd::borrow_raw(fd) };
-        // It could be told, so it can be set: only an offset past what a file can have would be refused.
+        // Callers have read the position before, so the file has one. The kernel would refuse only an offset past the largest
+        // one.
         let _ = rustix::fs::seek(fd, rustix::fs::SeekFrom::Start(to));
     }
     #[cfg(windows)]
@@ -68,7 +69,7 @@ pub(crate) fn set_position(fd: Descriptor, to: u64) {
     }
 }
 
-/// Closes a descriptor that nobody else uses. There is nobody to tell of an error.
+/// Closes a descriptor that nobody else uses. An error is ignored, because nobody waits for the result.
 pub(crate) fn perform_close(fd: Descriptor) {
     // SAFETY: the call holds no address.
     let _ = unsafe { perform(&Call::Close { fd }) };
@@ -78,7 +79,7 @@ pub(crate) fn perform_close(fd: Descriptor) {
 pub(crate) fn stat_now(fd: Descriptor) -> Result<Metadata, i32> {
     let mut stat = raw_stat_zeroed();
     let call = Call::Stat { fd, path: std::ptr::null(), follow: true, out: &raw mut stat };
-    // SAFETY: `stat` outlives the call, which is over when this returns.
+    // SAFETY: `stat` outlives the call, which ends before this function returns.
     match unsafe { perform(&call) } {
         result if result < 0 => Err(-result),
         _ => Ok(Metadata::from_raw(&stat)),
@@ -103,7 +104,7 @@ pub(crate) fn epoll_add(
 #[cfg(target_os = "linux")]
 #[inline]
 pub(crate) fn current_cpu() -> u32 {
-    // SAFETY: takes nothing and answers a number; -1, which is no CPU, where the kernel has no such call.
+    // SAFETY: the call takes nothing and answers a number, which is -1 if the kernel has no such call.
     let cpu = unsafe { libc::sched_getcpu() };
     u32::try_from(cpu).unwrap_or(0)
 }

@@ -1,12 +1,12 @@
-//! Calls that could block without end, made so that they never hold a thread: pipes, FIFOs, sockets, terminals.
+//! Performs calls on pipes, FIFOs, sockets and terminals, which could wait for ever, without holding a thread.
 //!
-//! [`try_perform`] does what [`perform`](super::perform) does, but where that would wait for another process it gives
-//! back what to wait for. A regular file costs nothing more: only a transfer without an offset (all that the ring sends
-//! for a file that cannot seek) asks once what kind of file it has.
+//! [`try_perform`] does the same as [`perform`](super::perform). But if the call would have to wait for another process, it
+//! refuses to wait and answers what to wait for. Calls on regular files cost nothing more: only a transfer without an offset
+//! asks once for the kind of its file, and the ring sends such transfers only to files that cannot seek.
 //!
-//! A descriptor found ready may be empty again when it is read, if another thread or process reads it too. Linux can be
-//! told not to wait (`RWF_NOWAIT`; sockets take `MSG_DONTWAIT` everywhere). Where neither holds (macOS pipes, terminals)
-//! a thread can be held by such a race; one reader for each pipe is the common case.
+//! A descriptor that was found ready may be empty when it is read, if another thread or process reads it too. On Linux the
+//! call is told not to wait (`RWF_NOWAIT`); for a socket it is told so on every system (`MSG_DONTWAIT`). A pipe on macOS, or a
+//! terminal, cannot be told. There such a race can hold a thread; it is rare, because most pipes have one reader.
 #![expect(unsafe_code, reason = "system calls on memory that the caller keeps alive")]
 
 use std::{
@@ -24,27 +24,27 @@ use super::{
     vectors,
 };
 
-/// What came of a try.
+/// The outcome of a try.
 pub(crate) enum Tried {
     /// The call is done: its result, or the negated errno.
     Done(i32),
     /// Try again when this is ready.
     Wait(Watch),
-    /// Try again in a few milliseconds: nothing tells when. A FIFO opened for writing has no reader, or another reader
-    /// was faster.
+    /// Try again in a few milliseconds, because nothing announces the moment: a FIFO opened for writing has no reader, or
+    /// another reader was faster.
     Later,
 }
 
-/// What a call that takes several tries has got so far. Dropping it closes what was opened.
+/// The progress of a call that takes several tries. Dropping it closes the file that was opened.
 #[derive(Default)]
 pub(crate) struct Progress {
     file: Option<OwnedFd>,
     done: u32,
 }
 
-/// Performs one call, or says what it would have to wait for.
+/// Performs one call, or answers what it has to wait for.
 ///
-/// A write that finds room for a part of its bytes writes that part and is done, as on a ring.
+/// If a write finds room for a part of its bytes, it writes that part and is done, as on a ring.
 ///
 /// # Safety
 /// As for [`perform`]; `progress` is new, or comes from the last try of this same call.
@@ -77,7 +77,7 @@ pub(crate) unsafe fn try_perform(call: &Call, progress: &mut Progress) -> Tried 
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Answers in finite time: regular files, directories, block devices, and what cannot be told.
+    /// Calls on it end in finite time: regular files, directories, block devices, and files whose kind is not known.
     Finite,
     Socket,
     /// Pipes, FIFOs, terminals and other character devices.
@@ -89,7 +89,7 @@ fn kind(fd: Descriptor) -> Kind {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile | FileType::Directory | FileType::BlockDevice => Kind::Finite,
         FileType::Socket => Kind::Socket,
-        // Files without a type are eventfds and their like.
+        // Files without a type are eventfds and similar ones.
         _ => Kind::Stream,
     }
 }
@@ -133,14 +133,14 @@ unsafe fn try_transfer(call: &Call) -> Tried {
     let result = unsafe { move_ready(fd, kind, writes, pieces) };
     match result {
         _ if result == -errno::EAGAIN || result == -errno::EINTR => {
-            // Ready, and yet there is nothing: somebody else took it. Asking at once and again would spin.
+            // It was ready, but somebody else has taken the data. Trying again at once would be a busy loop.
             if is_ready(watch) { Tried::Later } else { Tried::Wait(watch) }
         }
         _ => Tried::Done(result),
     }
 }
 
-/// Moves what can be moved now. `-EAGAIN` if that is nothing.
+/// Transfers as many bytes as is possible without waiting; `-EAGAIN` if that is none.
 ///
 /// # Safety
 /// Each piece can be read (`writes`) or written.
@@ -157,38 +157,39 @@ unsafe fn move_ready(fd: Descriptor, kind: Kind, writes: bool, pieces: &[IoVec])
             return result;
         }
     }
-    // What cannot be told not to wait (a named pipe, among others) is looked at and moved under one lock, so that no other
-    // thread of ours takes in between what made it ready. It is held for an instant: what is ready does not wait.
+    // Some files cannot be told not to wait (a named pipe, among others). For these, the check that the file is ready and the
+    // transfer happen under one lock, so that no other thread of this process takes the data in between. The lock is held
+    // only for a moment, because a transfer on a ready file does not wait.
     static MOVING: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _moving = crate::lock(&MOVING);
     if !is_ready(if writes { Watch::writable(fd) } else { Watch::readable(fd) }) {
         return -errno::EAGAIN;
     }
     if !writes {
-        // SAFETY: the pieces can be written. A read of a ready stream takes what is there.
+        // SAFETY: the pieces can be written. A read of a ready stream returns the bytes that are there.
         return outcome(unsafe { libc::readv(fd, pieces.as_ptr(), pieces.len() as i32) });
     }
-    // A pipe that is ready for writing has room for `PIPE_BUF` bytes, and waits until a longer write is all in.
+    // A pipe that is ready for writing has room for `PIPE_BUF` bytes. A longer write would wait until all of it is in.
     let total: usize = pieces.iter().map(io_vec_len).fold(0, usize::saturating_add);
     if total <= libc::PIPE_BUF {
         // SAFETY: the pieces can be read.
         return outcome(unsafe { libc::writev(fd, pieces.as_ptr(), pieces.len() as i32) });
     }
     let Some(first) = pieces.iter().find(|piece| io_vec_len(piece) > 0) else { return 0 };
-    // SAFETY: no longer than the piece, which can be read.
+    // SAFETY: the write is no longer than the piece, which can be read.
     outcome(unsafe { libc::write(fd, io_vec_base(first).cast(), io_vec_len(first).min(libc::PIPE_BUF)) })
 }
 
 /// # Safety
 /// Each piece can be read (`writes`) or written.
 unsafe fn socket_transfer(fd: Descriptor, writes: bool, pieces: &[IoVec]) -> i32 {
-    // SAFETY: plain numbers and addresses, for which zero is a value.
+    // SAFETY: the structure has numbers and addresses only, for which zero is a value.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    // Neither call changes the vectors, whatever the type says.
+    // Neither call changes the vectors, though the type of the field allows it.
     message.msg_iov = pieces.as_ptr().cast_mut();
     message.msg_iovlen = pieces.len() as _;
     if !writes {
-        // SAFETY: the pieces can be written; there is no place for an address or for control data.
+        // SAFETY: the pieces can be written; the message has no buffer for an address or for control data.
         return outcome(unsafe { libc::recvmsg(fd, &raw mut message, libc::MSG_DONTWAIT) });
     }
     #[cfg(target_os = "linux")]
@@ -199,7 +200,7 @@ unsafe fn socket_transfer(fd: Descriptor, writes: bool, pieces: &[IoVec]) -> i32
     outcome(unsafe { libc::sendmsg(fd, &raw const message, flags) })
 }
 
-/// Linux, for files that can be told not to wait (pipes since 6.4); others answer `EOPNOTSUPP`.
+/// Transfers without waiting, on Linux, if the file can be told so (pipes since 6.4); other files answer `EOPNOTSUPP`.
 ///
 /// # Safety
 /// Each piece can be read (`writes`) or written.
@@ -207,7 +208,8 @@ unsafe fn socket_transfer(fd: Descriptor, writes: bool, pieces: &[IoVec]) -> i32
 unsafe fn transfer_without_waiting(fd: Descriptor, writes: bool, pieces: &[IoVec]) -> i32 {
     let number = if writes { libc::SYS_pwritev2 } else { libc::SYS_preadv2 };
     let (low, high) = (-1_i64, -1_i64);
-    // SAFETY: the caller's promise. By number, since older C libraries have no wrapper; offset -1 is the file's own.
+    // SAFETY: the caller's promise. Called by number, because older C libraries have no wrapper; offset -1 means the file's own
+    // position.
     outcome(unsafe { libc::syscall(number, fd, pieces.as_ptr(), pieces.len(), low, high, libc::RWF_NOWAIT) } as isize)
 }
 
@@ -217,10 +219,10 @@ fn is_ready(mut watch: Watch) -> bool {
 
 /// Opens without waiting for the other end of a FIFO.
 ///
-/// `O_NONBLOCK` is set for the opening alone. A FIFO opened for reading so is open at once, writer or no; its reads wait
-/// for the first writer all the same, since Linux's poll does not report the end of such a FIFO before a writer has come
-/// and gone. (macOS's does: a read before the first writer can answer 0 there.) One opened for writing without a reader
-/// answers `ENXIO`, and is tried again until there is one.
+/// `O_NONBLOCK` is set for the opening alone. A FIFO opened for reading with it is open at once, with or without a writer. Its
+/// reads still wait for the first writer, because Linux's poll does not report the end of such a FIFO before a writer has come
+/// and gone. (macOS's poll does: there a read before the first writer can answer 0.) An open for writing fails with `ENXIO`
+/// while there is no reader, and is tried again until there is one.
 fn try_open(path: &CStr, flags: i32, mode: u32, resolve: u64) -> Tried {
     let asked = flags;
     #[cfg(target_os = "linux")]
@@ -233,7 +235,7 @@ fn try_open(path: &CStr, flags: i32, mode: u32, resolve: u64) -> Tried {
     }
     let file = match open(path, flags | libc::O_NONBLOCK, mode, resolve) {
         Ok(file) => file,
-        // Somebody holds a lease on the file: the opening waits until it is given up, which takes seconds at most.
+        // Somebody holds a lease on the file. The open waits until the holder gives it up, which takes seconds at most.
         Err(errno::EAGAIN) => return Tried::Done(opened(open(path, flags, mode, resolve))),
         Err(errno::EINTR) => return Tried::Later,
         Err(errno::ENXIO) if flags & libc::O_ACCMODE == libc::O_WRONLY && names_fifo(path, flags, resolve) => {
@@ -241,12 +243,14 @@ fn try_open(path: &CStr, flags: i32, mode: u32, resolve: u64) -> Tried {
         }
         Err(error) => return Tried::Done(-error),
     };
-    // A drive without a medium opens with O_NONBLOCK and must not without: such a device is opened again as asked.
+    // A drive without a medium can be opened with O_NONBLOCK, but must fail without it. So such a device is opened again with
+    // the caller's flags.
     if rustix::fs::fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice) {
         drop(file);
         return Tried::Done(opened(open(path, flags, mode, resolve)));
     }
-    // Only O_APPEND, O_DIRECT, O_NOATIME and the like can be set so, and they are set to what was asked.
+    // This takes O_NONBLOCK off. The other flags that this call can set (O_APPEND, O_DIRECT, O_NOATIME and the like) are set as
+    // the caller asked.
     let status = OFlags::from_bits_retain(asked as _);
     match rustix::fs::fcntl_setfl(&file, status) {
         Ok(()) => Tried::Done(file.into_raw_fd()),
@@ -261,7 +265,7 @@ fn opened(result: Result<OwnedFd, i32>) -> i32 {
     }
 }
 
-/// Whether an opening with these flags would meet a FIFO; other kinds of file answer `ENXIO` for reasons of their own.
+/// Whether these flags and path name a FIFO. Other kinds of file answer `ENXIO` for other reasons.
 fn names_fifo(path: &CStr, flags: i32, resolve: u64) -> bool {
     #[cfg(target_os = "linux")]
     let stat = open(path, libc::O_PATH | (flags & libc::O_NOFOLLOW), 0, resolve)
@@ -284,7 +288,7 @@ unsafe fn try_read_path(path: PathPtr, buf: *mut u8, len: u32, progress: &mut Pr
             let path = unsafe { CStr::from_ptr(path) };
             match open(path, libc::O_RDONLY | libc::O_NONBLOCK, 0, 0) {
                 Ok(file) => file,
-                // A lease, as in `try_open`: plain `perform` waits for its end.
+                // Somebody holds a lease, as in `try_open`: the plain `perform` waits for its end.
                 Err(errno::EAGAIN) => match open(path, libc::O_RDONLY, 0, 0) {
                     Ok(file) => file,
                     Err(error) => return Tried::Done(-error),
@@ -303,7 +307,7 @@ unsafe fn try_read_path(path: PathPtr, buf: *mut u8, len: u32, progress: &mut Pr
         }
         // SAFETY: `done` is less than `len`, so the address is within the caller's bytes.
         let at = unsafe { buf.add(progress.done as usize) };
-        // SAFETY: from there, `len - done` of the caller's bytes are left.
+        // SAFETY: from there on, the caller's memory has `len - done` bytes.
         let result = unsafe { read_some(&file, at, len - progress.done) };
         match u32::try_from(result) {
             Ok(0) => break,

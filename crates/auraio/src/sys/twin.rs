@@ -1,14 +1,16 @@
-//! A second way into a file that was opened for direct I/O: through the page cache.
+//! Writes through the page cache to a file that was opened for direct I/O.
 //!
-//! A write of less than a block can be made past the page cache only by reading the block, changing it and writing it back,
-//! and whoever else writes to the block meanwhile is undone. The page cache does the same under the lock of the inode, for
-//! every handle and process at once; so such a write is made there (docs/decisions/0017-direct-bounce.md).
+//! To write less than a block past the page cache, one has to read the block, change it and write it back. That undoes what
+//! others write to the block meanwhile. The page cache does the same under the lock of the inode, for every handle and process
+//! at once; so such a write is made there (docs/decisions/0017-direct-bounce.md).
 //!
-//! `O_DIRECT` is a flag of the open file description, and `dup` shares that. So the file is opened once more, for writing and
-//! without the flag, when it is first needed: by its own descriptor, which is the same file whatever became of its name. Where
-//! that is refused (no /proc, a file that was made read-only since, no descriptor left), and where the file is served from
-//! elsewhere, so that closing a second description could wait for a server, the flag is taken off the one description for
-//! the time of the write instead: that is always possible, and only makes other transfers of the moment buffered too.
+//! `O_DIRECT` is a flag of the open file description, which `dup` would share. So the first such write opens the file once
+//! more, for writing and without the flag. It opens the descriptor's entry in /proc, which is the same file even if the name
+//! has gone or names another file.
+//!
+//! This second open may be refused (no /proc, a file that was made read-only since, no descriptor left). And if the file is
+//! not local, closing a second description could wait for a server, so there is none. In both cases the flag is taken off the
+//! one description during the write. That is always possible; other transfers at that moment are then buffered too.
 #![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "writes from memory that the caller keeps alive"))]
 
 #[cfg(target_os = "linux")]
@@ -32,32 +34,34 @@ mod linux {
     };
     use crate::lock;
 
-    /// What of the flags of an open file has a meaning for a write.
+    /// Those flags of an open file that matter for a write.
     const KEPT: OFlags = OFlags::APPEND.union(OFlags::SYNC).union(OFlags::DSYNC).union(OFlags::NOATIME);
 
-    /// The way into the file of a descriptor that leads through the page cache. Nothing is opened before the first write.
+    /// Writes to the file of a descriptor through the page cache. It opens nothing before the first write.
     #[derive(Debug)]
     pub(crate) struct BufferedTwin {
         fd: Descriptor,
         opened: OnceLock<OwnedFd>,
-        /// Whether the file may be opened a second time. Held while that is tried, and while the flag is off.
+        /// Whether the file may be opened a second time. Locked while that is tried, and while the flag is off.
         may_open: Mutex<bool>,
     }
 
     impl BufferedTwin {
-        /// `fd` is open for as long as this is used. `local` files are opened a second time.
+        /// `fd` must be open as long as this is used. Only a `local` file is opened a second time.
         pub(crate) const fn new(fd: Descriptor, local: bool) -> Self {
             Self { fd, opened: OnceLock::new(), may_open: Mutex::new(local) }
         }
 
-        /// Writes, and gives what was written or the negated errno. At [`CURRENT_POSITION`], which is where a file that is
-        /// appended to ends, the position of the file's own description moves, as if it had been used.
+        /// Writes, and gives the number of bytes written or the negated errno. A write at [`CURRENT_POSITION`] is for files
+        /// opened for appending, and goes to the end. It also moves the position of the file's own description, as if that
+        /// had been used.
         ///
         /// # Safety
-        /// `count` vectors at `iov` can be read, and the memory that they name.
+        /// `count` vectors at `iov`, and their memory, can be read.
         pub(crate) unsafe fn write(&self, iov: *const IoVec, count: u32, offset: u64) -> i32 {
             let Some(file) = lend(self.fd) else { return -errno::EBADF };
-            // What opens the file again asks for permission to write as a path does; the handle may not have it.
+            // Opening the file again checks the permissions of the file, and not those of the handle. A handle that may not
+            // write must not get a second one that may.
             let flags = match fcntl_getfl(file) {
                 Ok(flags) if flags.intersection(OFlags::ACCMODE) == OFlags::RDONLY => return -errno::EBADF,
                 Ok(flags) => flags,
@@ -71,12 +75,12 @@ mod linux {
                     && written > 0
                     && let Ok(end) = seek(twin, SeekFrom::Current(0))
                 {
-                    // It could be told there, so it can be set here.
+                    // The twin has a position, so this file has one too, and it can be set.
                     let _ = seek(file, SeekFrom::Start(end));
                 }
                 return written;
             }
-            // One at a time: the first of two that ends would put the flag back for the other.
+            // One write at a time: of two, the first that ends would set the flag again while the other still writes.
             let _alone = lock(&self.may_open);
             if let Err(error) = fcntl_getfl(file).and_then(|now| fcntl_setfl(file, now.difference(OFlags::DIRECT))) {
                 return -error.raw_os_error();
@@ -84,13 +88,13 @@ mod linux {
             let call = Call::WriteVectored { fd: self.fd, iov, count, offset };
             // SAFETY: the caller's promise, passed on.
             let written = unsafe { perform_as_asked(&call) };
-            // What the description could do when it was opened, it can do again. If not, what follows is buffered, which is
-            // slower, and right.
+            // The kernel accepted the flag when the file was opened, so it accepts it again. If it does not, later transfers
+            // are buffered, which is slower but correct.
             let _ = fcntl_getfl(file).and_then(|now| fcntl_setfl(file, now.union(OFlags::DIRECT)));
             written
         }
 
-        /// The second descriptor, opened now if need be; `None` where it cannot be had.
+        /// The second descriptor, which is opened now if it is not yet; `None` if it cannot be opened.
         fn open(&self, file: BorrowedFd<'_>, flags: OFlags) -> Option<&OwnedFd> {
             if let Some(twin) = self.opened.get() {
                 return Some(twin);
@@ -102,7 +106,7 @@ mod linux {
             match reopen(file, flags) {
                 Ok(twin) => Some(self.opened.get_or_init(|| twin)),
                 Err(error) => {
-                    // There may be descriptors and memory again another time.
+                    // After these errors it is worth trying again: descriptors or memory may be free by then.
                     *may_open = matches!(error, errno::EMFILE | errno::ENFILE | errno::ENOMEM | errno::EINTR);
                     None
                 }
@@ -114,7 +118,7 @@ mod linux {
         let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|_| errno::EINVAL)?;
         let twin = open(&path, (OFlags::WRONLY | flags.intersection(KEPT)).bits().cast_signed(), 0, 0)?;
         let of = |file: BorrowedFd<'_>| fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
-        // What is mounted on /proc could be anything.
+        // Anything could be mounted on /proc, so compare the files.
         match (of(file), of(std::os::fd::AsFd::as_fd(&twin))) {
             (Ok(first), Ok(second)) if first == second => Ok(twin),
             _ => Err(errno::EACCES),
@@ -126,7 +130,7 @@ mod linux {
 mod other {
     use super::super::{Descriptor, IoVec, errno};
 
-    /// There is no such way on this platform.
+    /// On this platform there is no second way into a direct file.
     #[derive(Debug)]
     pub(crate) struct BufferedTwin;
 
@@ -135,10 +139,10 @@ mod other {
             Self
         }
 
-        /// Answers `EINVAL`, as the platform does to what is not aligned.
+        /// Answers `EINVAL`, as the platform answers a write that is not aligned.
         ///
         /// # Safety
-        /// None is asked for.
+        /// Always safe to call.
         #[expect(clippy::unused_self, reason = "elsewhere it is used")]
         #[expect(unsafe_code, reason = "the same signature as elsewhere")]
         pub(crate) const unsafe fn write(&self, _iov: *const IoVec, _count: u32, _offset: u64) -> i32 {
@@ -175,7 +179,7 @@ mod tests {
     }
 
     fn is_direct(file: &File) -> bool {
-        // SAFETY: asks for numbers only.
+        // SAFETY: the call takes and answers numbers only.
         unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) & libc::O_DIRECT != 0 }
     }
 
@@ -185,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn it_writes_what_is_not_aligned_by_either_way_and_leaves_the_file_direct() {
+    fn both_ways_write_unaligned_bytes_and_leave_the_file_direct() {
         for local in [true, false] {
             let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
             let Some(file) = open(&path, OpenOptions::new().read(true).write(true)) else { return };
@@ -215,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_append_takes_the_position_of_the_file_itself_along() {
+    fn an_append_moves_the_position_of_the_file_itself() {
         for local in [true, false] {
             let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
             fs::write(&path, b"begin ").unwrap();
@@ -223,7 +227,7 @@ mod tests {
             let twin = BufferedTwin::new(file.as_raw_fd(), local);
             assert_eq!(write(&twin, b"one ", CURRENT_POSITION), 4);
             assert_eq!(file.stream_position().unwrap(), 10);
-            // A position that is given is not the file's own, and goes to the end all the same.
+            // A write at a given position goes to the end too, and does not move the file's own position.
             assert_eq!(file.seek(SeekFrom::Start(2)).unwrap(), 2);
             assert_eq!(write(&twin, b"two", 0), 3);
             assert_eq!(file.stream_position().unwrap(), 2);
@@ -232,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_through_it_is_as_durable_as_the_file_was_opened_for() {
+    fn the_twin_has_the_durability_flags_of_the_file() {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let flags = libc::O_DIRECT | libc::O_DSYNC;
         let Ok(file) = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path) else {
@@ -246,14 +250,14 @@ mod tests {
             let fd: i32 = entry.file_name().to_str()?.parse().ok()?;
             (fd != file.as_raw_fd() && fs::read_link(entry.path()).ok()? == *path).then_some(fd)
         });
-        // SAFETY: asks for numbers only.
+        // SAFETY: the call takes and answers numbers only.
         let flags: Vec<i32> = second.map(|fd| unsafe { libc::fcntl(fd, libc::F_GETFL) }).collect();
         assert_eq!(flags.len(), 1);
         assert_eq!(flags[0] & (libc::O_DSYNC | libc::O_DIRECT | libc::O_ACCMODE), libc::O_DSYNC | libc::O_WRONLY);
     }
 
     #[test]
-    fn a_handle_that_may_not_write_gets_no_other_that_may() {
+    fn a_handle_that_may_not_write_gets_no_twin_that_may() {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let Some(file) = open(&path, OpenOptions::new().read(true)) else { return };
         for local in [true, false] {
@@ -264,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn many_at_once_without_a_second_descriptor_leave_the_file_direct_and_lose_nothing() {
+    fn many_writes_at_once_without_a_second_descriptor_leave_the_file_direct_and_lose_no_byte() {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let Some(file) = open(&path, OpenOptions::new().read(true).write(true)) else { return };
         let twin = BufferedTwin::new(file.as_raw_fd(), false);

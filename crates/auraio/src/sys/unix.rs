@@ -1,8 +1,8 @@
-//! Performs a [`Call`] on the calling thread, as Linux and macOS have it in common. What differs is in `linux.rs` and
+//! Performs a [`Call`] on the calling thread, where Linux and macOS work alike. The calls that differ are in `linux.rs` and
 //! `macos.rs`, under the same names.
 //!
-//! rustix makes the calls that take no memory; those that do are made with the bare address, since a `&mut [u8]` over a
-//! buffer that JavaScript can reach would promise a uniqueness that nobody keeps.
+//! rustix makes the calls that take no memory. Calls that take memory get its bare address: a `&mut [u8]` would promise the
+//! compiler that nothing else reaches the buffer, but JavaScript can.
 #![expect(unsafe_code, reason = "system calls on memory that the caller keeps alive")]
 
 use std::{
@@ -24,8 +24,8 @@ use super::{CURRENT_POSITION, Call, Descriptor, FileTime, PathPtr, errno, transf
 
 /// Performs one call and gives its result, or the negated errno.
 ///
-/// An interruption is retried here, but for what may block without end: opens, and transfers without an offset, may
-/// answer `-EINTR`. A positioned transfer on a file that cannot seek is repeated without its offset, which is what
+/// A call that a signal interrupts is made again. The exceptions are calls that may wait for ever, opens and transfers without
+/// an offset, which may answer `-EINTR`. A positioned transfer on a file that cannot seek is made again without its offset, as
 /// `io_uring` does with a pipe.
 ///
 /// # Safety
@@ -40,7 +40,7 @@ pub(crate) unsafe fn perform(call: &Call) -> i32 {
     result
 }
 
-/// [`perform`] without the second try: a positioned transfer on a pipe answers `-ESPIPE`.
+/// As [`perform`], but a positioned transfer on a pipe is not made again, and answers `-ESPIPE`.
 ///
 /// # Safety
 /// As for [`perform`].
@@ -93,7 +93,7 @@ pub(super) unsafe fn perform_as_asked(call: &Call) -> i32 {
         }),
         // SAFETY: the descriptor is the caller's to close; one that is not open answers `EBADF`.
         Call::Close { fd } => match outcome(unsafe { libc::close(fd) } as isize) {
-            // The descriptor is gone all the same, so a second try could close what another thread has just opened.
+            // The descriptor is closed even so. A second close could close a file that another thread has just opened.
             interrupted if interrupted == -errno::EINTR => 0,
             result => result,
         },
@@ -108,15 +108,15 @@ unsafe fn transfer(call: &Call) -> i32 {
     let count_of = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
     let once = || match *call {
         Call::Read { fd, buf, len, offset: CURRENT_POSITION } => {
-            // SAFETY: the caller keeps `len` bytes at `buf` writable. So for the next.
+            // SAFETY: the caller keeps `len` bytes at `buf` writable; the same holds for the next call.
             outcome(unsafe { libc::read(fd, buf.cast(), len as usize) })
         }
         Call::Read { fd, buf, len, offset } => {
-            // SAFETY: as above. An offset past `i64::MAX` turns negative and answers `EINVAL`.
+            // SAFETY: as above. An offset past `i64::MAX` becomes negative, and the call answers `EINVAL`.
             outcome(unsafe { pread(fd, buf.cast(), len as usize, offset as i64) })
         }
         Call::Write { fd, buf, len, offset: CURRENT_POSITION } => {
-            // SAFETY: the caller keeps `len` bytes at `buf` readable. So for the next.
+            // SAFETY: the caller keeps `len` bytes at `buf` readable; the same holds for the next call.
             outcome(unsafe { libc::write(fd, buf.cast(), len as usize) })
         }
         Call::Write { fd, buf, len, offset } => {
@@ -124,7 +124,7 @@ unsafe fn transfer(call: &Call) -> i32 {
             outcome(unsafe { pwrite(fd, buf.cast(), len as usize, offset as i64) })
         }
         Call::ReadVectored { fd, iov, count, offset: CURRENT_POSITION } => {
-            // SAFETY: the caller keeps `count` vectors at `iov`, and the memory that they name. So for the next three.
+            // SAFETY: the caller keeps `count` vectors at `iov`, and their memory; the same holds for the next three calls.
             outcome(unsafe { libc::readv(fd, iov, count_of(count)) })
         }
         Call::ReadVectored { fd, iov, count, offset } => {
@@ -144,7 +144,7 @@ unsafe fn transfer(call: &Call) -> i32 {
     if transfer_offset(call) == Some(CURRENT_POSITION) { once() } else { retried(once) }
 }
 
-/// Everything that names a file by its path and answers no data.
+/// The calls that name a file by its path and return no data.
 ///
 /// # Safety
 /// As for [`perform`].
@@ -168,7 +168,7 @@ unsafe fn by_path(call: &Call) -> i32 {
     }
 }
 
-/// Opens with `O_CLOEXEC`; the error is a positive errno, `EINTR` among them.
+/// Opens with `O_CLOEXEC`. The error is a positive errno, and may be `EINTR`.
 pub(super) fn open(path: &CStr, flags: i32, mode: u32, resolve: u64) -> Result<OwnedFd, i32> {
     let flags = OFlags::from_bits_retain(flags as _) | OFlags::CLOEXEC;
     let opened = if resolve == 0 {
@@ -179,7 +179,7 @@ pub(super) fn open(path: &CStr, flags: i32, mode: u32, resolve: u64) -> Result<O
     opened.map_err(rustix::io::Errno::raw_os_error)
 }
 
-/// Opens, reads to `len` or the end, closes.
+/// Opens a file, reads `len` bytes or up to the end, and closes it.
 ///
 /// # Safety
 /// `path` is a text that ends in a NUL, and `len` bytes at `buf` can be written.
@@ -194,7 +194,7 @@ unsafe fn read_path(path: PathPtr, buf: *mut u8, len: u32) -> i32 {
     while done < len {
         // SAFETY: `done` is less than `len`, so the address is within the caller's bytes.
         let at = unsafe { buf.add(done as usize) };
-        // SAFETY: from there, `len - done` of the caller's bytes are left.
+        // SAFETY: from there on, the caller's memory has `len - done` bytes.
         let result = retried(|| unsafe { read_some(&file, at, len - done) });
         match u32::try_from(result) {
             Ok(0) => break,
@@ -215,7 +215,7 @@ pub(super) unsafe fn read_some(file: &OwnedFd, buf: *mut u8, len: u32) -> i32 {
     outcome(unsafe { libc::read(file.as_raw_fd(), buf.cast(), len as usize) })
 }
 
-/// Makes a call on a descriptor, again if a signal ended it.
+/// Makes a call on a descriptor, and makes it again if a signal interrupted it.
 fn on(fd: Descriptor, call: impl Fn(BorrowedFd<'_>) -> rustix::io::Result<()>) -> i32 {
     match lend(fd) {
         Some(fd) => answer(|| call(fd)),
@@ -223,10 +223,10 @@ fn on(fd: Descriptor, call: impl Fn(BorrowedFd<'_>) -> rustix::io::Result<()>) -
     }
 }
 
-/// The descriptor as rustix takes it; `None` for what can be none.
+/// The descriptor in rustix's form; `None` for a negative number, which no file has.
 pub(super) fn lend<'a>(fd: Descriptor) -> Option<BorrowedFd<'a>> {
-    // SAFETY: not -1 (checked). It is lent to single system calls only, which answer `EBADF` if it is not open; that it
-    // stays open, and the same file, for as long as they run is in the contract of `perform`.
+    // SAFETY: it is not -1 (checked). It is used for single system calls only, which answer `EBADF` if it is not open. By the
+    // contract of `perform` it stays open, and names the same file, while they run.
     (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
@@ -237,7 +237,7 @@ fn answer(call: impl Fn() -> rustix::io::Result<()>) -> i32 {
     }
 }
 
-/// What a bare system call answered, as a result of ours. Call it before anything else can set errno.
+/// Turns the answer of a bare system call into a result of the core. Call it before another call can set errno.
 pub(super) fn outcome(answer: isize) -> i32 {
     if answer >= 0 {
         // No call moves more than `BYTES_MAX`, and descriptors are `i32`.
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_into_a_pipe_is_looked_away_from() {
+    fn a_transfer_on_a_pipe_ignores_its_offset() {
         let (mut reader, mut writer) = std::io::pipe().unwrap();
         writer.write_all(b"abc").unwrap();
         let mut buf = [0_u8; 8];
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn the_own_position_moves_and_an_offset_leaves_it_alone() {
+    fn a_transfer_without_an_offset_moves_the_files_position_and_one_with_an_offset_does_not() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"0123456789").unwrap();
         let fd = file.as_raw_fd();
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_answers_ebadf() {
+    fn calls_on_a_descriptor_of_no_file_answer_ebadf() {
         let fd = NO_DESCRIPTOR;
         let mut buf = [0_u8; 1];
         let times = [FileTime { seconds: 0, nanos: 0 }; 2];

@@ -1,8 +1,8 @@
 //! Performs a [`Call`] on the calling thread with Win32.
 //!
-//! Handles are synchronous ones: an offset goes along in an `OVERLAPPED`, and the call blocks its thread until it is
-//! done. Opening takes POSIX-like flags ([`flags`]), and errors come back as errno ([`error`]). What Windows has not (file
-//! owners, advice that matters, reserving space past the end) answers as `call.rs` says.
+//! Handles are synchronous: the offset is passed in an `OVERLAPPED`, and the call holds its thread until it is done. An open
+//! takes POSIX-like flags ([`flags`]), and errors are translated to errno ([`error`]). For calls that Windows does not have
+//! (file owners, advice, reserving space past the end), `call.rs` says what they answer.
 #![expect(unsafe_code, reason = "system calls on memory that the caller keeps alive")]
 
 use std::{ffi::c_void, ptr};
@@ -26,8 +26,8 @@ mod error;
 pub(crate) mod flags;
 mod stat;
 
-// Declared here because windows-sys offers them only with its `Win32_Security` feature, for the type of one pointer that
-// is always null here.
+// Declared here: windows-sys has them only with its `Win32_Security` feature, for the type of a pointer that is always null
+// here.
 #[link(name = "kernel32")]
 unsafe extern "system" {
     fn CreateFileW(
@@ -47,17 +47,17 @@ const FALLOC_KEEP_SIZE: i32 = 0x01;
 const FALLOC_PUNCH_HOLE: i32 = 0x02;
 const FALLOC_ZERO_RANGE: i32 = 0x10;
 
-/// What came of a try. On Windows every call is performed at once: a pipe holds its thread.
+/// The outcome of a try. On Windows every call is performed at once, so a call on a pipe can hold its thread.
 pub(crate) enum Tried {
     /// The call is done: its result, or the negated errno.
     Done(i32),
 }
 
-/// What a call that takes several tries has got so far; here none does.
+/// The progress of a call that takes several tries. On Windows no call does.
 #[derive(Default)]
 pub(crate) struct Progress;
 
-/// [`perform`], under the name that has more to do elsewhere.
+/// The same as [`perform`]; on other platforms it can refuse to wait.
 ///
 /// # Safety
 /// As for [`perform`].
@@ -113,7 +113,7 @@ unsafe fn try_call(call: &Call) -> Result<i32, i32> {
             }
         }
         Call::Sync { fd, .. } | Call::SyncRange { fd, .. } => {
-            // SAFETY: takes a handle only.
+            // SAFETY: the call takes a handle only.
             checked(unsafe { FlushFileBuffers(handle(fd)) })
         }
         Call::Close { fd } => {
@@ -143,7 +143,7 @@ unsafe fn try_call(call: &Call) -> Result<i32, i32> {
     }
 }
 
-/// Everything that names a file by its path and answers no data.
+/// The calls that name a file by its path and return no data.
 ///
 /// # Safety
 /// As for [`perform`].
@@ -151,9 +151,9 @@ unsafe fn by_path(call: &Call) -> Result<i32, i32> {
     match *call {
         Call::Open { resolve: 1.., .. } => Err(errno::EOPNOTSUPP),
         Call::Open { path, flags, mode, resolve: 0 } => {
-            // SAFETY: the caller keeps the path. So for all that follow.
+            // SAFETY: the caller keeps the path; the same holds for all calls below.
             let fd = unsafe { open(path, flags, mode) }?;
-            // Windows promises that handles fit 32 bits, so that 32-bit processes can share them.
+            // On Windows every handle fits 32 bits, because 32-bit processes can share it.
             i32::try_from(fd).map_err(|_| errno::EMFILE)
         }
         Call::Rename { flags: 1.., .. } => Err(errno::EINVAL),
@@ -172,8 +172,9 @@ unsafe fn by_path(call: &Call) -> Result<i32, i32> {
         Call::Symlink { target, link } => {
             // SAFETY: as above.
             let attributes = unsafe { GetFileAttributesW(target) };
-            // The link must say now whether it will lead to a directory. A relative target is looked up from the current
-            // directory here and from the link's own later; where the two differ, the link is one to a file.
+            // Windows must know when it makes the link whether the target is a directory. Here a relative target is looked up
+            // from the current directory, but later from the link's own directory. If it does not exist here, the link is made
+            // as one to a file.
             let is_directory = attributes != INVALID_FILE_ATTRIBUTES && attributes & FILE_ATTRIBUTE_DIRECTORY != 0;
             let kind = if is_directory { SYMBOLIC_LINK_FLAG_DIRECTORY } else { 0 };
             // SAFETY: as above.
@@ -189,7 +190,7 @@ const fn handle(fd: Descriptor) -> HANDLE {
     ptr::without_provenance_mut(fd.cast_unsigned())
 }
 
-/// Reads or writes piece after piece, until one comes back short.
+/// Reads or writes one piece after another, until one is short.
 ///
 /// # Safety
 /// Each piece can be read (`writes`) or written.
@@ -216,9 +217,10 @@ unsafe fn transfer(fd: Descriptor, writes: bool, pieces: &[IoVec], offset: u64) 
         }
     }
     if let Some(before) = before {
-        // An offset in an OVERLAPPED moves the file's own position too, which a positioned transfer must leave alone.
-        // Two threads that do both kinds at once on one handle can still see it move, as with libuv.
-        // SAFETY: takes numbers only.
+        // A transfer with an OVERLAPPED moves the file's own position too; a positioned transfer must not. So the position is
+        // set back. If two threads make both kinds of transfer on one handle at once, they can still see it move, as with
+        // libuv.
+        // SAFETY: the call takes numbers only.
         unsafe { SetFilePointerEx(handle(fd), before, ptr::null_mut(), FILE_BEGIN) };
     }
     match result {
@@ -227,10 +229,10 @@ unsafe fn transfer(fd: Descriptor, writes: bool, pieces: &[IoVec], offset: u64) 
     }
 }
 
-/// The file's own position, where it has one.
+/// The file's own position, if it has one.
 fn position(fd: Descriptor) -> Option<i64> {
     let mut now = 0;
-    // SAFETY: `now` is a place on this stack.
+    // SAFETY: `now` is on this stack.
     let found = unsafe { SetFilePointerEx(handle(fd), 0, &raw mut now, FILE_CURRENT) };
     (found != 0).then_some(now)
 }
@@ -239,15 +241,16 @@ fn position(fd: Descriptor) -> Option<i64> {
 /// `len` bytes at `base` can be read (`writes`) or written.
 unsafe fn transfer_piece(fd: Descriptor, writes: bool, base: *mut u8, len: u32, offset: u64) -> Result<u32, i32> {
     let parts = OVERLAPPED_0_0 { Offset: offset as u32, OffsetHigh: (offset >> 32) as u32 };
-    let mut place = OVERLAPPED { Anonymous: OVERLAPPED_0 { Anonymous: parts }, ..OVERLAPPED::default() };
-    let place = if offset == CURRENT_POSITION { ptr::null_mut() } else { &raw mut place };
+    let mut positioned = OVERLAPPED { Anonymous: OVERLAPPED_0 { Anonymous: parts }, ..OVERLAPPED::default() };
+    let overlapped = if offset == CURRENT_POSITION { ptr::null_mut() } else { &raw mut positioned };
     let mut moved = 0;
     let ok = if writes {
-        // SAFETY: the caller's promise; the handle is synchronous, so `place` and `moved` are done with at the return.
-        unsafe { WriteFile(handle(fd), base, len, &raw mut moved, place) }
+        // SAFETY: the caller's promise. The handle is synchronous, so Windows uses `positioned` and `moved` only until the call
+        // returns.
+        unsafe { WriteFile(handle(fd), base, len, &raw mut moved, overlapped) }
     } else {
         // SAFETY: as above.
-        unsafe { ReadFile(handle(fd), base, len, &raw mut moved, place) }
+        unsafe { ReadFile(handle(fd), base, len, &raw mut moved, overlapped) }
     };
     if ok != 0 {
         return Ok(moved);
@@ -269,7 +272,7 @@ unsafe fn open(path: PathPtr, asked: i32, mode: u32) -> Result<Descriptor, i32> 
     };
     let has = |flag: i32| asked & flag != 0;
     if has(flags::O_APPEND) {
-        // A handle that may append but not write puts every write at the end, whatever its offset.
+        // With the right to append but not to write, every write goes to the end, whatever its offset.
         access = (access & GENERIC_READ) | (FILE_GENERIC_WRITE & !FILE_WRITE_DATA) | FILE_APPEND_DATA;
     }
     let disposition = match (has(flags::O_CREAT), has(flags::O_EXCL), has(flags::O_TRUNC)) {
@@ -279,7 +282,8 @@ unsafe fn open(path: PathPtr, asked: i32, mode: u32) -> Result<Descriptor, i32> 
         (false, _, true) => TRUNCATE_EXISTING,
         (false, _, false) => OPEN_EXISTING,
     };
-    // Without BACKUP_SEMANTICS no directory opens. A file made without the owner's write permission is read-only.
+    // Without BACKUP_SEMANTICS a directory cannot be opened. A file that is created without the owner's write permission is
+    // read-only.
     let read_only = has(flags::O_CREAT) && mode & 0o200 == 0;
     let mut attributes = FILE_FLAG_BACKUP_SEMANTICS;
     attributes |= if read_only { FILE_ATTRIBUTE_READONLY } else { FILE_ATTRIBUTE_NORMAL };
@@ -298,7 +302,7 @@ unsafe fn open(path: PathPtr, asked: i32, mode: u32) -> Result<Descriptor, i32> 
     unsafe { create_file(path, access, disposition, attributes) }
 }
 
-/// `CreateFileW`, sharing everything as POSIX does: an open file can be renamed and deleted.
+/// Calls `CreateFileW` with all kinds of sharing, as in POSIX: others can rename and delete the open file.
 ///
 /// # Safety
 /// `path` is a text that ends in a NUL.
@@ -324,14 +328,14 @@ unsafe fn read_path(path: PathPtr, buf: *mut u8, len: u32) -> Result<i32, i32> {
         }
         // SAFETY: `done` is less than `len`, so the address is within the caller's bytes.
         let at = unsafe { buf.add(done as usize) };
-        // SAFETY: from there, `len - done` of the caller's bytes are left.
+        // SAFETY: from there on, the caller's memory has `len - done` bytes.
         match unsafe { transfer_piece(fd, false, at, len - done, CURRENT_POSITION) } {
             Ok(0) => break Ok(done.cast_signed()),
             Ok(read) => done += read,
             Err(error) => break Err(error),
         }
     };
-    // SAFETY: opened above, and known to nobody else.
+    // SAFETY: it was opened above, and nobody else has it.
     unsafe { windows_sys::Win32::Foundation::CloseHandle(handle(fd)) };
     result
 }
@@ -342,8 +346,8 @@ fn set_size(fd: Descriptor, len: u64) -> Result<i32, i32> {
 }
 
 /// # Errors
-/// `EOPNOTSUPP` for what keeps the size and reserves space: the call of Windows that reserves also cuts, and so could
-/// throw away what another thread appends at the same moment.
+/// `EOPNOTSUPP` for a mode that reserves space and keeps the size. Windows's call that reserves space can also cut the file, and
+/// so could remove bytes that another thread appends at the same moment.
 fn allocate(fd: Descriptor, mode: i32, offset: u64, len: u64) -> Result<i32, i32> {
     const PUNCH: i32 = FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE;
     const ZERO_INSIDE: i32 = FALLOC_ZERO_RANGE | FALLOC_KEEP_SIZE;
@@ -368,7 +372,7 @@ fn allocate(fd: Descriptor, mode: i32, offset: u64, len: u64) -> Result<i32, i32
 
 fn grow(fd: Descriptor, end: u64) -> Result<i32, i32> {
     let mut size = 0;
-    // SAFETY: `size` is a place on this stack.
+    // SAFETY: `size` is on this stack.
     checked(unsafe { GetFileSizeEx(handle(fd), &raw mut size) })?;
     if size.cast_unsigned() >= end { Ok(0) } else { set_size(fd, end) }
 }
@@ -383,7 +387,7 @@ fn control<T>(fd: Descriptor, code: u32, input: &T) -> Result<i32, i32> {
     let mut answered = 0;
     let size = size_of::<T>() as u32;
     let input: *const c_void = if size == 0 { ptr::null() } else { ptr::from_ref(input).cast() };
-    // SAFETY: `input` is read only, for its own size; nothing is asked back.
+    // SAFETY: Windows only reads `input`, up to its own size, and gets no output buffer.
     checked(unsafe {
         DeviceIoControl(handle(fd), code, input, size, ptr::null_mut(), 0, &raw mut answered, ptr::null_mut())
     })
@@ -391,11 +395,11 @@ fn control<T>(fd: Descriptor, code: u32, input: &T) -> Result<i32, i32> {
 
 fn set_information<T>(fd: Descriptor, class: FILE_INFO_BY_HANDLE_CLASS, info: &T) -> Result<i32, i32> {
     let size = size_of::<T>() as u32;
-    // SAFETY: `info` is read only, for its own size.
+    // SAFETY: Windows only reads `info`, up to its own size.
     checked(unsafe { SetFileInformationByHandle(handle(fd), class, ptr::from_ref(info).cast(), size) })
 }
 
-/// Windows has one permission: a file is read-only or not.
+/// Sets the one permission that Windows has: a file is read-only or not.
 fn set_mode(fd: Descriptor, mode: u32) -> Result<i32, i32> {
     let mut info = stat::basic(fd)?;
     let attributes = if mode & 0o200 == 0 {
@@ -403,9 +407,9 @@ fn set_mode(fd: Descriptor, mode: u32) -> Result<i32, i32> {
     } else {
         info.FileAttributes & !FILE_ATTRIBUTE_READONLY
     };
-    // Zero would mean "leave it as it is".
+    // Zero would leave the attributes as they are.
     info.FileAttributes = if attributes == 0 { FILE_ATTRIBUTE_NORMAL } else { attributes };
-    // Zero leaves the times alone.
+    // Zero leaves the times as they are.
     (info.CreationTime, info.LastAccessTime, info.LastWriteTime, info.ChangeTime) = (0, 0, 0, 0);
     set_information(fd, FileBasicInfo, &info)
 }
@@ -416,6 +420,6 @@ fn set_times(fd: Descriptor, accessed: FileTime, modified: FileTime) -> Result<i
         Ok(FILETIME { dwLowDateTime: ticks as u32, dwHighDateTime: (ticks >> 32) as u32 })
     };
     let (accessed, modified) = (ticks(accessed)?, ticks(modified)?);
-    // SAFETY: both are read only.
+    // SAFETY: Windows only reads both times.
     checked(unsafe { SetFileTime(handle(fd), ptr::null(), &raw const accessed, &raw const modified) })
 }

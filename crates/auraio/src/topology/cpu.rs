@@ -1,4 +1,4 @@
-//! Where the calling thread runs, and where it may run.
+//! The CPU that the calling thread runs on, and the CPUs that it may run on.
 
 use std::io;
 
@@ -20,13 +20,14 @@ use super::Topology;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Affinity {
-    /// Ascending, each once.
+    /// The CPUs, ascending, each once.
     cpus: Vec<u32>,
 }
 
 impl Affinity {
-    /// What the kernel allows the calling thread: its own mask, cut down by the cpuset of its cgroup. One system call, so
-    /// for set-up and not for every operation. Where a platform has no such thing, or does not tell, it is every CPU.
+    /// The CPUs that the kernel allows the calling thread: those of its own mask that the cpuset of its cgroup has too. It
+    /// costs one system call, so use it for set-up and not for every operation. If the platform has no affinity, or does not
+    /// say, it is every CPU.
     ///
     /// ```
     /// let here = auraio::topology::Affinity::of_this_thread();
@@ -44,7 +45,7 @@ impl Affinity {
             Ok(set) => {
                 (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).filter_map(|cpu| cpu.try_into().ok()).collect()
             }
-            // EINVAL: the kernel's mask is wider than the 1,024 bits of the set. The same mask is in /proc at any width.
+            // EINVAL means that the kernel's mask has more than the 1,024 bits of the set. /proc has it at any width.
             Err(_) => std::fs::read_to_string("/proc/thread-self/status")
                 .map_or_else(|_| Self { cpus: Vec::new() }, |status| Self::from_status(&status)),
         }
@@ -55,15 +56,15 @@ impl Affinity {
         Self { cpus: Vec::new() }
     }
 
-    /// From the text of `/proc/<pid>/status`; empty if it does not say.
+    /// The CPUs that the text of `/proc/<pid>/status` names; empty if it names none.
     #[cfg(any(target_os = "linux", test))]
     fn from_status(status: &str) -> Self {
         let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
         Self { cpus: list.and_then(|list| super::parse_cpu_list(list).ok()).unwrap_or_default() }
     }
 
-    /// The only CPU that the thread may run on, if there is only one. This is what "pinned" means to a ring: the answer of
-    /// [`current_cpu`] can then never change under it.
+    /// The CPU that the thread may run on, if there is only one. For a ring, such a thread is "pinned": the answer of
+    /// [`current_cpu`] cannot change.
     ///
     /// ```
     /// use auraio::topology::Affinity;
@@ -116,7 +117,7 @@ impl Affinity {
         self.cpus.len()
     }
 
-    /// Whether there are none, which is never so for a thread that runs.
+    /// Whether there are no CPUs, which is never true for a thread that runs.
     ///
     /// ```
     /// assert!(auraio::topology::Affinity::from_iter([]).is_empty());
@@ -136,10 +137,10 @@ impl FromIterator<u32> for Affinity {
     }
 }
 
-/// The CPU that the calling thread runs on now; 0 on platforms that do not tell. Stale as soon as it is read, unless the
-/// thread is pinned: use it to choose a ring, never to prove that nobody else is on it.
+/// The CPU that the calling thread runs on now; 0 on platforms that do not say. Unless the thread is pinned, the scheduler may
+/// move it at any time: use the answer to choose a ring, never to conclude that nobody else runs on that CPU.
 ///
-/// With glibc 2.35 or later it is one load from memory that the kernel keeps (restartable sequences, Linux 4.18).
+/// With glibc 2.35 or later it is one load from memory that the kernel keeps up to date (restartable sequences, Linux 4.18).
 ///
 /// ```
 /// let cpu = auraio::topology::current_cpu();
@@ -156,11 +157,11 @@ pub fn current_cpu() -> u32 {
 }
 
 /// Binds the calling thread to one CPU, as `taskset` does: for tests, benches, and programs that pin their threads.
-/// Threads that it starts afterwards inherit the binding. Linux only; elsewhere it answers `Unsupported`.
+/// Threads that it starts afterwards inherit the binding. On other platforms than Linux it fails with `Unsupported`.
 ///
 /// # Errors
-/// `EINVAL` (kind `InvalidInput`) for a CPU that is not online, that the cgroup of this process forbids, or that is 1,024
-/// or more; `EPERM` where a sandbox forbids the call.
+/// `EINVAL` (kind `InvalidInput`) for a CPU that is not online, that the cgroup of this process forbids, or whose number is
+/// 1,024 or more; `EPERM` if a sandbox forbids the call.
 ///
 /// ```
 /// # #[cfg(target_os = "linux")]
@@ -180,7 +181,7 @@ pub fn pin_this_thread(cpu: u32) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         let bit = usize::try_from(cpu).ok().filter(|bit| *bit < CpuSet::MAX_CPU);
-        // `CpuSet::set` panics past its end.
+        // `CpuSet::set` panics for a CPU past the end of the set.
         let bit = bit.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         let mut set = CpuSet::new();
         set.set(bit);
@@ -215,7 +216,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_pinned_thread_stays_where_it_was_put() {
+    fn a_pinned_thread_stays_on_its_cpu() {
         for cpu in Affinity::of_this_thread().cpus().to_vec() {
             std::thread::spawn(move || {
                 pin_this_thread(cpu).unwrap();
@@ -231,7 +232,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_cpu_that_is_not_there_is_refused() {
+    fn a_cpu_that_does_not_exist_is_refused() {
         for cpu in [1023, 1024, u32::MAX] {
             assert_eq!(pin_this_thread(cpu).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{cpu}");
         }

@@ -1,12 +1,12 @@
-//! The kernel's way to write a set of numbers: `0-3,8,10-11`.
+//! Reads the kernel's notation for a set of numbers: `0-3,8,10-11`.
 //!
-//! What `/sys` and `/proc` print is ascending and without repetition, so anything else is refused rather than guessed at:
-//! a list misread would put a ring on a core that is not there.
+//! The lists in `/sys` and `/proc` are ascending and without repetition. Any other list is refused and not guessed at: if it
+//! were misread, a ring would be put on a core that does not exist.
 
 use std::{error, fmt};
 
-/// The highest CPU or node number that a list may hold. Linux is built for at most 8,192 CPUs; a larger number is a
-/// damaged file, and `0-4294967295` must not become 16 GiB of numbers.
+/// The highest CPU or node number that a list may have. Linux is built for at most 8,192 CPUs, so a file with a larger number
+/// is damaged; and `0-4294967295` must not become 16 GiB of numbers.
 const NUMBER_MAX: u32 = 65_535;
 
 /// Why a list of CPUs was refused, and at which byte of it.
@@ -81,11 +81,11 @@ pub fn parse_cpu_list(text: &str) -> Result<Vec<u32>, CpuListError> {
 }
 
 fn number(digits: &str, at: usize) -> Result<u32, CpuListError> {
-    // `u32::from_str` would take a sign.
+    // `u32::from_str` would accept a sign.
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(CpuListError::NotANumber { at });
     }
-    // All digits, so a failure to parse can only be one of size.
+    // There are only digits, so parsing can fail only because the number is too large.
     digits.parse().ok().filter(|number| *number <= NUMBER_MAX).ok_or(CpuListError::TooLarge { at })
 }
 
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_kernel_prints_is_read() {
+    fn lists_as_the_kernel_prints_them_are_read() {
         assert_eq!(parse_cpu_list("0"), Ok(vec![0]));
         assert_eq!(parse_cpu_list("0-1\n"), Ok(vec![0, 1]));
         assert_eq!(parse_cpu_list("1,3,5"), Ok(vec![1, 3, 5]));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_does_not_print_is_refused() {
+    fn lists_that_the_kernel_would_not_print_are_refused() {
         use CpuListError::{NotANumber, NotAscending, TooLarge};
         let refused = [
             (",", NotANumber { at: 0 }),

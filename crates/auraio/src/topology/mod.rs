@@ -1,9 +1,9 @@
-//! What the hardware is: CPUs that are online, and the NUMA node that each of them is near.
+//! The CPUs of the machine that are online, and the NUMA node of each.
 //!
-//! Read once, when an engine is built, and handed to whatever places rings and shards, so that a test on two cores can
-//! lay out a machine of 128. It follows no hot-plug: a CPU that comes later is served by the ring of another, which
-//! [`Topology::cpu_max`] leaves room to look up. Where a thread runs *now* is asked of the kernel each time
-//! ([`current_cpu`], [`Affinity`]).
+//! An engine reads the topology once, when it is built, and hands it to the code that makes rings and shards. So a test on
+//! two cores can use a made-up machine of 128. The module does not follow hot-plug: a CPU that comes online later is served
+//! by the ring of another CPU, and [`Topology::cpu_max`] leaves room in tables for it. The CPU on which a thread runs *now*
+//! is asked of the kernel each time ([`current_cpu`], [`Affinity`]).
 
 mod cpu;
 mod cpu_list;
@@ -14,10 +14,9 @@ use std::{collections::BTreeMap, error, fmt, io, path::Path, path::PathBuf, thre
 pub use cpu::{Affinity, current_cpu, pin_this_thread};
 pub use cpu_list::{CpuListError, parse_cpu_list};
 
-/// The CPUs and NUMA nodes of a machine, or of an invented one.
+/// The CPUs and NUMA nodes of this machine, or of a made-up one.
 ///
-/// A "CPU" is a logical one, as Linux numbers them: two of them share a physical core where SMT is on. The numbers may
-/// have gaps.
+/// A "CPU" is a logical one, as Linux numbers them: with SMT, two of them share a physical core. The numbers may have gaps.
 ///
 /// ```
 /// use auraio::topology::Topology;
@@ -29,19 +28,19 @@ pub use cpu_list::{CpuListError, parse_cpu_list};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
-    /// Online, ascending.
+    /// The CPUs that are online, ascending.
     cpus: Vec<u32>,
-    /// Ascending.
+    /// The nodes, ascending.
     nodes: Vec<u32>,
-    /// For each of `nodes` its CPUs, ascending.
+    /// The CPUs of each of `nodes`, ascending.
     cpus_of_node: Vec<Vec<u32>>,
     cpu_max: u32,
 }
 
 impl Topology {
-    /// This machine. On Linux from `/sys`; where that cannot be read (other platforms, bare containers), as many CPUs as
-    /// [`std::thread::available_parallelism`] answers, from 0, all on node 0. CPUs that the process may not use are
-    /// there too: [`Affinity`] tells which those are.
+    /// The topology of this machine. On Linux it is read from `/sys`. If that cannot be read (other platforms, bare
+    /// containers), it has as many CPUs as [`std::thread::available_parallelism`] answers, from 0 on, all on node 0. It has
+    /// also those CPUs that the process may not use; [`Affinity`] says which it may use.
     ///
     /// ```
     /// assert!(!auraio::topology::Topology::detect().cpus().is_empty());
@@ -58,12 +57,12 @@ impl Topology {
         Self { cpus: cpus.clone(), nodes: vec![0], cpus_of_node: vec![cpus], cpu_max: count - 1 }
     }
 
-    /// The machine that a tree like Linux's `/sys` describes: `devices/system/cpu/online`, and where they exist
-    /// `devices/system/cpu/possible` and `devices/system/node/node*/cpulist` below `root`. A CPU that no node names is
-    /// counted to the lowest node.
+    /// Reads a topology from a tree like Linux's `/sys`: from `devices/system/cpu/online` below `root` and, if they exist,
+    /// from `devices/system/cpu/possible` and `devices/system/node/node*/cpulist`. A CPU that no node names counts to the
+    /// lowest node.
     ///
     /// # Errors
-    /// [`TopologyError`]: a file that cannot be read or makes no sense, no CPU online, or one CPU in two nodes.
+    /// [`TopologyError`] if a file cannot be read or is not a list of CPUs, if no CPU is online, or if a CPU is in two nodes.
     ///
     /// ```
     /// use auraio::topology::{Topology, TopologyError};
@@ -75,7 +74,7 @@ impl Topology {
         sysfs::read(root)
     }
 
-    /// An invented machine, to see how an engine would lay itself out on it.
+    /// Makes up a machine, to see where an engine would put its rings and shards on it.
     ///
     /// ```
     /// use auraio::topology::Topology;
@@ -133,7 +132,7 @@ impl Topology {
         self.nodes.get(at).copied()
     }
 
-    /// The online CPUs of a node, ascending; empty for a node that is not there or has none.
+    /// The online CPUs of a node, ascending; empty if the node does not exist or has none.
     ///
     /// ```
     /// use auraio::topology::Topology;
@@ -148,8 +147,8 @@ impl Topology {
         self.nodes.binary_search(&node).map_or(&[], |at| &self.cpus_of_node[at])
     }
 
-    /// The highest number that a CPU of this machine can have, also one that is offline now: a table by CPU number has
-    /// `cpu_max() + 1` rows.
+    /// The highest number that a CPU of this machine can have, also one that is offline now. A table that is indexed by CPU
+    /// number needs `cpu_max() + 1` rows.
     ///
     /// ```
     /// use auraio::topology::Topology;
@@ -195,8 +194,8 @@ impl TopologyBuilder {
         self
     }
 
-    /// Says that CPU numbers up to this one can appear, though they are offline. Without it, and never below it, the
-    /// highest CPU that is online counts.
+    /// Says that CPUs with numbers up to this one may come online later. [`Topology::cpu_max`] answers this number, or that of
+    /// the highest CPU online if it is higher.
     ///
     /// ```
     /// let machine = auraio::topology::Topology::builder().node(0, 0..8).cpu_max(3).build()?;
@@ -208,7 +207,7 @@ impl TopologyBuilder {
         self
     }
 
-    /// The machine.
+    /// Makes the topology.
     ///
     /// # Errors
     /// [`TopologyError::NoCpus`] or [`TopologyError::CpuInTwoNodes`].
@@ -241,9 +240,9 @@ impl TopologyBuilder {
 pub enum TopologyError {
     /// A file or directory could not be read.
     Io {
-        /// Which one.
+        /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// Why it could not be read.
         source: io::Error,
     },
     /// A file does not hold a list of CPUs.
@@ -257,7 +256,7 @@ pub enum TopologyError {
     NoCpus,
     /// Two nodes claim the same CPU.
     CpuInTwoNodes {
-        /// That CPU.
+        /// The CPU.
         cpu: u32,
     },
 }
@@ -265,10 +264,10 @@ pub enum TopologyError {
 impl fmt::Display for TopologyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::Io { path, source } => write!(f, "{} cannot be read: {source}", path.display()),
             Self::Malformed { path, source } => write!(f, "{} is not a list of CPUs: {source}", path.display()),
-            Self::NoCpus => f.write_str("no CPU is online"),
-            Self::CpuInTwoNodes { cpu } => write!(f, "CPU {cpu} belongs to two nodes"),
+            Self::NoCpus => f.write_str("the description has no CPU: give a node at least one"),
+            Self::CpuInTwoNodes { cpu } => write!(f, "CPU {cpu} belongs to two nodes: give it to one of them"),
         }
     }
 }
@@ -312,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn cpus_come_sorted_and_once() {
+    fn cpus_are_sorted_and_listed_once() {
         let machine = Topology::builder().node(3, [9, 7, 9]).node(1, [8]).build().unwrap();
         assert_eq!(machine.cpus(), [7, 8, 9]);
         assert_eq!(machine.nodes(), [1, 3]);

@@ -1,7 +1,8 @@
-//! Reading the machine from a tree like Linux's `/sys`, by plain file reads.
+//! Reads the topology from a tree like Linux's `/sys`, by plain file reads.
 //!
-//! Documentation/ABI/stable/sysfs-devices-node and Documentation/admin-guide/cputopology.rst of the kernel say what the
-//! files hold. Only `devices/system/cpu/online` must be there: kernels without NUMA have no `devices/system/node`.
+//! The kernel's Documentation/ABI/stable/sysfs-devices-node and Documentation/admin-guide/cputopology.rst describe the files.
+//! Only `devices/system/cpu/online` is required: kernels without NUMA have no `devices/system/node`. A file that is damaged is
+//! refused, with its name.
 
 use std::{fs, io, path::Path};
 
@@ -10,7 +11,7 @@ use super::{Topology, TopologyBuilder, TopologyError, parse_cpu_list};
 pub(super) fn read(root: &Path) -> Result<Topology, TopologyError> {
     let system = root.join("devices/system");
     let online = read_list(&system.join("cpu/online"))?;
-    // Absent from some containers' trees; then what is online is all there is.
+    // Some containers have no such file; then the CPUs that are online are all that there are.
     let possible = optional(read_list(&system.join("cpu/possible")))?.unwrap_or_default();
 
     let mut nodes = Vec::new();
@@ -19,7 +20,7 @@ pub(super) fn read(root: &Path) -> Result<Topology, TopologyError> {
         cpus.retain(|cpu| online.binary_search(cpu).is_ok());
         nodes.push((id, cpus));
     }
-    // A tree may name no node for some CPU (no NUMA, or /sys cut down by a container): the lowest node takes it in.
+    // A tree may name no node for a CPU (no NUMA, or a container that hides a part of /sys). It goes to the lowest node.
     let homeless: Vec<u32> =
         online.iter().copied().filter(|cpu| !nodes.iter().any(|(_, cpus)| cpus.contains(cpu))).collect();
     match nodes.first_mut() {
@@ -38,7 +39,7 @@ fn node_ids(nodes: &Path) -> Result<Vec<u32>, TopologyError> {
     let mut ids = Vec::new();
     for entry in entries {
         let name = entry.map_err(failed)?.file_name();
-        // `has_cpu`, `online`, `power` and the like lie in the same directory.
+        // The same directory has `has_cpu`, `online`, `power` and others.
         let digits = name.to_str().and_then(|name| name.strip_prefix("node"));
         ids.extend(digits.and_then(|digits| digits.parse::<u32>().ok()));
     }
@@ -51,7 +52,7 @@ fn read_list(path: &Path) -> Result<Vec<u32>, TopologyError> {
     parse_cpu_list(&text).map_err(|source| TopologyError::Malformed { path: path.to_owned(), source })
 }
 
-/// `None` for a file that is not there.
+/// `None` if the file does not exist.
 fn optional<T>(read: Result<T, TopologyError>) -> Result<Option<T>, TopologyError> {
     match read {
         Ok(value) => Ok(Some(value)),
@@ -64,7 +65,7 @@ fn optional<T>(read: Result<T, TopologyError>) -> Result<Option<T>, TopologyErro
 mod tests {
     use super::*;
 
-    /// A `/sys` of a machine: what is online, what is possible, and the CPUs of each node.
+    /// Makes the `/sys` of a machine: with the CPUs that are online, those that are possible, and those of each node.
     fn tree(online: &str, possible: Option<&str>, nodes: &[(u32, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         let system = root.path().join("devices/system");
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn without_nodes_all_cpus_are_of_node_0() {
+    fn without_nodes_all_cpus_are_on_node_0() {
         let machine = read(tree("1,3", None, &[]).path()).unwrap();
         assert_eq!(machine.nodes(), [0]);
         assert_eq!(machine.cpus_of(0), [1, 3]);
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_tree_is_refused_with_the_file_that_is_at_fault() {
+    fn a_damaged_tree_is_refused_with_the_name_of_the_damaged_file() {
         let fault = |root: tempfile::TempDir| match read(root.path()) {
             Err(TopologyError::Malformed { path, .. }) => path.strip_prefix(root.path()).unwrap().to_owned(),
             other => panic!("{other:?}"),

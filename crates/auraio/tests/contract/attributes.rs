@@ -1,4 +1,4 @@
-//! What is known of files, and what can be set.
+//! The metadata of files, and the attributes that can be set.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
@@ -30,7 +30,7 @@ fn assert_same(ours: &Metadata, theirs: &fs::Metadata) {
 }
 
 properties! {
-    fn what_is_known_of_a_path_is_what_stat_says(rig) {
+    fn the_metadata_of_a_path_is_that_of_stat(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let file = dir.path().join("file");
         let link = dir.path().join("link");
@@ -40,7 +40,7 @@ properties! {
             let all: [&Path; 6] =
                 [&file, &link, dir.path(), Path::new("/dev/null"), Path::new("/proc/self/status"), Path::new("/")];
             for path in all {
-                // Files of /proc have a time of their own at each stat.
+                // Files in /proc have another time at each stat.
                 if !path.starts_with("/proc") {
                     assert_same(&engine.metadata(path).await.unwrap(), &fs::metadata(path).unwrap());
                     let itself = engine.submit(op::Stat::symlink(path)).await.unwrap();
@@ -53,7 +53,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn what_is_known_of_an_open_file_is_what_fstat_says(rig) {
+    fn the_metadata_of_an_open_file_is_that_of_fstat(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         let file = file_of(&engine, &path, &pattern(777, 1));
@@ -97,7 +97,7 @@ properties! {
             assert_eq!(our_errno(&file.set_times(never, never).await), libc::EINVAL);
             file.set_owner(None, None).await.unwrap();
             file.set_owner(Some(before.uid()), Some(before.gid())).await.unwrap();
-            // SAFETY: answers a number.
+            // SAFETY: the call takes nothing and answers a number.
             if unsafe { libc::geteuid() } == 0 {
                 file.set_owner(Some(12_345), None).await.unwrap();
                 file.set_owner(None, Some(23_456)).await.unwrap();
@@ -110,8 +110,8 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn a_time_is_never_taken_for_the_kernels_own_words(rig) {
-        // UTIME_NOW and UTIME_OMIT are nanoseconds that no moment has.
+    fn no_time_is_taken_for_utime_now_or_utime_omit(rig) {
+        // UTIME_NOW and UTIME_OMIT are numbers of nanoseconds that no moment has.
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         let file = file_of(&engine, &path, b"x");

@@ -1,4 +1,4 @@
-//! Linked operations: in order, and no further than the first that does not do all it was asked to.
+//! Linked operations are performed in order, and a chain ends at the first step that does not transfer or do all that was asked.
 
 use std::{fs, sync::Arc};
 
@@ -44,7 +44,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn a_failing_step_of_a_kind_that_the_kernel_does_not_cut_links_behind_cancels_all_the_same(rig) {
+    fn a_failing_step_cancels_those_behind_it_even_if_the_kernel_does_not_cut_its_link(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let (path, missing) = (dir.path().join("file"), dir.path().join("missing"));
         let file = file_of(&engine, &path, b"kept");
@@ -127,7 +127,7 @@ properties! {
         assert_eq!(submitted(&engine), before);
     }
 
-    fn what_cannot_be_linked_is_refused(rig) {
+    fn operations_that_cannot_be_linked_are_refused(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         let file = file_of(&engine, &path, b"0123456789");
@@ -139,7 +139,7 @@ properties! {
         refused(engine.chain().then(op::ReadPath::new(&path, vec![0; 4])));
         refused(engine.chain().then(op::WriteVectored::at(&file, vec![vec![1]; 2000], 0)));
         refused(engine.chain().then(op::Nop).then(op::Close::new(other)));
-        // Nothing that was refused keeps its turn, its file or its descriptor.
+        // A refused chain keeps no turn at a position, no file and no descriptor.
         assert_eq!(engine.block_on(file.read(vec![0; 4])), (Ok(4), b"0123".to_vec()));
         engine.block_on(file.close()).unwrap();
         assert_eq!(descriptors_of(&path), 0);
@@ -173,7 +173,7 @@ properties! {
         results.take::<op::Rename>().unwrap();
         assert!(results.take::<op::Stat>().unwrap().is_file());
         results.take::<op::HardLink>().unwrap();
-        // A step that no ring has goes along, and one that moves nothing keeps its place.
+        // A step that no ring can perform is taken too, and a step that transfers nothing keeps its position in the chain.
         let chain = engine
             .chain()
             .then(op::Write::at(&file, vec![1], 0))
@@ -189,7 +189,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn taking_another_type_than_the_step_has_panics_and_costs_no_more(rig) {
+    fn taking_another_type_than_the_step_has_panics_and_loses_no_result(rig) {
         let engine = rig.engine();
         let mut results = engine.block_on(engine.chain().then(op::Nop).then(op::Nop).submit().unwrap());
         let wrong = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| results.take::<Read>()));

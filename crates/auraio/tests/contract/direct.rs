@@ -1,6 +1,6 @@
-//! Direct files give what any file gives, whatever the alignment; what is aligned goes straight.
+//! Transfers on direct files have the same results as on any file, whatever their alignment; aligned ones go straight.
 //!
-//! The directory for temporary files decides which file system is tried: `TMPDIR=/mnt/xfs cargo test --test contract direct`.
+//! The directory for temporary files decides which file system is tested: `TMPDIR=/mnt/xfs cargo test --test contract direct`.
 
 use std::{fs, os::unix::fs::FileExt, path::Path};
 
@@ -10,10 +10,10 @@ use crate::support::*;
 
 const PAGE: usize = 4096;
 
-/// More than a block of the pool that one part of a transfer goes by.
+/// Larger than the block of the pool that one part of a transfer uses.
 const LARGE: usize = (2 << 20) + 12_345;
 
-/// Opens a direct file, or says why that cannot be.
+/// Opens a direct file, or says why it cannot be opened.
 fn open(engine: &Engine, path: &Path, options: OpenOptions) -> Option<File> {
     match engine.block_on(engine.open(path, options)) {
         Ok(file) => Some(file),
@@ -33,7 +33,7 @@ fn bounced(engine: &Engine) -> u64 {
     engine.stats().rings.iter().map(|ring| ring.bounced).sum()
 }
 
-/// Memory that begins so many bytes behind a page.
+/// Memory that begins this many bytes after the start of a page.
 fn skewed(bytes: &[u8], by: usize) -> Slice<Aligned> {
     let mut memory = Aligned::new(bytes.len() + by);
     memory.as_mut_slice()[by..].copy_from_slice(bytes);
@@ -53,7 +53,7 @@ fn plain_read(file: &fs::File, len: usize, offset: u64) -> Vec<u8> {
     bytes
 }
 
-/// How long a file of this file system can be.
+/// The largest length of a file on this file system.
 fn largest_file(path: &Path) -> u64 {
     let file = fs::OpenOptions::new().write(true).open(path).unwrap();
     let (mut fits, mut too_long) = (0, 1 << 63);
@@ -65,7 +65,7 @@ fn largest_file(path: &Path) -> u64 {
     fits
 }
 
-/// A read gives so many bytes of the file, and leaves the rest of its buffer alone.
+/// Checks that a read gives this many bytes of the file, and does not change the rest of its buffer.
 fn assert_reads(engine: &Engine, file: &File, plain: &fs::File, len: usize, offset: u64, skew: usize) {
     let expected = plain_read(plain, len, offset);
     let (read, buffer) = engine.block_on(file.read_at(skewed(&vec![0xee; len], skew), offset));
@@ -75,7 +75,7 @@ fn assert_reads(engine: &Engine, file: &File, plain: &fs::File, len: usize, offs
     assert!(buffer.as_slice()[expected.len()..].iter().all(|byte| *byte == 0xee), "{what}");
 }
 
-/// A write changes what it says of the file and of a model of it, and nothing else of either.
+/// Writes to the file and to a model of it, and checks that both have the same bytes afterwards.
 fn assert_writes(
     engine: &Engine,
     file: &File,
@@ -98,7 +98,7 @@ fn assert_writes(
 }
 
 properties! {
-    fn a_read_of_any_alignment_gives_what_a_plain_one_gives(rig) {
+    fn a_read_of_any_alignment_gives_the_same_bytes_as_a_plain_one(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         // It ends within a sector.
@@ -111,7 +111,7 @@ properties! {
                 for skew in [0, 1, 512] {
                     let units = (offset | len as u64).is_multiple_of(alignment.offset.into());
                     if units && skew % alignment.memory as usize == 0 {
-                        continue; // the kernel's own: it may write to the buffer behind the end of the file
+                        continue; // aligned, so the kernel performs it: it may write to the buffer past the end of the file
                     }
                     assert_reads(&engine, &file, &plain, len, offset, skew);
                 }
@@ -120,14 +120,14 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn a_write_of_any_alignment_changes_what_it_says_and_no_more(rig) {
+    fn a_write_of_any_alignment_changes_its_own_bytes_and_no_others(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         fs::write(&path, b"").unwrap();
         let Some(file) = open(&engine, &path, direct()) else { return };
         let mut model = Vec::new();
         for (len, offset, skew) in [
-            // Grows from nothing, over what was there, behind the end, and over the end.
+            // Into an empty file, over existing bytes, past the end, and across the end.
             (10, 0, 0), (1, 9, 7), (100, 5, 1), (5000, 100, 0), (4096, 4096, 512), (4096, 4096, 1), (1, 20_000, 0),
             (30_000, 1, 3), (512, 40_960, 0), (1, 40_960 + 511, 0), (70_000, 4096, 0), (70_000, 4095, 1),
             (200_000, 12_345, 0), (65_536, 65_536, 0), (65_536, 65_536, 8), (131_072, 65_537, 512), (3, 333_333, 0),
@@ -138,12 +138,12 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn what_takes_several_parts_is_whole(rig) {
+    fn a_transfer_in_several_parts_moves_all_bytes(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         let Some(file) = open(&engine, &path, direct()) else { return };
         let mut model = Vec::new();
-        // At the wrong place, of the wrong length, from the wrong address, and of the right address but for the end.
+        // An unaligned position, length or address; and an aligned address with an unaligned end.
         for (len, offset, skew) in [(LARGE, 7, 0), (LARGE, 4096, 0), (3 << 20, 8192, 1), (LARGE, 0, 0), (LARGE, 4095, 1)] {
             assert_writes(&engine, &file, &path, &mut model, len, offset, skew);
         }
@@ -159,7 +159,7 @@ properties! {
         let path = dir.path().join("file");
         let Some(file) = open(&engine, &path, direct()) else { return };
         let mut model = vec![0; 6_000_000];
-        // The last has more vectors than one call takes; the one before it, most of its bytes in one that lies right.
+        // The last transfer has more vectors than one call takes. The one before it has most of its bytes in one aligned vector.
         for (offset, lens) in [
             (0, vec![1, 2, 3]), (4000, vec![96, 4096, 4096, 96]), (8192, vec![4096, 4096]), (8192, vec![512, 3584]),
             (12_289, vec![100_000, 1, 200_000]), (4096, vec![8192, 2 << 20, 5]), (77, (0..2000).map(|nth| 1 + nth % 7).collect()),
@@ -186,7 +186,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn the_own_position_is_anywhere_and_moves_by_what_was_transferred(rig) {
+    fn the_files_position_may_be_unaligned_and_moves_by_the_bytes_transferred(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         let Some(file) = open(&engine, &path, direct()) else { return };
@@ -207,7 +207,7 @@ properties! {
             }
             assert_eq!(read.concat(), b"one two and three");
             assert_eq!(read.iter().map(Vec::len).collect::<Vec<_>>(), [3, 4, 10, 0]);
-            // Behind what was read.
+            // After the bytes that were read.
             file.write("!").await.0.unwrap();
             assert_eq!(fs::read(&path).unwrap(), b"one two and three!");
         });
@@ -220,11 +220,11 @@ properties! {
         let append = OpenOptions::new().read(true).append(true).create(true).direct(true);
         let Some(file) = open(&engine, &path, append) else { return };
         let mut model = Vec::new();
-        // The whole pages come to a file that ends at a page, within a sector, and within a page.
+        // Whole pages are appended when the file ends at a page, within a sector, and within a page.
         for (len, skew) in [(4096, 0), (4096, 1), (10, 0), (4096, 0), (8192, 0), (502, 0), (4096, 0), (100_000, 0), (LARGE, 3)] {
             let bytes = pattern(len, model.len());
             model.extend_from_slice(&bytes);
-            // Where it is said to go makes no difference.
+            // The given position makes no difference.
             let written = if len % 4096 == 0 {
                 engine.block_on(file.write(skewed(&bytes, skew))).0
             } else {
@@ -237,13 +237,13 @@ properties! {
         assert_eq!(written.unwrap(), 4101);
         model.extend([vec![1; 5], vec![2; 4096]].concat());
         assert!(fs::read(&path).unwrap() == model);
-        // What is written at the own position takes it along, to the end: nothing is left to read there.
+        // A write at the file's own position moves it to the end, so nothing is left to read there.
         engine.block_on(file.write("end")).0.unwrap();
         assert_eq!(engine.block_on(file.read(vec![0; 10])).0.unwrap(), 0);
         assert_at_rest(&engine);
     }
 
-    fn appends_through_many_handles_at_once_lose_nothing_and_tear_nothing(rig) {
+    fn appends_through_many_handles_at_once_all_arrive_and_each_stays_in_one_piece(rig) {
         const WRITERS: u8 = 4;
         const ROUNDS: usize = 40;
         let dir = dir();
@@ -279,7 +279,7 @@ properties! {
         assert_eq!(rounds, [ROUNDS; WRITERS as usize]);
     }
 
-    fn what_is_aligned_is_not_bounced_and_what_is_not_is_counted(rig) {
+    fn aligned_transfers_are_not_bounced_and_others_are_counted(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let Some(file) = open(&engine, &dir.path().join("file"), direct()) else { return };
         let alignment = file.direct_alignment().unwrap();
@@ -318,8 +318,8 @@ properties! {
         assert_eq!(bounced(&engine), 0);
     }
 
-    fn a_strict_file_leaves_what_is_not_aligned_to_the_kernel(rig) {
-        // A simulated kernel without faults: what it cannot find a worker for, the real one performs.
+    fn a_strict_file_leaves_unaligned_transfers_to_the_kernel(rig) {
+        // A simulated kernel without faults: with faults it may fail to find a worker, and then the real kernel answers.
         let calm = BackendChoice::Sim(SimOptions::calm(7));
         let builder = if rig.on == On::Sim { rig.builder().backend(calm) } else { rig.builder() };
         let (engine, dir) = (builder.build().unwrap(), dir());
@@ -331,7 +331,7 @@ properties! {
             let Some(file) = open(&engine, &path, options) else { return };
             let alignment = file.direct_alignment().unwrap();
             assert_eq!(alignment.write_offset, alignment.offset);
-            // What a plain call says, or the simulated kernel, which takes nothing of the kind on any file system.
+            // The answer of a plain call, or of the simulated kernel, which refuses unaligned transfers on any file system.
             let plain = {
                 use std::os::unix::fs::OpenOptionsExt;
                 fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path).unwrap()
@@ -349,7 +349,7 @@ properties! {
         }
     }
 
-    fn a_chain_refuses_what_it_would_have_to_bounce_before_anything_is_done(rig) {
+    fn a_chain_refuses_an_unaligned_step_before_any_step_is_performed(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         fs::write(&path, pattern(8192, 1)).unwrap();
@@ -370,7 +370,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn what_a_handle_may_not_do_is_not_done_another_way(rig) {
+    fn a_handle_does_only_what_it_was_opened_for(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         fs::write(&path, b"kept").unwrap();
@@ -387,11 +387,11 @@ properties! {
         assert!(folder.is_none_or(|folder| our_errno(&engine.block_on(folder.read_at(vec![0; 1], 0)).0) == libc::EISDIR));
     }
 
-    fn a_write_that_fails_in_part_tells_of_the_part(rig) {
+    fn a_write_that_fails_in_part_reports_the_part(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         let Some(file) = open(&engine, &path, direct()) else { return };
-        // The end of this write is past what there can be.
+        // The end of this write is past the largest length of a file.
         let most = largest_file(&path);
         let (len, offset) = (300_000, most - 100_000);
         let (written, _) = engine.block_on(file.write_at(vec![7; len], offset));
@@ -430,13 +430,13 @@ properties! {
         let Some(file) = open(&engine, &dir.path().join("file"), direct()) else { return };
         for nth in 0..10 {
             engine.block_on(file.write_at("x", nth * 1000)).0.unwrap();
-            // SAFETY: asks for numbers only.
+            // SAFETY: the call takes and answers numbers only.
             let flags = unsafe { libc::fcntl(file.descriptor() as i32, libc::F_GETFL) };
             assert!(flags & libc::O_DIRECT != 0);
         }
     }
 
-    fn buffers_come_back_once_and_those_of_dropped_futures_go(rig) {
+    fn buffers_come_back_once_and_those_of_dropped_futures_are_freed(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         fs::write(&path, pattern(100_000, 1)).unwrap();
@@ -453,7 +453,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn a_cancelled_transfer_tells_how_far_it_came(rig) {
+    fn a_cancelled_transfer_reports_how_many_bytes_it_moved(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         fs::write(&path, vec![0; 8 << 20]).unwrap();

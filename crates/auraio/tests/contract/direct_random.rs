@@ -1,5 +1,5 @@
-//! Direct files against a model, and many writers of one file at once. A failure prints its seed, and `AURAIO_SEED` repeats
-//! it; `AURAIO_FSX_OPS` makes the run longer.
+//! Random operations on direct files against a model, and many writers of one file at once. A failure prints its seed;
+//! `AURAIO_SEED` repeats the run, and `AURAIO_FSX_OPS` makes it longer.
 
 use std::{
     fs,
@@ -37,7 +37,7 @@ impl Rng {
         (z ^ (z >> 31)) % limit
     }
 
-    /// A place or a length: of any kind, but often at or beside a sector or a page.
+    /// A position or a length below the limit. It is often a multiple of a sector or a page, or next to one.
     fn place(&mut self, limit: u64) -> u64 {
         let any = self.below(limit);
         let near = match self.below(4) {
@@ -67,7 +67,7 @@ const fn direct() -> OpenOptions {
     OpenOptions::new().read(true).write(true).create(true).direct(true)
 }
 
-/// Memory that begins in any place of a page.
+/// Memory that begins anywhere in a page.
 fn memory(rng: &mut Rng, bytes: &[u8]) -> auraio::Slice<Aligned> {
     let skew = [0, 0, 512, 1 + rng.below(4095)][rng.below(4) as usize] as usize;
     let mut memory = Aligned::new(bytes.len() + skew + 1);
@@ -87,7 +87,7 @@ fn parts(rng: &mut Rng, bytes: &[u8]) -> Vec<auraio::Slice<Aligned>> {
 
 /// One random operation on the file and on its model, through one of two handles, of which the second is not direct.
 fn step(engine: &Engine, rng: &mut Rng, handles: &[File; 2], model: &mut Vec<u8>) {
-    // Nearly always the direct one; the other sees what that did, and the other way round.
+    // Nearly always through the direct one. Each handle must see the writes of the other.
     let file = &handles[usize::from(rng.below(5) == 0)];
     let offset = rng.place(SIZE_MAX);
     let most = [16, 600, 9000, 150_000][rng.below(4) as usize];
@@ -130,7 +130,7 @@ fn step(engine: &Engine, rng: &mut Rng, handles: &[File; 2], model: &mut Vec<u8>
 }
 
 properties! {
-    fn random_operations_leave_what_a_model_says(rig) {
+    fn after_random_operations_the_file_equals_its_model(rig) {
         let operations = std::env::var("AURAIO_FSX_OPS").ok().and_then(|ops| ops.parse().ok()).unwrap_or(400);
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
@@ -149,7 +149,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn many_at_once_in_ranges_of_their_own_all_arrive(rig) {
+    fn many_writes_at_once_to_ranges_of_their_own_all_arrive(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         let Some(file) = open(&engine, &path, direct()) else { return };
@@ -157,7 +157,7 @@ properties! {
         let mut model = vec![0; SIZE_MAX as usize];
         fs::write(&path, &model).unwrap();
         for _ in 0..8 {
-            // Neighbours share pages and sectors, and some of the writes are aligned.
+            // Neighbouring ranges share pages and sectors, and some of the writes are aligned.
             let mut cuts: Vec<u64> = (0..60).map(|_| rng.place(SIZE_MAX)).chain([0, SIZE_MAX]).collect();
             cuts.sort_unstable();
             cuts.dedup();
@@ -192,10 +192,10 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn writers_of_the_same_blocks_through_handles_of_their_own_lose_nothing(rig) {
+    fn writes_to_the_same_blocks_through_several_handles_all_arrive(rig) {
         const WRITERS: usize = 4;
         const ROUNDS: usize = 25;
-        /// What each writer has of each page: of no aligned length, and in no aligned place.
+        /// The part of each page that belongs to one writer. Neither its length nor its position is aligned.
         const SHARE: usize = 700;
         const PAGES: usize = 4;
         let dir = dir();
@@ -210,7 +210,7 @@ properties! {
                 let (path, finished) = (path.clone(), Arc::clone(&finished));
                 thread::spawn(move || {
                     let engine = rig.engine();
-                    // One of them is a handle that is not direct at all.
+                    // One of the handles is not direct.
                     let options = if mine == 0 { creating() } else { direct() };
                     let file = open(&engine, &path, options).unwrap();
                     for round in 0..ROUNDS {
@@ -248,8 +248,8 @@ properties! {
         let path = dir.path().join("file");
         fs::write(&path, vec![0; 4096]).unwrap();
         let Some(file) = open(&engine, &path, direct()) else { return };
-        // Whole sectors, which a device may well take by themselves, and parts of the sectors beside them, all in flight at
-        // once: the block that the page cache writes back holds all of them.
+        // Whole sectors, which a device may take by themselves, and parts of the sectors beside them, are in flight at once. The
+        // block that the page cache writes back has all of them.
         for round in 1..=ROUNDS {
             let value = (round % 250) as u8 + 1;
             let mut writes = Vec::new();

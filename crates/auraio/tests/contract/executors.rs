@@ -1,4 +1,4 @@
-//! Futures work wherever they are polled.
+//! Futures work on every executor, and on any thread.
 
 use std::{
     future::poll_fn,
@@ -13,7 +13,7 @@ use auraio::{Engine, op};
 
 use crate::support::*;
 
-/// Writes and reads a place of its own, a few times.
+/// Writes and reads a range of its own, a few times.
 async fn work(engine: Engine, file: Arc<auraio::File>, mine: u64, rounds: u64) {
     for round in 0..rounds {
         let bytes = pattern(64, (mine * 1000 + round) as usize);
@@ -79,7 +79,7 @@ properties! {
         let (engine, dir) = (rig.engine(), dir());
         let (pipe, path) = fifo(&engine, dir.path());
         let mut read = pipe.read(vec![0; 4]);
-        // First inside of this engine's own block_on, which is then gone, and nobody drives.
+        // First inside this engine's own block_on. That has ended afterwards, so no thread drives the ring.
         engine.block_on(poll_fn(|context| {
             assert!(Pin::new(&mut read).poll(context).is_pending());
             Poll::Ready(())
@@ -89,7 +89,7 @@ properties! {
         writer.join().unwrap();
     }
 
-    fn a_submission_that_the_kernel_refuses_for_now_is_made_again_for_block_on(rig) {
+    fn block_on_makes_a_submission_again_that_the_kernel_refuses_for_now(rig) {
         let Some(engine) = rig.reluctant() else { return };
         for _ in 0..20 {
             engine.block_on(engine.submit(op::Nop)).unwrap();
@@ -97,7 +97,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn a_submission_that_the_kernel_refuses_for_now_is_made_again_for_foreign_executors(rig) {
+    fn under_a_foreign_executor_a_submission_is_made_again_that_the_kernel_refuses_for_now(rig) {
         let Some(engine) = rig.reluctant() else { return };
         assert!(pin(0));
         for _ in 0..200 {
@@ -158,7 +158,7 @@ properties! {
         other.join().unwrap();
     }
 
-    fn what_another_thread_starts_while_this_one_blocks_is_served(rig) {
+    fn operations_that_another_thread_starts_while_this_one_blocks_are_served(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let (pipe, path) = fifo(&engine, dir.path());
         let theirs = engine.clone();
@@ -171,7 +171,7 @@ properties! {
         other.join().unwrap();
     }
 
-    fn turning_the_engine_is_enough(rig) {
+    fn calls_of_turn_alone_complete_a_future(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let file = file_of(&engine, &dir.path().join("file"), &pattern(1000, 1));
         let mut read = file.read_at(vec![0; 1000], 0);
@@ -183,13 +183,13 @@ properties! {
         };
         assert_eq!(outcome, Ok(1000));
         assert!(buffer == pattern(1000, 1));
-        // Nor does it stay longer than it is told to when there is nothing.
+        // When there is nothing to do, it does not wait longer than it is told to.
         engine.turn(Some(Duration::ZERO));
         engine.turn(Some(Duration::from_millis(1)));
         assert_at_rest(&engine);
     }
 
-    fn a_turn_hands_over_what_is_queued(rig) {
+    fn a_turn_hands_queued_operations_over(rig) {
         let engine = rig.builder().submit_batch(32).build().unwrap();
         let nops: Vec<_> = (0..10).map(|_| engine.submit(op::Nop)).collect();
         until(&engine, || completed(&engine) == 10);

@@ -22,7 +22,7 @@ const MODES: [(AllocateMode, i32); 8] = [
     (AllocateMode::Unshare, libc::FALLOC_FL_UNSHARE_RANGE),
 ];
 
-/// Does the same to two files, one by the engine and one by the plain call, and compares.
+/// Allocates in two files, in one by the engine and in the other by the plain call, and compares them.
 fn allocate_and_compare(rig: Rig, dir: &Path) {
     let engine = rig.engine();
     let bytes = pattern(100_000, 5);
@@ -32,7 +32,7 @@ fn allocate_and_compare(rig: Rig, dir: &Path) {
             let file = file_of(&engine, &ours, &bytes);
             fs::write(&theirs, &bytes).unwrap();
             let plain = fs::OpenOptions::new().write(true).open(&theirs).unwrap();
-            // SAFETY: numbers only.
+            // SAFETY: the call takes numbers only.
             let expected = unsafe { libc::fallocate(plain.as_raw_fd(), flags, offset, len) };
             let expected = errno_of(expected.into());
             let got = engine.block_on(file.allocate(mode, offset as u64, len as u64));
@@ -44,19 +44,19 @@ fn allocate_and_compare(rig: Rig, dir: &Path) {
 }
 
 properties! {
-    fn every_mode_of_allocation_answers_what_fallocate_answers(rig) {
+    fn every_mode_of_allocation_does_the_same_as_fallocate(rig) {
         let dir = dir();
         allocate_and_compare(rig, dir.path());
     }
 
-    fn every_mode_of_allocation_answers_what_fallocate_answers_in_memory(rig) {
+    fn every_mode_of_allocation_does_the_same_as_fallocate_on_a_tmpfs(rig) {
         match tempfile::tempdir_in("/dev/shm") {
             Ok(dir) => allocate_and_compare(rig, dir.path()),
             Err(error) => println!("skipped: no /dev/shm: {error}"),
         }
     }
 
-    fn allocation_says_no_where_fallocate_does(rig) {
+    fn allocation_fails_where_fallocate_fails(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         fs::write(&path, "x").unwrap();
@@ -109,7 +109,7 @@ properties! {
         });
     }
 
-    fn every_advice_is_taken_and_changes_nothing(rig) {
+    fn every_advice_is_accepted_and_changes_no_byte(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         let file = file_of(&engine, &path, &pattern(100_000, 1));
@@ -126,7 +126,7 @@ properties! {
         assert!(fs::read(&path).unwrap() == pattern(100_000, 1));
     }
 
-    fn what_is_not_open_for_it_is_refused_with_its_buffer(rig) {
+    fn a_transfer_that_the_file_was_not_opened_for_fails_and_gives_its_buffer_back(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         fs::write(&path, "contents").unwrap();
@@ -149,7 +149,7 @@ properties! {
         assert_eq!(fs::read(&path).unwrap(), b"contents");
     }
 
-    fn the_buffer_that_comes_back_is_the_one_that_went(rig) {
+    fn each_operation_gives_back_the_buffer_that_it_took(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let file = file_of(&engine, &dir.path().join("file"), &pattern(5000, 1));
         let drops = Drops::default();
@@ -172,7 +172,7 @@ properties! {
                 assert_eq!(buffers.swap_remove(0).bytes.as_ptr(), address);
             }
         });
-        // Three buffers, and three that went along with them.
+        // Three buffers, and three more that went with them.
         assert_eq!(drops.count(), 6);
         assert!(file_is_intact(&dir.path().join("file")));
     }

@@ -1,4 +1,4 @@
-//! What the kernel may touch stays until the completion, and nothing stays longer.
+//! Memory that the kernel may touch is kept until the completion, and no longer.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::support::*;
 const SOON: Duration = Duration::ZERO;
 
 properties! {
-    fn a_cancelled_read_of_a_pipe_answers_so_and_gives_its_buffer_back(rig) {
+    fn a_cancelled_read_of_a_pipe_fails_with_ecanceled_and_gives_its_buffer_back(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let (file, path) = fifo(&engine, dir.path());
         let drops = Drops::default();
@@ -26,7 +26,7 @@ properties! {
         let (outcome, buffer) = engine.block_on(read);
         assert_eq!((outcome, drops.count()), (Err(Error::Cancelled), 0));
         drop(buffer);
-        // The pipe works on, and nobody else gets what the cancelled one did not read.
+        // The pipe still works, and no byte is lost to the cancelled read.
         fill(&path, b"next");
         let (read, buffer) = engine.block_on(file.read(vec![0; 100]));
         assert_eq!(&buffer[..read.unwrap()], b"next");
@@ -70,7 +70,7 @@ properties! {
         let drops = Drops::default();
         for nth in 0..200 {
             drop(file.read_at(drops.buffer(4096), nth * 4096));
-            // Statistics are read after the count: what was freed had completed by then.
+            // The statistics are read after the count, so each freed buffer's operation has completed by then.
             let freed = drops.count() as u64;
             assert!(freed <= completed(&engine) - before);
         }
@@ -90,7 +90,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn a_dropped_future_needs_nobody_to_turn_the_engine(rig) {
+    fn a_dropped_future_completes_although_nobody_turns_the_engine(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let (file, _) = fifo(&engine, dir.path());
         let drops = Drops::default();
@@ -110,7 +110,7 @@ properties! {
         until_elsewhere(|| drops.count() == 1 && descriptors_of(&path) == 0);
     }
 
-    fn an_engine_dropped_with_futures_under_way_serves_them(rig) {
+    fn futures_complete_after_their_engine_is_dropped(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let (file, path) = fifo(&engine, dir.path());
         let drops = Drops::default();
@@ -126,7 +126,7 @@ properties! {
         until_elsewhere(|| descriptors_of(&path) == 0);
     }
 
-    fn everything_dropped_at_once_ends_and_frees_all(rig) {
+    fn when_everything_is_dropped_at_once_all_is_freed(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         let file = file_of(&engine, &path, &pattern(1 << 20, 1));
@@ -140,7 +140,7 @@ properties! {
         until_elsewhere(|| descriptors_of(&path) == 0 && descriptors_of(&fifo) == 0);
     }
 
-    fn what_a_thread_leaves_behind_at_its_end_is_freed(rig) {
+    fn futures_that_a_thread_leaves_behind_when_it_ends_are_freed(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         let file = Arc::new(file_of(&engine, &path, &pattern(1 << 20, 1)));
@@ -161,7 +161,7 @@ properties! {
         until_elsewhere(|| drops.count() == 68);
     }
 
-    fn a_file_that_was_opened_for_nobody_is_closed(rig) {
+    fn a_file_whose_open_nobody_awaits_any_more_is_closed(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         fs::write(&path, "x").unwrap();
@@ -187,7 +187,7 @@ properties! {
         until_elsewhere(|| descriptors_of(&path) == 0);
     }
 
-    fn a_completion_that_is_dropped_closes_what_it_opened(rig) {
+    fn a_dropped_completion_closes_the_file_that_it_opened(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         fs::write(&path, "x").unwrap();
@@ -201,7 +201,7 @@ properties! {
         assert_eq!(descriptors_of(&path), 0);
     }
 
-    fn results_of_a_chain_that_are_dropped_close_what_they_opened(rig) {
+    fn dropped_results_of_a_chain_close_the_files_that_they_opened(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         fs::write(&path, "x").unwrap();
@@ -213,7 +213,7 @@ properties! {
         assert_eq!(descriptors_of(&path), 0, "the results were dropped");
     }
 
-    fn a_close_waits_for_what_is_in_flight(rig) {
+    fn a_close_waits_for_operations_in_flight(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let (mine, other) = (dir.path().join("mine"), dir.path().join("other"));
         let bytes = pattern(100 * 100, 1);
@@ -222,7 +222,7 @@ properties! {
             let file = file_of(&engine, &mine, &bytes);
             let reads: Vec<_> = (0..100).map(|nth| file.read_at(vec![0; 100], nth * 100)).collect();
             let close = file.close();
-            // Whoever opens now may get the number as soon as it is free.
+            // This open may get the descriptor's number as soon as it is free.
             let others: Vec<_> = (0..5).map(|_| engine.open(&other, reading())).collect();
             let plain = fs::File::open(&other).unwrap();
             engine.block_on(async {
@@ -242,7 +242,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn a_close_waits_for_those_that_wait_for_the_position(rig) {
+    fn a_close_waits_for_operations_that_wait_for_the_files_position(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         let file = engine.block_on(engine.open(&path, creating())).unwrap();
@@ -308,7 +308,7 @@ properties! {
         assert_eq!(descriptors_of(&path), 0);
     }
 
-    fn a_port_dropped_with_operations_under_way_frees_them_then(rig) {
+    fn dropping_a_port_frees_its_operations_under_way(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let (path, other) = (dir.path().join("file"), dir.path().join("other"));
         let file = file_of(&engine, &path, &pattern(1 << 20, 1));
@@ -332,7 +332,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn an_engine_dropped_before_its_port_lives_as_long_as_that(rig) {
+    fn a_port_works_after_its_engine_is_dropped(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let (pipe, path) = fifo(&engine, dir.path());
         let drops = Drops::default();

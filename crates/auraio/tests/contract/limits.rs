@@ -1,4 +1,4 @@
-//! How much is in flight, and what it costs.
+//! How many operations are in flight, and how many calls hand them over.
 
 use std::{fs, time::Duration};
 
@@ -28,7 +28,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn pipes_that_fill_the_queue_let_others_on_when_they_end(rig) {
+    fn when_reads_of_pipes_that_fill_the_queue_end_others_go_on(rig) {
         let dir = dir();
         let engine = rig.builder().queue_depth(4).build().unwrap();
         assert!(pin(0));
@@ -52,7 +52,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn what_the_ring_has_no_call_for_keeps_to_the_depth_too(rig) {
+    fn operations_of_the_helper_keep_to_the_queue_depth_too(rig) {
         let dir = dir();
         let engine = rig.builder().queue_depth(4).build().unwrap();
         let file = file_of(&engine, &dir.path().join("file"), b"x");
@@ -95,7 +95,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn a_chain_longer_than_the_queue_is_deep_is_taken_alone(rig) {
+    fn a_chain_longer_than_the_queue_depth_is_performed_alone(rig) {
         let dir = dir();
         let engine = rig.builder().queue_depth(4).build().unwrap();
         let file = file_of(&engine, &dir.path().join("file"), b"");
@@ -120,8 +120,8 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn paths_that_had_to_wait_for_room_are_read_when_there_is_some(rig) {
-        // More than the ring's file table has slots, all let go at once by a flush.
+    fn paths_that_have_to_wait_for_room_are_read_when_there_is_some(rig) {
+        // More than the ring's file table has places, all handed over at once by a flush.
         let dir = dir();
         let engine = rig.builder().queue_depth(256).build().unwrap();
         assert!(pin(0));
@@ -147,12 +147,12 @@ properties! {
 
     fn a_batch_is_handed_over_when_it_is_full_in_one_call(rig) {
         if rig.on != On::Uring {
-            println!("skipped: only io_uring has calls to count");
+            println!("skipped: only with io_uring are there calls to count");
             return;
         }
         let engine = rig.builder().submit_batch(16).build().unwrap();
         assert!(pin(0));
-        // The first makes the ring.
+        // The first operation makes the ring.
         engine.block_on(engine.submit(op::Nop)).unwrap();
         let enters = |engine: &auraio::Engine| engine.stats().rings.iter().map(|ring| ring.enters).sum::<u64>();
         let before = enters(&engine);
@@ -185,7 +185,7 @@ properties! {
     }
 }
 
-/// The most that any ring holds in flight.
+/// The largest number of operations that any ring holds in flight.
 fn in_flight_of_each(engine: &auraio::Engine) -> u64 {
     engine.stats().rings.iter().map(|ring| ring.in_flight).max().unwrap_or(0)
 }

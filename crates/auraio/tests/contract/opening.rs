@@ -6,7 +6,7 @@ use auraio::{Error, OpenOptions, op, op::Resolve};
 
 use crate::support::*;
 
-/// What a plain openat2 from the working directory answers.
+/// The answer of a plain openat2 from the working directory.
 fn openat2_errno(path: &str, flags: i32, resolve: u64) -> i32 {
     let how = [flags as u64, 0, resolve];
     let path = std::ffi::CString::new(path).unwrap();
@@ -14,14 +14,14 @@ fn openat2_errno(path: &str, flags: i32, resolve: u64) -> i32 {
     let fd =
         unsafe { libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path.as_ptr(), how.as_ptr(), size_of_val(&how)) };
     if fd >= 0 {
-        // SAFETY: just opened, and nobody else's.
+        // SAFETY: it was just opened, and nobody else has it.
         unsafe { libc::close(fd as i32) };
     }
     errno_of(fd)
 }
 
 properties! {
-    fn every_switch_of_opening_does_what_it_says(rig) {
+    fn every_option_of_an_open_works_as_documented(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         let none = OpenOptions::new();
@@ -53,7 +53,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn a_made_file_has_the_mode_that_a_plain_open_gives_it(rig) {
+    fn a_created_file_has_the_same_mode_as_one_by_a_plain_open(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let (ours, theirs) = (dir.path().join("ours"), dir.path().join("theirs"));
         engine.block_on(engine.open(&ours, creating())).unwrap();
@@ -62,7 +62,7 @@ properties! {
         assert_eq!(mode(&ours), mode(&theirs));
     }
 
-    fn an_opened_descriptor_is_closed_by_exec_and_counts_as_the_engines(rig) {
+    fn an_opened_descriptor_has_close_on_exec_and_belongs_to_the_engine(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         let file = file_of(&engine, &path, b"x");
@@ -113,7 +113,7 @@ properties! {
         }
     }
 
-    fn an_open_from_the_cache_alone_answers_eagain_where_that_does_not_do(rig) {
+    fn an_open_from_the_cache_alone_fails_with_eagain_if_the_cache_is_not_enough(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("made");
         let options = creating().resolve(Resolve::CACHED);
@@ -166,7 +166,7 @@ properties! {
         });
     }
 
-    fn a_nul_in_a_path_is_refused_and_nothing_is_done(rig) {
+    fn a_path_with_a_nul_is_refused_and_nothing_is_done(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let good = dir.path().join("good");
         fs::write(&good, "x").unwrap();

@@ -1,4 +1,4 @@
-//! Names come, go and move as the plain calls have it.
+//! Operations on names do the same as the plain calls.
 
 use std::{
     fs,
@@ -42,7 +42,7 @@ properties! {
         });
     }
 
-    fn files_and_directories_come_and_go(rig) {
+    fn files_and_directories_are_made_and_removed(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let at = |name: &str| dir.path().join(name);
         engine.block_on(async {
@@ -75,7 +75,7 @@ properties! {
             engine.submit(op::Symlink::new("no/such place", at("soft"))).await.unwrap();
             assert_eq!(fs::read_link(at("soft")).unwrap(), std::path::Path::new("no/such place"));
             assert_eq!(our_errno(&engine.submit(op::Symlink::new("x", at("soft"))).await), libc::EEXIST);
-            // A link to a link is a link, as link(2) has it.
+            // A hard link to a symbolic link is a symbolic link, as in link(2).
             engine.submit(op::HardLink::new(at("soft"), at("soft again"))).await.unwrap();
             assert!(fs::symlink_metadata(at("soft again")).unwrap().is_symlink());
             engine.remove_file(at("soft")).await.unwrap();
@@ -83,7 +83,7 @@ properties! {
         });
     }
 
-    fn a_path_is_read_from_its_start_as_far_as_the_buffer_goes(rig) {
+    fn read_path_reads_from_the_start_up_to_the_length_of_the_buffer(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         let bytes = pattern(10_000, 4);

@@ -1,4 +1,4 @@
-//! Operations in, completions out.
+//! Ports: operations are submitted, and their completions are taken.
 
 use std::{
     sync::{Arc, Barrier, mpsc},
@@ -50,7 +50,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn errors_come_out_of_a_port_as_they_do_of_a_future(rig) {
+    fn a_port_reports_the_same_errors_as_a_future(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let mut port = engine.port().unwrap();
         port.submit(op::Open::new(&engine, dir.path().join("none"), reading()), 1);
@@ -68,7 +68,7 @@ properties! {
         assert_eq!(refused.map(drop), Err(Error::NulInPath("a\0b".into())));
     }
 
-    fn a_port_never_has_more_in_flight_than_the_queue_is_deep(rig) {
+    fn a_port_never_has_more_in_flight_than_the_queue_depth(rig) {
         let dir = dir();
         let engine = rig.builder().queue_depth(4).build().unwrap();
         let file = file_of(&engine, &dir.path().join("file"), &pattern(4096, 1));
@@ -85,7 +85,7 @@ properties! {
         assert_eq!(tokens(&completions), (0..200).collect::<Vec<_>>());
     }
 
-    fn what_is_queued_stays_until_it_is_flushed(rig) {
+    fn queued_operations_stay_until_they_are_flushed(rig) {
         let engine = rig.builder().submit_batch(32).build().unwrap();
         assert!(pin(0));
         let mut port = engine.port().unwrap();
@@ -100,7 +100,7 @@ properties! {
         assert_eq!(tokens(&completions), (0..10).collect::<Vec<_>>());
     }
 
-    fn a_wait_that_has_nothing_ends_when_its_time_is_over(rig) {
+    fn a_wait_without_operations_ends_when_its_time_is_over(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let (pipe, _) = fifo(&engine, dir.path());
         let mut port = engine.port().unwrap();
@@ -111,7 +111,7 @@ properties! {
         port.cancel(ticket);
         assert_eq!(port.wait(&mut completions, None), 1);
         assert_eq!(completions.remove(0).into_output::<op::Read<Vec<u8>>>(), (Err(Error::Cancelled), vec![0; 8]));
-        // What has come out is nobody's to cancel.
+        // An operation whose completion was taken cannot be cancelled.
         port.cancel(ticket);
         port.submit(op::Nop, 2);
         port.cancel(ticket);
@@ -120,7 +120,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn waiting_for_some_takes_those_that_need_no_kernel(rig) {
+    fn waiting_for_some_counts_completions_that_needed_no_kernel(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let file = file_of(&engine, &dir.path().join("file"), b"x");
         let (pipe, _) = fifo(&engine, dir.path());
@@ -128,7 +128,8 @@ properties! {
         let mut completions = Vec::new();
         port.submit(op::Read::at(&pipe, vec![0; 8], 0), 1);
         port.flush();
-        // A transfer of nothing, a refusal: known at once. A stat of a local file: done at once.
+        // The results of a transfer of nothing and of a refused operation are known at once. A stat of a local file is performed
+        // at once.
         port.submit(op::Read::at(&file, Vec::new(), 0), 2);
         port.submit(op::CreateDir::new("a\0b"), 3);
         assert!(port.has_early());
@@ -138,7 +139,7 @@ properties! {
         assert_eq!(tokens(&completions), [2, 3, 4]);
     }
 
-    fn a_submission_that_the_kernel_refuses_for_now_is_made_again_for_a_port_that_waits(rig) {
+    fn a_port_that_waits_makes_a_submission_again_that_the_kernel_refuses_for_now(rig) {
         let Some(engine) = rig.reluctant() else { return };
         assert!(pin(0));
         let mut port = engine.port().unwrap();
@@ -188,7 +189,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn a_port_that_sleeps_is_woken_by_what_another_finds(rig) {
+    fn a_port_that_sleeps_is_woken_by_completions_that_another_thread_finds(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let (pipe, path) = fifo(&engine, dir.path());
         let other = engine.clone();
@@ -274,12 +275,12 @@ properties! {
         told.recv().unwrap();
         drop(ask);
         watcher.join().unwrap();
-        // A poll takes the interruption away, and with time a wait for nothing ends.
+        // A poll clears the interruption, and a wait for nothing ends when its time is over.
         port.poll(&mut completions);
         port.waiter().wait(Some(Duration::from_millis(1)));
     }
 
-    fn what_a_loop_watches_is_readable_when_something_has_completed(rig) {
+    fn the_descriptors_that_a_loop_watches_are_readable_when_an_operation_has_completed(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let (pipe, path) = fifo(&engine, dir.path());
         assert!(pin(0));
@@ -292,7 +293,7 @@ properties! {
         while completions.is_empty() {
             let mut polls: Vec<_> =
                 watched.iter().map(|&fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect();
-            // SAFETY: the list has as many entries as is said.
+            // SAFETY: the list has this many entries.
             let ready = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, -1) };
             assert!(ready > 0);
             port.poll(&mut completions);
@@ -341,7 +342,7 @@ properties! {
 }
 
 #[test]
-fn the_parts_that_cross_threads_may() {
+fn the_types_that_cross_threads_are_send_and_the_shared_ones_sync() {
     fn crosses<T: Send>() {}
     crosses::<Completion>();
     crosses::<auraio::PortWaiter>();

@@ -1,5 +1,5 @@
-//! Registered files and memory: an operation never hits another file or other memory, whatever is closed, reused or
-//! unregistered meanwhile.
+//! Registered files and memory: an operation never hits another file or other memory, even if files are closed, numbers reused
+//! or memory unregistered meanwhile.
 
 use std::{
     fs::{self, OpenOptions as StdOptions},
@@ -13,7 +13,7 @@ use auraio::{BorrowedMemory, Completion, Engine, Error, Registration, op};
 
 use crate::support::*;
 
-/// So many transfers have a file registered wherever there is a table, and some to spare.
+/// After this many transfers every ring with a table has registered the file.
 const OFTEN: usize = 40;
 
 fn fixed_files(engine: &Engine) -> u64 {
@@ -25,7 +25,7 @@ fn fixed_buffers(engine: &Engine) -> u64 {
 }
 
 properties! {
-    fn a_descriptor_that_is_used_again_reads_its_own_file(rig) {
+    fn a_file_whose_descriptor_number_was_used_before_is_read_right(rig) {
         let (engine, dir) = (rig.engine(), dir());
         for round in 0..12 {
             let bytes = pattern(64, round);
@@ -60,7 +60,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn a_registered_file_is_let_go_of_by_its_close(rig) {
+    fn closing_a_registered_file_empties_its_place(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let (held, path) = fifo(&engine, dir.path());
         let mut reader = StdOptions::new().read(true).open(&path).unwrap();
@@ -70,13 +70,13 @@ properties! {
             engine.block_on(writer.write("x")).0.unwrap();
         }
         engine.block_on(writer.close()).unwrap();
-        // A place that still held the pipe would keep its reader waiting for more.
+        // If a place still held the pipe, the reader would wait for more data.
         let mut all = String::new();
         reader.read_to_string(&mut all).unwrap();
         assert_eq!(all, "x".repeat(OFTEN));
     }
 
-    fn a_dropped_file_is_let_go_of_too(rig) {
+    fn dropping_a_registered_file_empties_its_place(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         let file = file_of(&engine, &path, &pattern(64, 1));
@@ -89,7 +89,7 @@ properties! {
         assert_eq!(engine.block_on(file.read_at(vec![0; 64], 0)).1, pattern(64, 2));
     }
 
-    fn a_file_that_a_port_elsewhere_has_registered_can_be_closed_here(rig) {
+    fn a_file_that_the_port_of_another_thread_has_registered_can_be_closed(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let (held, path) = fifo(&engine, dir.path());
         let reader = StdOptions::new().read(true).open(&path).unwrap();
@@ -107,7 +107,7 @@ properties! {
                     port.wait(&mut completions, None);
                 }
                 give.send(writer).unwrap();
-                // The port lives on, and its thread looks at it when its bell rings.
+                // The port lives on, and its thread polls it when its bell rings.
                 while stopped.try_recv().is_err() {
                     port.poll(&mut completions);
                     thread::yield_now();
@@ -124,7 +124,7 @@ properties! {
         assert_eq!(elsewhere.join().unwrap(), OFTEN);
     }
 
-    fn a_file_that_asks_for_it_is_registered_at_once(rig) {
+    fn a_call_of_register_registers_a_file_at_once(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let file = file_of(&engine, &dir.path().join("file"), &pattern(64, 1));
         file.register();
@@ -137,7 +137,7 @@ properties! {
         engine.block_on(file.close()).unwrap();
     }
 
-    fn an_adopted_descriptor_is_a_file_like_any_other(rig) {
+    fn an_adopted_descriptor_works_like_an_opened_file(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         fs::write(&path, pattern(100, 1)).unwrap();
@@ -147,7 +147,7 @@ properties! {
         assert_eq!(file.descriptor(), number);
         assert_eq!(engine.block_on(file.read_at(vec![0; 100], 0)).1, pattern(100, 1));
         engine.block_on(file.write_at("new", 0)).0.unwrap();
-        // Another takes its place; what is under way finishes on the one before.
+        // Another file replaces it; operations under way finish on the one before.
         let under_way = file.read_at(vec![0; 3], 0);
         fs::write(dir.path().join("other"), "abc").unwrap();
         let other = StdOptions::new().read(true).open(dir.path().join("other")).unwrap();
@@ -159,7 +159,7 @@ properties! {
         assert_eq!(descriptors_of(&path), 0);
     }
 
-    fn registered_memory_is_read_and_written_right(rig) {
+    fn reads_and_writes_on_registered_memory_move_the_right_bytes(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let file = file_of(&engine, &dir.path().join("file"), &pattern(100_000, 1));
         let buffer = engine.register_buffer(vec![0; 65_536]).unwrap();
@@ -175,14 +175,14 @@ properties! {
         assert_eq!(fixed_buffers(&engine) > 0, rig.on == On::Uring);
     }
 
-    fn vectors_in_one_registered_buffer_and_out_of_it_are_read_right(rig) {
+    fn vectors_inside_and_outside_a_registered_buffer_are_read_right(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let file = file_of(&engine, &dir.path().join("file"), &pattern(40, 1));
         let mut memory = vec![0u8; 8192];
         let mut outside = vec![0u8; 10];
         // SAFETY: the vector outlives the registration, and is not resized.
         let registration = unsafe { engine.register_memory(memory.as_mut_ptr(), 4096) }.unwrap();
-        // SAFETY: each piece is of its own, and they outlive the reads, which are awaited.
+        // SAFETY: the pieces do not overlap, and outlive the reads, which are awaited.
         let piece = |from: &mut [u8]| unsafe { BorrowedMemory::new(from.as_mut_ptr(), from.len()) };
         let (first, second) = memory.split_at_mut(100);
         let within = vec![piece(&mut first[..10]), piece(&mut second[..10])];
@@ -195,9 +195,9 @@ properties! {
         assert_eq!((&memory[20..30], &outside[..]), (&bytes[20..30], &bytes[30..]));
     }
 
-    fn files_that_know_no_vectors_are_read_into_registered_vectors_all_the_same(rig) {
+    fn files_whose_driver_knows_no_vectors_are_read_right_into_registered_vectors(rig) {
         let engine = rig.engine();
-        // Its driver has no way to read into more than one piece of memory at once.
+        // The driver of this file cannot read into more than one piece of memory at once.
         let path = "/proc/self/environ";
         let expected = fs::read(path).unwrap();
         let file = engine.block_on(engine.open(path, auraio::OpenOptions::new().read(true))).unwrap();
@@ -205,23 +205,23 @@ properties! {
         // SAFETY: the vector outlives the registration, and is not resized.
         let registration = unsafe { engine.register_memory(memory.as_mut_ptr(), 4096) }.unwrap();
         let (first, second) = memory.split_at_mut(10);
-        // SAFETY: each piece is of its own, and they outlive the read, which is awaited.
+        // SAFETY: the pieces do not overlap, and outlive the read, which is awaited.
         let piece = |from: &mut [u8]| unsafe { BorrowedMemory::new(from.as_mut_ptr(), from.len()) };
         let pieces = vec![piece(&mut first[..10]), piece(&mut second[..20])];
         let (read, pieces) = engine.block_on(file.readv_at(pieces, 0));
         drop((pieces, registration));
         let wanted = expected.len().min(30);
-        // A driver may give less at a time than asked for, but what it gives is the file's.
+        // A driver may give fewer bytes at a time than asked for, but they are the file's.
         let read = read.unwrap();
         assert!(read >= wanted.min(10), "{read}");
         assert_eq!(&memory[..read], &expected[..read]);
     }
 
-    fn memory_is_unregistered_under_an_operation_without_harm(rig) {
+    fn unregistering_memory_during_an_operation_does_no_harm(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let (pipe, path) = fifo(&engine, dir.path());
         let mut memory = vec![0u8; 4096];
-        // SAFETY: the vector outlives the registration and the read, and nobody touches it in between.
+        // SAFETY: the vector outlives the registration and the read, and nobody uses it in between.
         let (registration, borrowed) = unsafe {
             let registration = engine.register_memory(memory.as_mut_ptr(), memory.len()).unwrap();
             (registration, BorrowedMemory::new(memory.as_mut_ptr(), memory.len()))
@@ -229,7 +229,7 @@ properties! {
         let read = pipe.read(borrowed);
         engine.turn(Some(std::time::Duration::ZERO));
         drop(registration);
-        // Other memory takes its place in the table, if it was given back too early.
+        // If the place in the table was emptied too early, other memory would take it.
         let other = engine.register_buffer(vec![0; 4096]).unwrap();
         fill(&path, b"late");
         assert_eq!(engine.block_on(read).0, Ok(4));
@@ -237,11 +237,11 @@ properties! {
         assert!(other.iter().all(|&byte| byte == 0));
     }
 
-    fn memory_that_was_unregistered_is_ordinary_memory(rig) {
+    fn memory_that_was_unregistered_is_used_as_ordinary_memory(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let file = file_of(&engine, &dir.path().join("file"), &pattern(4096, 1));
         for round in 0..20 {
-            // Freed and mapped anew each time, most likely at the same address.
+            // Freed and mapped again each time, most likely at the same address.
             let buffer = engine.register_buffer(vec![0; 1 << 20]).unwrap();
             let (read, buffer) = engine.block_on(file.read_at(buffer, 0));
             assert_eq!((read, &buffer[..4096]), (Ok(4096), &pattern(4096, 1)[..]), "round {round}");
@@ -251,11 +251,11 @@ properties! {
         }
     }
 
-    fn what_cannot_be_registered_is_refused_and_changes_nothing(rig) {
+    fn memory_that_cannot_be_registered_is_refused_and_nothing_changes(rig) {
         let engine = rig.engine();
         let mut memory = vec![0u8; 8192];
         let address = memory.as_mut_ptr();
-        // SAFETY: the vector outlives every registration; what lies outside of it is refused.
+        // SAFETY: the vector outlives every registration; memory outside it is refused.
         let register = |offset: usize, len: usize| unsafe { engine.register_memory(address.wrapping_add(offset), len) };
         let refused = |outcome: Result<Registration, Error>| matches!(outcome, Err(Error::InvalidInput(_)));
         let first = register(0, 4096).unwrap();
@@ -280,11 +280,11 @@ fn file_backed_memory_is_refused() {
         println!("skipped: {}", engine.backend_reason());
         return;
     }
-    // Not in memory: on tmpfs it would be pinned.
+    // On a disk: a file on tmpfs would be pinned.
     let file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     file.as_file().set_len(8192).unwrap();
     let (shared, both) = (libc::MAP_SHARED, libc::PROT_READ | libc::PROT_WRITE);
-    // SAFETY: a new mapping of two pages, nowhere in particular.
+    // SAFETY: a new mapping of two pages; the system picks the address.
     let mapped = unsafe { libc::mmap(std::ptr::null_mut(), 8192, both, shared, file.as_file().as_raw_fd(), 0) };
     assert_ne!(mapped, libc::MAP_FAILED);
     // SAFETY: the mapping outlives the call.
@@ -293,6 +293,6 @@ fn file_backed_memory_is_refused() {
         Err(error) => assert_eq!(error, Error::NotRegistrable),
         Ok(registration) => println!("this file system's pages can be pinned: {registration:?}"),
     }
-    // SAFETY: mapped above, and registered no more.
+    // SAFETY: it was mapped above, and is not registered.
     unsafe { libc::munmap(mapped, 8192) };
 }

@@ -1,4 +1,4 @@
-//! Backends to run on, and buffers that tell what became of them.
+//! The backends that properties run on, and buffers that count how many of them were dropped.
 
 use std::{
     alloc::Layout,
@@ -19,13 +19,13 @@ use std::{
 use auraio::{BackendChoice, Builder, Engine, File, IoBuf, IoBufMut, OpenOptions, Routing, SimOptions};
 use tempfile::TempDir;
 
-/// How long a property may take before it counts as hanging. None takes a second.
+/// How long a property may take before it counts as hanging. Each takes less than a second.
 const HANGS: Duration = Duration::from_secs(5);
 
-/// How long something may take that another thread brings about.
+/// How long a test waits for another thread.
 const NEVER: Duration = Duration::from_secs(3);
 
-/// What stands behind the engine of a property.
+/// The backend of a property's engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum On {
     Uring,
@@ -33,7 +33,7 @@ pub(crate) enum On {
     Sim,
 }
 
-/// The backend and routing that a property is asked of.
+/// The backend and routing that a property is tested with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rig {
     pub(crate) on: On,
@@ -54,11 +54,11 @@ impl Rig {
         Engine::builder().backend(backend).routing(self.routing)
     }
 
-    /// On `sim`, an engine whose kernel takes no submission before it has refused it three times (`EAGAIN`, `EBUSY`,
-    /// `EINTR`), as one that is short of memory does.
+    /// On `sim`, an engine whose kernel refuses each submission three times (`EAGAIN`, `EBUSY`, `EINTR`) before it takes it, as
+    /// a kernel that is short of memory does.
     pub(crate) fn reluctant(&self) -> Option<Engine> {
         if self.on != On::Sim {
-            println!("skipped: only a simulated kernel refuses to order");
+            println!("skipped: only the simulated kernel refuses when a test wants it to");
             return None;
         }
         let mut options = SimOptions::calm(7);
@@ -71,7 +71,7 @@ impl Rig {
     }
 }
 
-/// Runs a property, or says why it cannot be run. A property that hangs fails.
+/// Runs a property, or prints why it is skipped. A property that hangs fails.
 pub(crate) fn run(on: On, routing: Routing, property: fn(Rig)) {
     let rig = Rig { on, routing };
     if let Err(reason) = rig.builder().build() {
@@ -87,11 +87,11 @@ pub(crate) fn run(on: On, routing: Routing, property: fn(Rig)) {
     match hear.recv_timeout(HANGS) {
         Ok(Ok(())) => {}
         Ok(Err(panic)) => resume_unwind(panic),
-        Err(_) => panic!("hangs on {on:?} with {routing:?}"),
+        Err(_) => panic!("the property hangs on {on:?} with {routing:?}"),
     }
 }
 
-/// One test for each property, backend and routing.
+/// Makes one test for each property, backend and routing.
 macro_rules! properties {
     ($($(#[$meta:meta])* fn $name:ident($rig:ident) $body:block)*) => {
         $(
@@ -136,12 +136,12 @@ macro_rules! properties {
     };
 }
 
-/// A directory that goes away with the test.
+/// A directory that is removed when the test ends.
 pub(crate) fn dir() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// Bytes that tell where they belong.
+/// Bytes that differ from position to position, so that a test notices bytes in the wrong position.
 pub(crate) fn pattern(len: usize, salt: usize) -> Vec<u8> {
     (0..len).map(|at| ((at * 31 + at / 251 + salt * 7) & 0xff) as u8).collect()
 }
@@ -164,7 +164,7 @@ pub(crate) fn c_path(path: &Path) -> CString {
     CString::new(path.as_os_str().as_bytes()).unwrap()
 }
 
-/// A FIFO, opened on both ends, so that neither opening nor closing waits for anybody.
+/// A FIFO that is opened on both ends, so that neither an open nor a close has to wait.
 pub(crate) fn fifo(engine: &Engine, dir: &Path) -> (File, PathBuf) {
     let path = dir.join("fifo");
     // SAFETY: the path is a C string.
@@ -173,7 +173,7 @@ pub(crate) fn fifo(engine: &Engine, dir: &Path) -> (File, PathBuf) {
     (file, path)
 }
 
-/// Writes into a FIFO from outside of the engine.
+/// Writes into a FIFO without the engine.
 pub(crate) fn fill(path: &Path, bytes: &[u8]) {
     use std::io::Write;
     fs::OpenOptions::new().read(true).write(true).open(path).unwrap().write_all(bytes).unwrap();
@@ -184,20 +184,20 @@ pub(crate) fn errno_of(result: i64) -> i32 {
     if result < 0 { io::Error::last_os_error().raw_os_error().unwrap() } else { 0 }
 }
 
-/// The errno of one of ours, or 0.
+/// The errno of a result of the engine, or 0.
 pub(crate) fn our_errno<T>(result: &auraio::Result<T>) -> i32 {
     result.as_ref().err().map_or(0, auraio::Error::errno)
 }
 
-/// Descriptors of this process that stand for a path.
+/// How many descriptors of this process are open on a path.
 pub(crate) fn descriptors_of(path: &Path) -> usize {
     let all = fs::read_dir("/proc/self/fd").unwrap();
     all.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).filter(|target| target == path).count()
 }
 
-/// Lets this thread run on one core only, the `nth` of those that it may run on; false where there are fewer.
+/// Binds this thread to the `nth` of the cores that it may run on; false if there are fewer.
 pub(crate) fn pin(nth: usize) -> bool {
-    // SAFETY: a set of cores is plain bits, and the kernel writes to it no further than its size.
+    // SAFETY: a set of cores consists of plain bits, and the kernel writes no further than its size.
     let mut allowed: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     let size = size_of::<libc::cpu_set_t>();
     // SAFETY: as above.
@@ -213,7 +213,7 @@ pub(crate) fn pin(nth: usize) -> bool {
     true
 }
 
-/// Turns the engine until something is so. It fails rather than spin for ever beside the other tests.
+/// Turns the engine until the condition is true. It fails after a time limit, so that it does not spin for ever.
 pub(crate) fn until(engine: &Engine, mut so: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !so() {
@@ -222,7 +222,7 @@ pub(crate) fn until(engine: &Engine, mut so: impl FnMut() -> bool) {
     }
 }
 
-/// Waits for what another thread brings about.
+/// Waits until another thread has made the condition true.
 pub(crate) fn until_elsewhere(mut so: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !so() {
@@ -239,7 +239,7 @@ pub(crate) fn completed(engine: &Engine) -> u64 {
     engine.stats().rings.iter().map(|ring| ring.completed).sum()
 }
 
-/// At rest everything that was taken has completed, and nothing is held or waits.
+/// Checks that the engine is at rest: every operation has completed, and none is held or waits.
 pub(crate) fn assert_at_rest(engine: &Engine) {
     for ring in engine.stats().rings {
         assert_eq!(ring.submitted, ring.completed, "{ring:?}");
@@ -254,7 +254,7 @@ pub(crate) struct Counted {
     drops: Drops,
 }
 
-/// The count.
+/// The count of dropped buffers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Drops(Arc<AtomicUsize>);
 
@@ -288,7 +288,7 @@ unsafe impl IoBufMut for Counted {
     }
 }
 
-/// Memory on a page's boundary, as direct I/O wants it.
+/// Memory that begins at a page, which is aligned for direct I/O.
 #[derive(Debug)]
 pub(crate) struct Aligned {
     address: *mut u8,
@@ -298,7 +298,7 @@ pub(crate) struct Aligned {
 impl Aligned {
     pub(crate) fn new(len: usize) -> Self {
         assert!(len > 0);
-        // SAFETY: the layout has a size.
+        // SAFETY: the size of the layout is not zero.
         let address = unsafe { std::alloc::alloc_zeroed(Self::layout(len)) };
         assert!(!address.is_null());
         Self { address, len }
@@ -316,13 +316,13 @@ impl Drop for Aligned {
     }
 }
 
-// SAFETY: the value owns its memory as a box would.
+// SAFETY: the value owns its memory, as a box does.
 unsafe impl Send for Aligned {}
 
 // SAFETY: the memory stays where it is until the drop.
 unsafe impl IoBuf for Aligned {
     fn as_slice(&self) -> &[u8] {
-        // SAFETY: `len` bytes, zeroed when they were allocated.
+        // SAFETY: there are `len` bytes, which were zeroed when they were allocated.
         unsafe { std::slice::from_raw_parts(self.address, self.len) }
     }
 }

@@ -1,4 +1,4 @@
-//! Reads and writes of every kind answer what a plain call would.
+//! Reads and writes of every kind have the same results as plain calls.
 
 use std::{fs, os::unix::fs::FileExt};
 
@@ -16,11 +16,11 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn what_is_written_at_an_offset_is_there_and_is_read_back(rig) {
+    fn bytes_written_at_an_offset_are_in_the_file_and_are_read_back(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         let file = engine.block_on(engine.open(&path, creating())).unwrap();
-        // The last two pass the sizes at which an operation goes to a worker.
+        // The last two are so large that they go to a worker.
         for (salt, (len, offset)) in
             [(1, 0), (10, 3), (4096, 4096), (5000, 12_345), (300_000, 70_001), (3 << 20, 1 << 20)].into_iter().enumerate()
         {
@@ -54,7 +54,7 @@ properties! {
         });
     }
 
-    fn a_read_past_the_end_is_short_and_behind_it_is_nothing(rig) {
+    fn a_read_across_the_end_is_short_and_one_past_it_reads_nothing(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let bytes = pattern(1000, 1);
         let file = file_of(&engine, &dir.path().join("file"), &bytes);
@@ -66,7 +66,7 @@ properties! {
         }
     }
 
-    fn a_transfer_of_nothing_asks_nobody(rig) {
+    fn a_transfer_of_no_bytes_makes_no_call(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         let file = file_of(&engine, &path, b"contents");
@@ -98,7 +98,7 @@ properties! {
             let (read, back) = file.readv_at(buffers.iter().map(|buffer| vec![0; buffer.len()]).collect(), 11).await;
             assert_eq!(read.unwrap(), whole.len());
             assert!(back == buffers);
-            // At the file's own position, and to its end, which comes in the second call.
+            // At the file's own position. The end of the file comes in the second call.
             let back: Vec<Vec<u8>> = (0..2000).map(|_| vec![0; 4]).collect();
             let (read, back) = engine.submit(op::ReadVectored::at_position(&file, back)).await;
             let expected = fs::read(&path).unwrap();
@@ -109,7 +109,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn a_vectored_transfer_that_ends_early_says_where(rig) {
+    fn a_vectored_transfer_that_ends_early_reports_how_many_bytes_it_moved(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let file = file_of(&engine, &dir.path().join("file"), &pattern(100, 3));
         let buffers = vec![vec![0xee; 60], vec![0xee; 60], vec![0xee; 60]];
@@ -138,7 +138,7 @@ properties! {
                 plain.read_exact_at(&mut eight, at).unwrap();
                 assert_eq!(eight, at.to_le_bytes());
             }
-            // The low 32 bits of these places are a hole.
+            // If an offset were cut to its low 32 bits, it would be in a hole of the file.
             assert_eq!(file.read_at(vec![1; 8], GIB).await.1, [0; 8]);
             file.set_len(7 * GIB).await.unwrap();
             assert_eq!(fs::metadata(&path).unwrap().len(), 7 * GIB);
@@ -147,11 +147,11 @@ properties! {
         });
     }
 
-    fn an_offset_that_the_kernel_cannot_have_is_refused_and_moves_nothing(rig) {
+    fn an_offset_past_the_largest_is_refused_and_does_not_move_the_position(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
         let file = file_of(&engine, &path, b"0123456789");
-        // u64::MAX would be the file's own position if it were handed on as it is.
+        // If u64::MAX were passed on unchanged, it would mean the file's own position.
         for offset in [1 << 63, u64::MAX - 1, u64::MAX] {
             let (read, _) = engine.block_on(file.read_at(vec![0; 4], offset));
             assert_eq!(our_errno(&read), libc::EINVAL, "read at {offset:#x}: {read:?}");
@@ -164,7 +164,7 @@ properties! {
         assert_eq!(engine.block_on(file.read(vec![0; 4])).1, b"0123");
     }
 
-    fn the_largest_offset_answers_what_pread_answers(rig) {
+    fn a_read_at_the_largest_offset_answers_the_same_as_pread(rig) {
         use std::os::fd::AsRawFd;
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");
@@ -202,7 +202,7 @@ properties! {
         let file = engine.block_on(engine.open(&path, creating())).unwrap();
         let parts: Vec<Vec<u8>> = (0..50).map(|nth| pattern(nth + 1, nth)).collect();
         let writes: Vec<_> = parts.iter().map(|part| file.write(part.clone())).collect();
-        // Those at an offset do not wait for them, nor move the position.
+        // Writes at an offset do not wait for them, and do not move the position.
         let aside = file.write_at("!", 100_000);
         engine.block_on(async {
             for (write, part) in writes.into_iter().zip(&parts) {
@@ -213,7 +213,7 @@ properties! {
         assert!(fs::read(&path).unwrap()[..50 * 51 / 2] == parts.concat());
     }
 
-    fn a_cancelled_wait_for_the_position_lets_the_next_have_it(rig) {
+    fn when_a_wait_for_the_position_is_cancelled_the_next_operation_gets_it(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let file = file_of(&engine, &dir.path().join("file"), &pattern(1000, 1));
         let mut reads: Vec<_> = (0..10).map(|_| file.read(vec![0; 10])).collect();
@@ -237,7 +237,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn what_is_appended_goes_to_the_end_whatever_the_offset(rig) {
+    fn an_append_goes_to_the_end_whatever_the_offset(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("log");
         fs::write(&path, "begin ").unwrap();
@@ -271,7 +271,7 @@ properties! {
         });
     }
 
-    fn a_read_of_an_empty_pipe_waits_for_what_comes(rig) {
+    fn a_read_of_an_empty_pipe_waits_for_data(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let (file, path) = fifo(&engine, dir.path());
         let read = file.read(vec![0; 16]);
@@ -296,7 +296,7 @@ properties! {
         assert_at_rest(&engine);
     }
 
-    fn files_of_the_kernel_are_read_though_they_have_no_length(rig) {
+    fn files_in_proc_are_read_though_their_length_is_zero(rig) {
         let engine = rig.engine();
         let (read, buffer) = engine.block_on(async {
             let file = engine.open("/proc/self/status", reading()).await.unwrap();
@@ -306,7 +306,7 @@ properties! {
         assert!(buffer[..read.unwrap()].starts_with(b"Name:"));
     }
 
-    fn a_full_device_says_so(rig) {
+    fn a_write_to_a_full_device_fails_with_enospc(rig) {
         let engine = rig.engine();
         let (written, buffer) = engine.block_on(async {
             let full = engine.open("/dev/full", OpenOptions::new().write(true)).await.unwrap();
@@ -315,7 +315,7 @@ properties! {
         assert_eq!((our_errno(&written), buffer), (libc::ENOSPC, vec![1; 100]));
     }
 
-    fn direct_transfers_go_round_where_the_file_system_can(rig) {
+    fn direct_transfers_work_where_the_file_system_has_them(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("direct");
         let file = match engine.block_on(engine.open(&path, creating().direct(true))) {
@@ -338,7 +338,7 @@ properties! {
                 let (read, _) = file.read_at(Aligned::new(8192), end - 4096).await;
                 assert!(read.unwrap() >= 4096);
             }
-            // Memory that lies wrongly is refused as the kernel refuses it, or taken where it is not.
+            // Unaligned memory is refused if the kernel refuses it, and taken if not.
             let (read, back) = file.read_at(Aligned::new(8192).slice(1..4097), 4096).await;
             assert!(matches!(our_errno(&read), 0 | libc::EINVAL), "{read:?}");
             drop(back);

@@ -1,4 +1,4 @@
-//! What `tests/fast_path.rs` disassembles: the pool's fast path as a release build has it, and what must not be in it.
+//! The code that `tests/fast_path.rs` disassembles: the pool's fast path, and controls with instructions that must not be in it.
 
 use std::{
     hint::black_box,

@@ -1,4 +1,6 @@
-//! The answer of Linux: `/sys` for block devices, the list of mounts for file systems that have no device of their own.
+//! Finds the disk of a file on Linux: in `/sys` for block devices, and in the list of mounts for file systems without a device
+//! number of their own. It only reads files, and never fails: if something cannot be read, the file's device counts as a disk of
+//! its own, whose only drawback is a limit of its own.
 
 use std::{
     fs,
@@ -7,7 +9,7 @@ use std::{
 
 use super::{Disk, DiskId};
 
-/// How many devices may lie over one another (a file system in a logical volume on an encrypted partition has three).
+/// How many devices may lie one over another (a file system in a logical volume on an encrypted partition has three).
 const LAYERS_MAX: u32 = 16;
 
 /// A device number, as the kernel writes it: `8:1`.
@@ -31,13 +33,13 @@ impl Number {
         DiskId(libc::makedev(self.major, self.minor))
     }
 
-    /// A disk of its own, of which nothing is known but what kind of thing it is.
+    /// A disk of its own. Only its kind is known.
     fn alone(self, kind: &str) -> Disk {
         Disk { id: self.id(), name: format!("{kind} {}:{}", self.major, self.minor), rotational: None }
     }
 }
 
-/// Where to look: the machine's own trees, or a test's.
+/// The directories and files to read: the machine's own, or those of a test.
 #[derive(Clone, Debug)]
 pub(super) struct Trees {
     sys: PathBuf,
@@ -50,14 +52,14 @@ impl Trees {
         Self { sys: "/sys".into(), dev: "/dev".into(), mounts: "/proc/self/mountinfo".into() }
     }
 
-    /// Never fails: whatever cannot be read ends the search, and what was found until then is the answer.
+    /// The disk of a device. Never fails: if something cannot be read, the search ends, and the answer is the disk found so far.
     pub(super) fn disk_of(&self, st_dev: u64, mount: Option<u64>) -> Disk {
         let number = Number::of(st_dev);
-        // Major 0 is what file systems get that lie on no device, or on several.
+        // A file system on no device, or on several, has a number with major 0.
         if number.major == 0 { self.under_file_system(number, mount) } else { self.under_block_device(number) }
     }
 
-    /// Down from a partition or a mapped device to the disk.
+    /// Goes down from a partition or a mapped device to its disk.
     fn under_block_device(&self, number: Number) -> Disk {
         let link = self.sys.join(format!("dev/block/{}:{}", number.major, number.minor));
         let Ok(mut path) = fs::canonicalize(link) else { return number.alone("device") };
@@ -67,31 +69,32 @@ impl Trees {
                 None => break,
             }
         }
-        // The number is read again even where nothing lies below, for there is one way to name a disk.
+        // The number is read even if nothing lies below, so that a disk has the same name whichever way it was found.
         let Some(found) = number_in(&path) else { return number.alone("device") };
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().replace('!', "/"));
         Disk { id: found.id(), name, rotational: flag(&path.join("queue/rotational")) }
     }
 
-    /// A file system's disk is what it was mounted from, if that is a block device (btrfs); else it is its own.
+    /// The disk of a file system: the block device that it was mounted from, if it was (btrfs); else a disk of its own.
     fn under_file_system(&self, number: Number, mount: Option<u64>) -> Disk {
         let list = fs::read(&self.mounts).unwrap_or_default();
         let list = String::from_utf8_lossy(&list);
         let Some(mount) = Mount::find(&list, number, mount) else { return number.alone("device") };
         match self.number_of_node(&unescape(mount.source)) {
             Some(device) => self.under_block_device(device),
-            // All subvolumes and layers of one mount share its number, whatever number `stat` gives their files.
+            // All subvolumes and layers of one mount get the mount's number, whatever numbers `stat` gives their files.
             None => mount.number.alone(mount.kind),
         }
     }
 
-    /// The number of a device by its path in `/dev`, by way of its name: a container may have the name and not the node.
+    /// The number of a device, from its path in `/dev`. It is found by the name and not by the device node, because a container
+    /// may lack the node.
     fn number_of_node(&self, source: &str) -> Option<Number> {
         let in_dev = Path::new(source).strip_prefix("/dev").ok()?;
         let node = fs::canonicalize(self.dev.join(in_dev)).ok();
         let root = fs::canonicalize(&self.dev).ok();
         let resolved = node.as_deref().zip(root.as_deref()).and_then(|(node, root)| node.strip_prefix(root).ok());
-        // sysfs writes the slash of `cciss/c0d0` as `!`.
+        // sysfs writes the slash in `cciss/c0d0` as `!`.
         let name = resolved.unwrap_or(in_dev).to_str()?.replace('/', "!");
         if name.is_empty() || name.starts_with('.') {
             return None;
@@ -100,7 +103,7 @@ impl Trees {
     }
 }
 
-/// What a partition is a part of, or the one device that a mapped device or array lies over.
+/// The disk of a partition, or the device below a mapped device or array, if there is only one.
 fn below(path: &Path) -> Option<PathBuf> {
     if path.join("partition").exists() {
         return path.parent().filter(|disk| number_in(disk).is_some()).map(Path::to_owned);
@@ -130,12 +133,13 @@ fn flag(path: &Path) -> Option<bool> {
 struct Mount<'a> {
     number: Number,
     kind: &'a str,
-    /// With its escapes.
+    /// The source, with its escapes.
     source: &'a str,
 }
 
 impl<'a> Mount<'a> {
-    /// By its id, where the kernel tells that (5.8); else by the device, which for btrfs is not what `stat` says.
+    /// Finds a mount by its id, if the kernel says it (5.8); else by the device. For btrfs that fails, because `stat` gives
+    /// another device than the list.
     fn find(list: &'a str, number: Number, id: Option<u64>) -> Option<Self> {
         list.lines().find_map(|line| {
             let (front, back) = line.split_once(" - ")?;
@@ -170,7 +174,7 @@ mod tests {
 
     use super::*;
 
-    /// A made-up machine: trees in a directory that goes with it.
+    /// A made-up machine: its trees lie in a temporary directory.
     struct Machine {
         root: tempfile::TempDir,
         trees: Trees,
@@ -241,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapped_device_over_one_disk_is_that_disk_through_all_layers() {
+    fn a_mapped_device_over_one_disk_counts_as_that_disk_through_all_layers() {
         let machine = Machine::new();
         machine.disk("ata1/block/sda", "8:0", "1\n");
         let partition = machine.partition("ata1/block/sda/sda3", "8:3");
@@ -253,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_of_several_disks_is_a_disk_of_its_own() {
+    fn an_array_of_several_disks_counts_as_a_disk_of_its_own() {
         let machine = Machine::new();
         let array = machine.disk("virtual/block/md0", "9:0", "0");
         lies_over(&array, &machine.disk("ata1/block/sda", "8:0", "0"));
@@ -262,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_device_is_a_disk_of_its_own() {
+    fn a_loop_device_counts_as_a_disk_of_its_own() {
         let machine = Machine::new();
         let device = machine.device("virtual/block/loop0", "7:0");
         fs::create_dir(device.join("loop")).unwrap();
@@ -271,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_that_lie_over_one_another_in_a_circle_end_the_search() {
+    fn the_search_ends_when_devices_lie_over_one_another_in_a_circle() {
         let machine = Machine::new();
         let one = machine.device("virtual/block/dm-0", "253:0");
         let two = machine.device("virtual/block/dm-1", "253:1");
@@ -281,14 +285,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_a_slash_is_told_as_it_is_in_dev() {
+    fn a_name_with_a_slash_is_reported_as_in_dev() {
         let machine = Machine::new();
         machine.device("pci0/cciss!c0d0", "104:0");
         assert_eq!(machine.find(104, 0).name, "cciss/c0d0");
     }
 
     #[test]
-    fn btrfs_lies_on_what_it_was_mounted_from() {
+    fn the_disk_of_btrfs_is_the_one_it_was_mounted_from() {
         let machine = Machine::new();
         machine.disk("ata1/block/sda", "8:0", "0");
         let partition = machine.partition("ata1/block/sda/sda2", "8:2");
@@ -302,13 +306,13 @@ mod tests {
         );
         assert_eq!(machine.find(0, 44).name, "sda");
         assert_eq!(machine.find(0, 45).name, "sda");
-        // What `stat` says of a subvolume is in no list; the mount's id is.
+        // The device that `stat` gives for a subvolume is in no list; the mount's id is.
         assert_eq!(machine.find(0, 99).name, "device 0:99");
         assert_eq!(machine.trees.disk_of(libc::makedev(0, 99), Some(31)).id, id(8, 0));
     }
 
     #[test]
-    fn a_file_system_on_no_device_is_a_disk_of_its_own() {
+    fn a_file_system_on_no_device_counts_as_a_disk_of_its_own() {
         let machine = Machine::new();
         machine.mounts(
             "25 1 0:35 / /tmp rw - tmpfs tmpfs rw\n\
@@ -326,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_a_disk_of_its_own() {
+    fn a_device_that_cannot_be_looked_up_counts_as_a_disk_of_its_own() {
         let empty = Trees { sys: "/no/sys".into(), dev: "/no/dev".into(), mounts: "/no/mounts".into() };
         assert_eq!(empty.disk_of(libc::makedev(8, 1), None).name, "device 8:1");
         assert_eq!(empty.disk_of(libc::makedev(0, 9), Some(3)).id, id(0, 9));
@@ -343,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_of_the_list_of_mounts_are_undone() {
+    fn escapes_in_the_list_of_mounts_are_decoded() {
         assert_eq!(unescape(r"a\040b\011c\012d\134e\043f"), "a b\tc\nd\\e#f");
         assert_eq!(unescape(r"\04"), r"\04");
         assert_eq!(unescape(r"\999\777\"), r"\999\777\");

@@ -1,4 +1,4 @@
-//! What a block is, and what is refused.
+//! The properties of a block, and the requests that the pool refuses.
 
 use super::*;
 
@@ -26,7 +26,7 @@ fn a_block_is_as_large_and_as_aligned_as_was_asked() {
 }
 
 #[test]
-fn what_no_block_can_be_is_refused_and_changes_nothing() {
+fn impossible_sizes_and_alignments_are_refused_and_change_nothing() {
     let pool = pool(8 * MIB);
     drop(pool.acquire(4096).unwrap());
     let before = format!("{:?}", PoolStats { hits_thread: 0, ..pool.stats() });
@@ -74,7 +74,7 @@ fn a_thread_gets_back_what_it_gave_back_last() {
 }
 
 #[test]
-fn what_a_thread_kept_comes_back_when_it_ends() {
+fn blocks_in_a_threads_cache_come_back_when_it_ends() {
     let pool = pool(64 * MIB);
     let kept = elsewhere(|| {
         drop((pool.acquire(4096).unwrap(), pool.acquire(65_536).unwrap()));
@@ -85,7 +85,7 @@ fn what_a_thread_kept_comes_back_when_it_ends() {
 }
 
 #[test]
-fn a_hundred_threads_that_acquire_and_end_leave_what_is_mapped_as_it_was() {
+fn a_hundred_threads_that_acquire_and_end_leave_no_more_mapped_than_before() {
     let pool = pool(64 * MIB);
     let work = || elsewhere(|| drop([4096, 9000, MIB].map(|size| pool.acquire(size).unwrap())));
     work();
@@ -113,7 +113,7 @@ fn a_block_that_dies_with_its_thread_goes_back() {
         static LAST: std::cell::RefCell<Option<Block>> = const { std::cell::RefCell::new(None) };
     }
     let pool = pool(64 * MIB);
-    // Whichever of the two thread-local values goes first: the block, or the thread's cache.
+    // Both orders: the thread-local block is dropped before the thread's cache, or after it.
     for cache_first in [false, true] {
         elsewhere(|| {
             if cache_first {
@@ -133,7 +133,7 @@ fn a_thread_that_changes_pools_keeps_nothing_of_the_one_it_left() {
     drop(one.acquire(4096).unwrap());
     assert!(adds_up(&one, 0).bytes_cached_threads > 0);
     assert_eq!(adds_up(&two, 4096).bytes_cached_threads, 0);
-    // Giving back is no change: the cache is still the other pool's.
+    // A release does not change the pool of the cache: it still serves the other one.
     drop(of_two);
     assert!(adds_up(&one, 0).bytes_cached_threads > 0);
     assert_eq!(adds_up(&two, 0).bytes_cached_threads, 0);
@@ -153,7 +153,7 @@ fn a_producer_and_a_consumer_pass_the_same_memory_round() {
         drop(send);
         consumer.join().unwrap();
     });
-    // 64 on the way, one in each hand, and two caches: far from a slab's 512.
+    // At most 64 blocks are on the way, one is in each thread's hands, and the rest are in two caches. A slab has 512.
     assert_eq!(adds_up(&pool, 0).bytes_mapped, 2 << 20);
 }
 
@@ -181,7 +181,8 @@ fn late_writes_are_counted_by_a_pool_for_debugging() {
         drop(block);
         assert_eq!(pool.stats().damaged, 0);
         #[expect(unsafe_code, reason = "the mistake that is looked for")]
-        // SAFETY: none; but the pool keeps the memory mapped, and no other thread knows of it.
+        // SAFETY: this breaks the rules on purpose. It does no harm: the pool keeps the memory mapped, and no other thread
+        // uses it.
         unsafe {
             kept.add(100).write(2);
         }

@@ -1,4 +1,4 @@
-//! The protocol of those who tell the kernel of slabs: what is held is never unmapped.
+//! The protocol of holders, which register slabs with the kernel: a slab that is held is never unmapped.
 
 use std::{
     future::Future,
@@ -8,7 +8,7 @@ use std::{
 
 use super::*;
 
-/// Stands in for a ring: what it holds is registered.
+/// Takes the part of a ring: the slabs that it holds are registered.
 struct Ring {
     pool: Pool,
     held: Mutex<Vec<Extent>>,
@@ -75,11 +75,11 @@ fn a_slab_that_is_held_retires_and_goes_when_it_is_let_go() {
     assert_eq!(pool.trim(), 0);
     assert_eq!(ring.asked.load(Relaxed), 1);
     assert!(pool.is_retiring(slab) && pool.retirements() == before + 1);
-    // Still there, and what was last written still in it: the kernel may be writing to it.
+    // The memory is still mapped and has the bytes that were last written: the kernel may be writing to it.
     assert_eq!(mapped(&pool), 2 * MIB);
     assert!(pool.inner.arena().unwrap().is_filled(offset, 4096, 7));
     adds_up(&pool, 0);
-    // Nobody gets any of it, and nobody can register it any more.
+    // No acquisition gets a block of it, and nobody can begin to hold it.
     assert_ne!(slab_of(&pool, &pool.acquire(4096).unwrap()), slab);
     assert_eq!(pool.hold(slab), None);
     assert_eq!(pool.trim(), 2 << 20);
@@ -88,7 +88,7 @@ fn a_slab_that_is_held_retires_and_goes_when_it_is_let_go() {
     assert!(!pool.is_retiring(slab));
     assert_eq!((mapped(&pool), pool.stats().bytes_registered), (0, 0));
     assert_eq!(pool.hold(slab), None);
-    // Mapped anew, it can be had and held anew.
+    // When it is mapped again, it can be acquired and held again.
     let block = pool.acquire(4096).unwrap();
     assert_eq!(slab_of(&pool, &block), slab);
     ring.register(&block);
@@ -111,7 +111,7 @@ fn trimming_asks_every_holder_and_the_last_to_let_go_unmaps() {
 }
 
 #[test]
-fn a_large_block_is_held_as_a_whole_and_its_slabs_go_one_by_one() {
+fn a_large_block_is_held_as_a_whole_and_its_slabs_are_unmapped_one_by_one() {
     let pool = pool(64 * MIB);
     let block = pool.acquire(5 * MIB).unwrap();
     let first = slab_of(&pool, &block);
@@ -138,7 +138,7 @@ fn a_large_block_is_held_as_a_whole_and_its_slabs_go_one_by_one() {
 }
 
 #[test]
-fn what_nobody_has_or_ever_had_cannot_be_held() {
+fn memory_that_is_not_mapped_cannot_be_held() {
     let pool = pool(64 * MIB);
     assert_eq!(pool.hold(0), None);
     drop(pool.acquire(1).unwrap());
@@ -148,7 +148,7 @@ fn what_nobody_has_or_ever_had_cannot_be_held() {
 }
 
 #[test]
-fn at_the_ceiling_a_large_block_gets_what_holders_let_go() {
+fn at_the_ceiling_a_large_block_gets_the_slabs_that_holders_let_go() {
     let pool = pool(8 * MIB);
     let ring = Ring::of(&pool, true);
     // Free slabs that are not in a row: they have to go before others can be mapped.
@@ -165,7 +165,7 @@ fn at_the_ceiling_a_large_block_gets_what_holders_let_go() {
 
 #[test]
 fn a_release_never_calls_a_holder() {
-    // As a ring does: with its lock held, which its holder's part needs too.
+    // A ring releases blocks while it has its own lock, and its `let_go_of_retiring` needs the same lock.
     struct Locked {
         ring: Arc<Ring>,
         lock: Mutex<()>,
@@ -176,7 +176,7 @@ fn a_release_never_calls_a_holder() {
             self.ring.unregister_retiring();
         }
     }
-    // The thread that asks in place of the releasing one is the trimmer's.
+    // The trimmer's thread asks instead of the releasing one.
     let pace = Pace::Period(std::time::Duration::from_secs(3600));
     let pool = Pool::builder().bytes_max(8 << 20).build_with(pace).unwrap();
     let holder = Arc::new(Locked { ring: Ring::of(&pool, false), lock: Mutex::new(()) });
@@ -188,7 +188,7 @@ fn a_release_never_calls_a_holder() {
     drop(first);
     let mut waiting = Box::pin(pool.acquire_async(4 * MIB, 4096));
     let mut context = Context::from_waker(Waker::noop());
-    // Asks, in vain: one free slab is not enough.
+    // It asks, but one free slab is not enough.
     assert!(waiting.as_mut().poll(&mut context).is_pending());
     {
         let _locked = lock(&holder.lock);
@@ -199,7 +199,7 @@ fn a_release_never_calls_a_holder() {
 }
 
 #[test]
-fn a_holder_that_is_gone_is_not_asked() {
+fn a_holder_that_was_dropped_is_not_asked() {
     let pool = pool(64 * MIB);
     for _ in 0..100 {
         drop(Ring::of(&pool, true));

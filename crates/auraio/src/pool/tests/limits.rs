@@ -1,4 +1,5 @@
-//! What the system refuses. Its limits hold for a whole process, so each test runs again in one of its own.
+//! What the pool does when the system refuses memory. The system's limits count for a whole process, so each test runs again
+//! in a process of its own.
 #![cfg(target_os = "linux")]
 
 use std::process::Command;
@@ -22,7 +23,7 @@ fn in_a_process_of_its_own(name: &str) -> bool {
     false
 }
 
-/// Lowers a limit to so much, and answers what sets it back.
+/// Lowers a limit, and answers a function that restores it.
 fn lowered(resource: Resource, to: u64) -> impl FnOnce() {
     let before = getrlimit(resource);
     setrlimit(resource, Rlimit { current: Some(to), maximum: before.maximum }).unwrap();
@@ -37,8 +38,8 @@ fn status(line: &str) -> u64 {
 }
 
 #[test]
-fn without_address_space_the_error_says_so_and_later_it_works() {
-    if !in_a_process_of_its_own("without_address_space_the_error_says_so_and_later_it_works") {
+fn without_address_space_acquiring_fails_with_the_systems_error_and_works_again_later() {
+    if !in_a_process_of_its_own("without_address_space_acquiring_fails_with_the_systems_error_and_works_again_later") {
         return;
     }
     let pool = pool(64 * MIB);
@@ -57,7 +58,7 @@ fn memory_that_the_system_refuses_is_an_error_and_changes_nothing() {
     }
     let pool = pool(64 * MIB);
     let block = pool.acquire(4096).unwrap();
-    // A slab fits, and some more for the test itself; three do not.
+    // There is room for one slab and for the test itself, but not for three slabs.
     let raise = lowered(Resource::Data, status("VmData:") + (5 << 20));
     let slab = pool.acquire(8192).unwrap();
     let refused = [6 * MIB, 4 * MIB].map(|size| pool.acquire(size).map(|block| block.len()));

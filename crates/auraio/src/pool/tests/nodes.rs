@@ -2,13 +2,13 @@
 
 use super::{shards::pretended, *};
 
-/// Two nodes of two cores; slabs are placed as on such a machine, as far as this one lets them.
+/// A machine with two nodes of two cores. The pool places slabs as on such a machine, as far as the real one allows it.
 fn pool_of_two_nodes(bytes_max: usize) -> Pool {
     let machine = Topology::builder().node(0, 0..2).node(5, 2..4).build().unwrap();
     Pool::builder().bytes_max(bytes_max as u64).topology(machine).build_with(Pace::Never).unwrap()
 }
 
-/// On a thread of its own, on this core.
+/// Runs `work` on a thread of its own, which believes that it runs on this core.
 fn on<T: Send>(cpu: u32, work: impl FnOnce() -> T + Send) -> T {
     elsewhere(|| {
         pretended::CPU.set(Some(cpu));
@@ -42,7 +42,7 @@ fn a_block_goes_back_to_its_node_from_wherever_it_is_released() {
     let pool = pool_of_two_nodes(64 * MIB);
     let blocks: Vec<_> = on(0, || (0..100).map(|_| pool.acquire(4096).unwrap()).collect());
     on(3, || drop(blocks));
-    // The thread has ended, so nothing is cached: node 5 has to map, and node 0 has not.
+    // The thread has ended, so no cache holds a block: node 5 has to map a slab, and node 0 need not.
     let of_five = on(2, || pool.acquire(4096).unwrap());
     assert_eq!(node_of(&pool, &of_five), 5);
     let of_zero = on(1, || pool.acquire(4096).unwrap());
@@ -55,7 +55,7 @@ fn memory_of_another_node_is_better_than_none() {
     let pool = pool_of_two_nodes(4 * MIB);
     let here = on(0, || pool.acquire(4096).unwrap());
     let large = on(0, || pool.acquire(2 * MIB).unwrap());
-    // The ceiling is reached: blocks of node 0's slab, and slabs of node 0 that are free.
+    // The ceiling is reached, so a thread of node 5 gets blocks of node 0's slab, or a free slab of node 0.
     let there = on(2, || pool.acquire(4096).unwrap());
     assert_eq!(slab_of(&pool, &there), slab_of(&pool, &here));
     drop(large);

@@ -1,4 +1,4 @@
-//! Several threads that acquire, write, pass on, check and release at random.
+//! Several threads acquire, write, pass on, check and release blocks at random.
 
 use std::sync::atomic::AtomicUsize;
 
@@ -7,7 +7,7 @@ use super::*;
 /// xorshift64 (Marsaglia 2003).
 pub(super) struct Random(pub(super) u64);
 
-/// Another at each run; printed, so that a run can be repeated with `AURAIO_SEED`.
+/// A new seed for each run. It is printed, so that a run can be repeated with `AURAIO_SEED`.
 pub(super) fn seed() -> u64 {
     let seed = std::env::var("AURAIO_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64)
@@ -25,14 +25,14 @@ impl Random {
     }
 }
 
-/// A block, full of the number that it was given.
+/// A block that is filled with a number of its own.
 struct Marked {
     block: Block,
     mark: u64,
 }
 
 impl Marked {
-    /// Marks all of it: what lies in two blocks is marked twice, and one of them finds the other's mark.
+    /// Fills the block with its number. If two blocks overlap, one of them later finds the other's number.
     fn new(mut block: Block, mark: u64) -> Self {
         let len = block.len();
         block.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&mark.to_le_bytes()[..chunk.len()]));
@@ -46,7 +46,7 @@ impl Marked {
     }
 }
 
-/// What all threads of the test share.
+/// The state that all threads of the test share.
 struct Shared {
     pool: Pool,
     shelf: Mutex<Vec<Marked>>,
@@ -55,7 +55,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// One thread's part.
+    /// The work of one thread.
     fn work(&self, mut random: Random) {
         let mut mine: Vec<Marked> = Vec::new();
         for _ in 0..4000 {
@@ -84,7 +84,7 @@ impl Shared {
         lock(&self.shelf).extend(mine);
     }
 
-    /// Small ones are frequent, and some are larger than a slab.
+    /// A random size: mostly small, sometimes larger than a slab.
     fn acquire(&self, random: &mut Random) -> Option<Marked> {
         let most = 1 << (8 + random.below(15));
         let size = 1 + random.below(most) as usize;
@@ -104,7 +104,7 @@ impl Shared {
 }
 
 #[test]
-fn no_two_blocks_overlap_and_every_byte_is_accounted_for() {
+fn no_two_blocks_overlap_and_the_statistics_count_every_byte() {
     let seed = seed();
     let machine = Topology::builder().node(0, 0..2).node(1, 2..4).build().unwrap();
     let pool = Pool::builder().bytes_max(96 << 20).topology(machine).build_with(Pace::Never).unwrap();

@@ -1,4 +1,4 @@
-//! The arena over memory that is only said to be mapped, and that can be refused.
+//! The arena over fake memory, which maps nothing and can refuse.
 
 use std::cell::{Cell, RefCell};
 
@@ -10,11 +10,11 @@ use super::{
 
 const SLABS: u32 = 16;
 
-/// Says of each slab whether it is mapped, and refuses when it is told to. The tests that use it have one thread.
+/// Memory that only notes of each slab whether it is mapped, and refuses when a test wants it to. Its tests have one thread.
 #[derive(Default)]
 struct Fake {
     mapped: RefCell<[bool; SLABS as usize]>,
-    /// So many more calls succeed.
+    /// How many more calls succeed.
     patience: Cell<Option<u32>>,
 }
 
@@ -87,9 +87,9 @@ fn a_refused_mapping_changes_nothing() {
 }
 
 #[test]
-fn what_was_mapped_of_a_refused_block_is_free() {
+fn slabs_that_were_mapped_for_a_refused_block_are_free() {
     let (arena, memory) = arena();
-    // Two slabs that are unmapped, one that is free, two unmapped: two mappings, of which the second is refused.
+    // Two slabs are unmapped, one is free, two are unmapped. That takes two mappings, and the second is refused.
     let (two, one) = (run(&arena, 2, SLABS).unwrap(), run(&arena, 1, SLABS).unwrap());
     arena.release_run(one);
     arena.release_run(two);
@@ -128,7 +128,7 @@ fn a_block_takes_the_first_row_that_is_free_before_any_that_has_to_be_mapped() {
     arena.release_run(four);
     arena.release_run(one);
     assert_eq!(run(&arena, 2, SLABS), Some(3));
-    // Two are free behind it: with two more that is a row of four.
+    // Two slabs behind it are free, and two more can be mapped: a row of four.
     assert_eq!(run(&arena, 4, SLABS), Some(5));
     assert_eq!(counts(&arena), [9, 1, 8, 0]);
     // One is free and one may be mapped, but not in a row.
@@ -137,7 +137,7 @@ fn a_block_takes_the_first_row_that_is_free_before_any_that_has_to_be_mapped() {
 }
 
 #[test]
-fn any_sequence_of_steps_keeps_what_is_in_use_mapped() {
+fn memory_in_use_stays_mapped_through_any_sequence_of_steps() {
     let (arena, memory) = arena();
     let mut random = Random(seed());
     let (mut runs, mut classes, mut held) = (Vec::<(u32, u32)>::new(), Vec::<u32>::new(), Vec::<Extent>::new());

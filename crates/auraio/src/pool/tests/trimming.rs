@@ -1,4 +1,4 @@
-//! What is given back to the system, and when.
+//! Which slabs are given back to the system, and when.
 
 use std::{process::Command, sync::mpsc, time::Duration};
 
@@ -8,7 +8,7 @@ fn mapped(pool: &Pool) -> usize {
     pool.stats().bytes_mapped as usize
 }
 
-/// So many slabs in use, as blocks of 2 MiB and as blocks of 4 KiB.
+/// Acquires this many slabs as blocks of 2 MiB, and this many as blocks of 4 KiB.
 fn slabs(pool: &Pool, of_each: usize) -> Vec<Block> {
     let large = (0..of_each).map(|_| pool.acquire(2 * MIB).unwrap());
     let small = (0..of_each * 512).map(|_| pool.acquire(4096).unwrap());
@@ -16,7 +16,7 @@ fn slabs(pool: &Pool, of_each: usize) -> Vec<Block> {
 }
 
 #[test]
-fn trimming_gives_back_what_nobody_uses_and_nothing_else() {
+fn trimming_gives_back_the_slabs_that_nobody_uses_and_no_others() {
     let pool = pool(64 * MIB);
     assert_eq!(pool.trim(), 0);
     let mut blocks = slabs(&pool, 5);
@@ -33,7 +33,7 @@ fn trimming_gives_back_what_nobody_uses_and_nothing_else() {
 }
 
 #[test]
-fn blocks_that_sleeping_threads_keep_hold_nothing_back() {
+fn blocks_in_the_caches_of_sleeping_threads_do_not_stop_trimming() {
     if !crate::sys::memory::barrier_on_all_threads() {
         println!("skipped: the system has no membarrier, or forbids it");
         return;
@@ -47,7 +47,7 @@ fn blocks_that_sleeping_threads_keep_hold_nothing_back() {
 }
 
 #[test]
-fn without_a_barrier_other_threads_keep_what_they_have_and_go_on_using_it() {
+fn without_a_barrier_other_threads_keep_their_caches_and_go_on_using_them() {
     let pool = pool(64 * MIB);
     let (go, goes) = mpsc::channel::<()>();
     let (tell, told) = mpsc::channel();
@@ -61,7 +61,7 @@ fn without_a_barrier_other_threads_keep_what_they_have_and_go_on_using_it() {
     let first = told.recv().unwrap();
     drop(pool.acquire(65_536).unwrap());
     sync::withheld::BARRIER.set(true);
-    // What this thread kept is gone, and what the other keeps is not.
+    // The blocks in this thread's cache were given back; those in the other thread's cache were not.
     assert_eq!(pool.trim(), 2 << 20);
     assert!(adds_up(&pool, 0).bytes_cached_threads > 0);
     let hits = pool.stats().hits_thread;
@@ -75,35 +75,35 @@ fn without_a_barrier_other_threads_keep_what_they_have_and_go_on_using_it() {
 }
 
 #[test]
-fn two_looks_give_back_all_but_a_few_slabs() {
+fn two_runs_of_the_trimmer_give_back_all_but_a_few_slabs() {
     let pool = pool(64 * MIB);
     let blocks = slabs(&pool, 5);
-    assert!(!pool.inner.look());
+    assert!(!pool.inner.trim_unused());
     drop(blocks);
-    assert!(pool.inner.look());
+    assert!(pool.inner.trim_unused());
     assert_eq!(mapped(&pool), 20 * MIB);
-    assert!(!pool.inner.look());
+    assert!(!pool.inner.trim_unused());
     assert_eq!(adds_up(&pool, 0).bytes_mapped, 8 << 20);
-    assert!(!pool.inner.look());
+    assert!(!pool.inner.trim_unused());
     assert_eq!(mapped(&pool), 8 * MIB);
 }
 
 #[test]
-fn what_was_used_between_two_looks_stays() {
+fn slabs_that_were_used_between_two_runs_stay() {
     let pool = pool(64 * MIB);
     drop(slabs(&pool, 5));
-    assert!(pool.inner.look());
-    // All five slabs of large blocks are used again, and one of the others.
+    assert!(pool.inner.trim_unused());
+    // All five slabs of large blocks are used again, and one of the slabs of small blocks.
     drop((0..5).map(|_| pool.acquire(2 * MIB).unwrap()).collect::<Vec<_>>());
     drop(pool.acquire(4096).unwrap());
-    assert!(pool.inner.look());
+    assert!(pool.inner.trim_unused());
     assert_eq!(mapped(&pool), 12 * MIB);
-    assert!(!pool.inner.look());
+    assert!(!pool.inner.trim_unused());
     assert_eq!(mapped(&pool), 8 * MIB);
 }
 
 #[test]
-fn the_thread_begins_with_something_to_do_and_ends_with_nothing() {
+fn the_trimmers_thread_begins_when_there_is_work_and_ends_when_there_is_none() {
     let (tick, ticks) = mpsc::channel();
     let (tells, told) = mpsc::channel();
     let pool = Pool::builder().bytes_max(64 << 20).build_with(Pace::Told(Mutex::new(ticks), tells)).unwrap();
@@ -111,7 +111,7 @@ fn the_thread_begins_with_something_to_do_and_ends_with_nothing() {
         tick.send(()).unwrap();
         told.recv().unwrap()
     };
-    // A few free slabs are no reason.
+    // A few free slabs do not start it.
     drop(slabs(&pool, 2));
     assert!(!pool.inner.trimmer.runs());
     for _ in 0..2 {
@@ -129,11 +129,11 @@ fn the_thread_begins_with_something_to_do_and_ends_with_nothing() {
 }
 
 #[test]
-fn the_end_of_a_thread_can_be_what_it_begins_with() {
+fn the_end_of_another_thread_can_start_the_trimmers_thread() {
     let (_tick, ticks) = mpsc::channel();
     let (tells, _told) = mpsc::channel();
     let pool = Pool::builder().bytes_max(1 << 30).build_with(Pace::Told(Mutex::new(ticks), tells)).unwrap();
-    // Five slabs, of each of which one block is kept to the end of the thread.
+    // Five slabs. The thread keeps one block of each until it ends.
     elsewhere(|| {
         let blocks: Vec<_> = (0..5 * 512).map(|_| pool.acquire(4096).unwrap()).collect();
         let (ends, others): (Vec<_>, Vec<_>) = blocks.into_iter().enumerate().partition(|(at, _)| at % 512 == 511);
@@ -145,9 +145,9 @@ fn the_end_of_a_thread_can_be_what_it_begins_with() {
 }
 
 #[test]
-fn no_process_waits_for_it_at_its_end() {
+fn no_process_waits_for_the_trimmers_thread_when_it_ends() {
     const CHILD: &str = "AURAIO_TEST_TRIMS";
-    const NAME: &str = "pool::tests::trimming::no_process_waits_for_it_at_its_end";
+    const NAME: &str = "pool::tests::trimming::no_process_waits_for_the_trimmers_thread_when_it_ends";
     if std::env::var_os(CHILD).is_some() {
         let pace = Pace::Period(Duration::from_secs(3600));
         let pool = Pool::builder().bytes_max(64 << 20).build_with(pace).unwrap();
@@ -168,7 +168,7 @@ fn threads_that_acquire_while_others_trim_never_meet_unmapped_memory() {
         if thread == 3 {
             for _ in 0..100 {
                 let _ = pool.trim();
-                pool.inner.look();
+                pool.inner.trim_unused();
             }
             return;
         }

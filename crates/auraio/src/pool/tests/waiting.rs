@@ -1,4 +1,4 @@
-//! Those who wait at the ceiling.
+//! Waiting for memory when the pool is at its ceiling.
 
 use std::{
     future::Future,
@@ -19,7 +19,7 @@ impl Wake for Woken {
     }
 }
 
-/// A future that was polled once, and what woke it.
+/// A future that was polled once, and the count of its wake-ups.
 struct Waiting {
     future: Pin<Box<Acquire>>,
     woken: Arc<Woken>,
@@ -40,7 +40,7 @@ impl Waiting {
         self.woken.0.load(Relaxed)
     }
 
-    /// What it got; it must have been woken for it, once.
+    /// The block that it got. It must have been woken for it exactly once.
     fn served(&mut self) -> Block {
         assert_eq!(self.times_woken(), 1);
         match self.poll() {
@@ -50,7 +50,7 @@ impl Waiting {
     }
 }
 
-/// A pool all of whose memory is in use, in blocks of this size.
+/// A pool of which all memory is in use, in blocks of this size.
 fn full(bytes_max: usize, size: usize) -> (Pool, Vec<Block>) {
     let pool = pool(bytes_max);
     let blocks = (0..bytes_max / size).map(|_| pool.acquire(size).unwrap()).collect();
@@ -59,7 +59,7 @@ fn full(bytes_max: usize, size: usize) -> (Pool, Vec<Block>) {
 }
 
 #[test]
-fn all_of_a_small_pool_can_be_had_by_threads_together() {
+fn several_threads_together_can_acquire_all_of_a_small_pool() {
     let pool = pool(4 * MIB);
     let sleepers: Vec<_> = (0..4).map(|_| Sleeper::after(move || drop(pool.acquire(4096).unwrap()))).collect();
     let blocks: Vec<_> = (0..1024).map(|_| pool.acquire(4096).unwrap()).collect();
@@ -82,15 +82,15 @@ fn a_released_block_goes_to_the_one_who_waits() {
 }
 
 #[test]
-fn they_are_served_in_order_and_a_large_one_is_not_starved() {
+fn waiters_are_served_in_order_and_a_large_request_is_not_starved() {
     let (pool, mut blocks) = full(4 * MIB, 4096);
     let mut large = Waiting::new(&pool, MIB);
     let mut small = Waiting::new(&pool, 4096);
-    // The lower slab is free but for one block: not enough for the first, and the second is not first.
+    // All but one block of the lower slab are free. That is not enough for the first waiter, and the second must wait for it.
     let last = blocks.remove(0);
     drop(blocks.drain(..511));
     assert_eq!((large.times_woken(), small.times_woken()), (0, 0));
-    // Nor does anybody get it who does not wait.
+    // A request that does not wait is refused too.
     assert_eq!(pool.acquire(4096).unwrap_err(), Error::PoolExhausted { wanted: 4096 });
     drop(last);
     let large = large.served();
@@ -102,7 +102,7 @@ fn they_are_served_in_order_and_a_large_one_is_not_starved() {
 }
 
 #[test]
-fn one_release_serves_as_many_as_it_is_enough_for() {
+fn one_release_serves_as_many_waiters_as_it_has_memory_for() {
     let (pool, mut blocks) = full(4 * MIB, 2 * MIB);
     let mut waiting: Vec<_> = (0..3).map(|_| Waiting::new(&pool, MIB)).collect();
     drop(blocks.pop());
@@ -113,7 +113,7 @@ fn one_release_serves_as_many_as_it_is_enough_for() {
 }
 
 #[test]
-fn whoever_stops_waiting_makes_way() {
+fn when_the_first_stops_waiting_the_next_is_served() {
     let (pool, mut blocks) = full(4 * MIB, 2 * MIB);
     let large = Waiting::new(&pool, 4 * MIB);
     let mut small = Waiting::new(&pool, 4096);
@@ -126,7 +126,7 @@ fn whoever_stops_waiting_makes_way() {
 }
 
 #[test]
-fn a_block_given_to_a_future_that_is_dropped_goes_to_the_next() {
+fn a_block_given_to_a_future_that_is_then_dropped_goes_to_the_next() {
     let (pool, mut blocks) = full(2 * MIB, 2 * MIB);
     let first = Waiting::new(&pool, 2 * MIB);
     let mut second = Waiting::new(&pool, 2 * MIB);
@@ -150,7 +150,7 @@ fn a_future_that_nobody_polls_delays_nobody() {
 }
 
 #[test]
-fn what_sleeping_threads_keep_is_given_to_those_who_wait() {
+fn blocks_in_the_caches_of_sleeping_threads_go_to_waiters() {
     if !crate::sys::memory::barrier_on_all_threads() {
         println!("skipped: the system has no membarrier, or forbids it");
         return;
@@ -167,7 +167,7 @@ fn what_sleeping_threads_keep_is_given_to_those_who_wait() {
 }
 
 #[test]
-fn memory_of_another_size_is_given_to_those_who_wait() {
+fn memory_of_another_size_goes_to_waiters() {
     let (pool, blocks) = full(4 * MIB, 4096);
     let mut waiting = [8192, MIB, 2 * MIB].map(|size| Waiting::new(&pool, size));
     drop(blocks);
@@ -176,7 +176,7 @@ fn memory_of_another_size_is_given_to_those_who_wait() {
 }
 
 #[test]
-fn a_higher_ceiling_serves_those_who_wait() {
+fn a_higher_ceiling_serves_waiters() {
     let (pool, _blocks) = full(2 * MIB, 2 * MIB);
     let mut waiting = Waiting::new(&pool, 4096);
     pool.set_bytes_max(4 << 20);
@@ -184,11 +184,11 @@ fn a_higher_ceiling_serves_those_who_wait() {
 }
 
 #[test]
-fn a_wish_that_a_lower_ceiling_forbids_is_refused() {
+fn a_request_that_a_lower_ceiling_forbids_is_refused() {
     let (pool, mut blocks) = full(8 * MIB, 2 * MIB);
     let mut waiting = Waiting::new(&pool, 4 * MIB);
     pool.set_bytes_max(2 << 20);
-    // What is mapped stays, and would be enough.
+    // The mapped memory stays, and would be enough.
     assert_eq!(waiting.times_woken(), 0);
     let last = blocks.pop();
     let third = blocks.remove(0);
@@ -204,7 +204,7 @@ fn a_wish_that_a_lower_ceiling_forbids_is_refused() {
 }
 
 #[test]
-fn a_lower_ceiling_takes_nothing_away_and_maps_nothing_more() {
+fn after_a_lower_ceiling_mapped_memory_stays_and_no_more_is_mapped() {
     let pool = pool(8 * MIB);
     let blocks = [4096, 8192].map(|size| pool.acquire(size).unwrap());
     pool.set_bytes_max(0);
@@ -222,7 +222,7 @@ fn a_lower_ceiling_takes_nothing_away_and_maps_nothing_more() {
 }
 
 #[test]
-fn threads_that_wait_for_each_other_all_get_their_turn() {
+fn threads_that_wait_for_each_other_are_all_served() {
     let pool = pool(2 * MIB);
     let held = pool.acquire(MIB).unwrap();
     together(4, |_| {
@@ -235,7 +235,7 @@ fn threads_that_wait_for_each_other_all_get_their_turn() {
 }
 
 #[test]
-fn a_future_is_done_with_when_it_was_ready() {
+fn a_future_that_was_ready_can_be_polled_again_and_sent_to_threads() {
     let pool = pool(2 * MIB);
     let mut future = pin!(pool.acquire_async(4096, 4096));
     let mut context = Context::from_waker(Waker::noop());

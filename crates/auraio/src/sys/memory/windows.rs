@@ -1,4 +1,4 @@
-//! Memory by VirtualAlloc: reserved, committed and decommitted.
+//! Reserves, commits and decommits memory by VirtualAlloc. It ignores the NUMA node.
 
 use std::ptr::{self, NonNull};
 
@@ -10,7 +10,7 @@ use windows_sys::Win32::System::{
 use super::ALIGNMENT;
 use crate::sys::errno;
 
-/// The caller does without.
+/// False: this system has no barrier on all threads, so callers must do without it.
 pub(crate) const fn barrier_on_all_threads() -> bool {
     false
 }
@@ -18,7 +18,7 @@ pub(crate) const fn barrier_on_all_threads() -> bool {
 /// Bytes of memory in this machine.
 pub(crate) fn physical_memory() -> u64 {
     let mut status = MEMORYSTATUSEX { dwLength: size_of::<MEMORYSTATUSEX>() as u32, ..Default::default() };
-    // SAFETY: the structure says its own size, and is on this stack.
+    // SAFETY: the structure has its own size in it, and is on this stack.
     let known = unsafe { GlobalMemoryStatusEx(&raw mut status) };
     if known == 0 { 0 } else { status.ullTotalPhys }
 }
@@ -29,12 +29,12 @@ pub(super) const fn address_space_limit() -> Option<usize> {
 
 pub(super) fn reserve(len: usize) -> Result<NonNull<u8>, i32> {
     let longer = len.checked_add(ALIGNMENT).ok_or(errno::ENOMEM)?;
-    // SAFETY: the system picks the place.
+    // SAFETY: the system picks the address.
     let all = unsafe { VirtualAlloc(ptr::null(), longer, MEM_RESERVE, PAGE_NOACCESS) };
     let all = NonNull::new(all.cast::<u8>()).ok_or(errno::ENOMEM)?;
-    // What lies before and behind stays reserved: a reservation can only be given back as a whole.
+    // The parts before and behind stay reserved: Windows can give a reservation back only as a whole.
     let before = all.align_offset(ALIGNMENT);
-    // SAFETY: less than the alignment, by which the reservation is longer than `len`.
+    // SAFETY: `before` is less than the alignment, and the reservation is longer than `len` by the alignment.
     Ok(unsafe { all.add(before) })
 }
 

@@ -1,4 +1,4 @@
-//! From what `GetLastError` says to errno, as libuv translates it.
+//! Translates the codes of `GetLastError` to errno, as libuv does.
 
 use windows_sys::Win32::Foundation::*;
 
@@ -9,12 +9,12 @@ pub(super) fn last_error() -> u32 {
     std::io::Error::last_os_error().raw_os_error().unwrap_or(0).cast_unsigned()
 }
 
-/// 0, or the errno of the call that has just failed (answered `FALSE`).
+/// 0 if the call succeeded; if it has just failed (answered `FALSE`), its errno.
 pub(super) fn checked(answer: i32) -> Result<i32, i32> {
     if answer == 0 { Err(to_errno(last_error())) } else { Ok(0) }
 }
 
-/// The errno that says the same. What is not known is `EIO`.
+/// The errno with the same meaning; `EIO` for a code that is not known.
 pub(super) const fn to_errno(code: u32) -> i32 {
     match code {
         ERROR_FILE_NOT_FOUND

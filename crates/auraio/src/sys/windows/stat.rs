@@ -1,4 +1,4 @@
-//! What Windows knows of a file, put in the terms of `stat`.
+//! Fills in the fields of a `stat` from the information that Windows has about a file.
 #![expect(unsafe_code, reason = "system calls that fill in structures")]
 
 use std::{mem, ptr};
@@ -15,7 +15,7 @@ const IO_REPARSE_TAG_MOUNT_POINT: u32 = 0xA000_0003;
 const TICKS_PER_SECOND: i64 = 10_000_000;
 const SECONDS_FROM_1601_TO_1970: i64 = 11_644_473_600;
 
-/// What a `stat` fills in.
+/// The structure that a `stat` fills in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RawStat {
     pub(crate) dev: u64,
@@ -32,7 +32,7 @@ pub(crate) struct RawStat {
     pub(crate) created: FileTime,
 }
 
-/// A place for a `stat` to fill in.
+/// A structure for a `stat` to fill in.
 pub(crate) const fn raw_stat_zeroed() -> RawStat {
     const NEVER: FileTime = FileTime { seconds: 0, nanos: 0 };
     RawStat {
@@ -62,21 +62,21 @@ pub(super) unsafe fn stat(fd: Descriptor, path: PathPtr, follow: bool) -> Result
     // SAFETY: the caller keeps the path.
     let opened = unsafe { create_file(path, FILE_READ_ATTRIBUTES, OPEN_EXISTING, attributes) }?;
     let result = of_handle(opened);
-    // SAFETY: opened above, and known to nobody else.
+    // SAFETY: it was opened above, and nobody else has it.
     unsafe { windows_sys::Win32::Foundation::CloseHandle(handle(opened)) };
     result
 }
 
 fn of_handle(fd: Descriptor) -> Result<RawStat, i32> {
-    // SAFETY: takes a handle only.
+    // SAFETY: the call takes a handle only.
     match unsafe { GetFileType(handle(fd)) } {
         FILE_TYPE_PIPE => return Ok(RawStat { mode: 0o010_666, nlink: 1, ..raw_stat_zeroed() }),
         FILE_TYPE_CHAR => return Ok(RawStat { mode: 0o020_666, nlink: 1, ..raw_stat_zeroed() }),
         _ => {}
     }
-    // SAFETY: plain numbers, for which zero is a value.
+    // SAFETY: the structure has numbers only, for which zero is a value.
     let mut by_handle: BY_HANDLE_FILE_INFORMATION = unsafe { mem::zeroed() };
-    // SAFETY: `by_handle` is a place on this stack.
+    // SAFETY: `by_handle` is on this stack.
     checked(unsafe { GetFileInformationByHandle(handle(fd), &raw mut by_handle) })?;
     let basic = basic(fd)?;
     let wide = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
@@ -111,17 +111,17 @@ fn mode(fd: Descriptor, attributes: u32) -> u32 {
 
 /// Times and attributes.
 pub(super) fn basic(fd: Descriptor) -> Result<FILE_BASIC_INFO, i32> {
-    // SAFETY: plain numbers, for which zero is a value.
+    // SAFETY: the structure has numbers only, for which zero is a value.
     unsafe { information(fd, FileBasicInfo) }
 }
 
 /// # Safety
-/// `T` is the structure of `class`, and any bytes that Windows puts there, and zeros, are a value of it.
+/// `T` is the structure of `class`. Zeros, and any bytes that Windows writes, are a value of it.
 unsafe fn information<T>(fd: Descriptor, class: FILE_INFO_BY_HANDLE_CLASS) -> Result<T, i32> {
     // SAFETY: zeros are a value, as the caller says.
     let mut info: T = unsafe { mem::zeroed() };
     let size = size_of::<T>() as u32;
-    // SAFETY: `info` is a place on this stack, of that size.
+    // SAFETY: `info` is on this stack, and has that size.
     checked(unsafe { GetFileInformationByHandleEx(handle(fd), class, ptr::from_mut(&mut info).cast(), size) })?;
     Ok(info)
 }
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_survives_the_way_there_and_back() {
+    fn a_time_is_the_same_after_both_conversions() {
         let time = FileTime { seconds: 1_700_000_000, nanos: 123_456_700 };
         assert_eq!(from_ticks(to_ticks(time).unwrap().cast_signed()), time);
         assert_eq!(to_ticks(FileTime { seconds: -20_000_000_000, nanos: 0 }), None);
