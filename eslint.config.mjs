@@ -78,7 +78,7 @@ export default defineConfig(
   },
   {
     // Loads the binding when an engine is first made, and survives if it cannot be.
-    files: ['lib/native.ts'],
+    files: ['lib/operations/native.ts'],
     rules: { '@typescript-eslint/no-require-imports': 'off' },
   },
   {

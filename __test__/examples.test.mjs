@@ -13,12 +13,12 @@ import { pattern, tempDirectory } from './helpers/temp.mjs'
 const root = new URL('..', import.meta.url)
 const sources = [
   'README.md',
-  'lib/engine.ts',
-  'lib/tunable.ts',
-  'lib/file-handle.ts',
-  'lib/file-attributes.ts',
-  'lib/fs.ts',
-  'lib/lease.ts',
+  'lib/engine/engine.ts',
+  'lib/engine/tuning.ts',
+  'lib/file/handle.ts',
+  'lib/file/attributes.ts',
+  'lib/fs/open.ts',
+  'lib/memory/lease.ts',
 ]
 
 function textOf(source) {

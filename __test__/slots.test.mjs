@@ -3,9 +3,9 @@ import { createRequire } from 'node:module'
 import test from 'ava'
 
 const require = createRequire(import.meta.url)
-const { Slots } = require('../dist/lib/slots.js')
-const { OpenFile } = require('../dist/lib/open-file.js')
-const { makeFileHandle } = require('../dist/lib/file-handle.js')
+const { Slots } = require('../dist/lib/operations/slots.js')
+const { OpenFile } = require('../dist/lib/file/open-file.js')
+const { makeFileHandle } = require('../dist/lib/file/handle.js')
 
 /** Records calls; completes what a test hands to `complete`, inline or in the next turn of the event loop. */
 class FakePort {

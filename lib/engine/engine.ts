@@ -1,0 +1,448 @@
+/**
+ * An engine: a native half with its rings, the operations on it, and the files that were opened on it. Most programs use
+ * the default one and never name it.
+ */
+import type { Buffer } from 'node:buffer'
+import { validateGuard, validatePriority, type HandleWish } from '../control/wishes.js'
+import { validateEngineOptions, type EngineOptions } from './options.js'
+import { engineClosed, rejection } from '../checks/errors.js'
+import { makeFileHandle, type FileHandle } from '../file/handle.js'
+import type { Lease } from '../memory/lease.js'
+import {
+  allocateAligned,
+  applyPoolOptions,
+  poolOf,
+  validateAcquireOptions,
+  validateLeaseSize,
+  type AcquireAsyncOptions,
+  type AcquireOptions,
+} from '../memory/memory.js'
+import { createPort, memoryOf } from '../operations/native.js'
+import { OpenFile } from '../file/open-file.js'
+import { validateDirect, validateFlags, validateMode, validatePath } from '../checks/options.js'
+import { checkPermission } from '../checks/permission.js'
+import { ALIGNMENT_MIN, type LeasePool } from '../memory/pool.js'
+import { RegisteredBuffers } from '../memory/registered.js'
+import { RegisteredFiles } from '../file/registered.js'
+import type { OpenOptions } from '../file/open-options.js'
+import { Slots } from '../operations/slots.js'
+import { laneStats, type EngineStats } from '../metrics/stats.js'
+import { Tunable, tuning, type Tuning } from './tuning.js'
+
+const MODE_DEFAULT = 0o666
+
+let defaultEngine: Engine | undefined
+
+/**
+ * Emits `'phase'` when the loop of a lane passes into another phase. A decision that leaves it in its phase is told on the
+ * channel `auraio:control` of `node:diagnostics_channel` alone, which hears of all.
+ *
+ * @example
+ * ```js
+ * import { Engine } from 'auraio'
+ *
+ * const engine = new Engine({ queueDepth: 256 })
+ * engine.on('phase', ({ device, mode, phase, reason, from, to }) => console.log(device, mode, phase, reason, from, to))
+ * const file = await engine.open('data.bin')
+ * await file.read(Buffer.alloc(4096), 0, 4096, 0)
+ * await engine.close() // closes the file too
+ * ```
+ */
+export class Engine extends Tunable {
+  readonly #tuning: Tuning
+  readonly #slots: Slots
+  readonly #pool: LeasePool
+  readonly #registeredBuffers: RegisteredBuffers
+  readonly #registeredFiles: RegisteredFiles
+  readonly #files = new Set<OpenFile>()
+  #closing: Promise<void> | undefined
+  #lastStats: EngineStats | undefined
+
+  /**
+   * @throws ERR_AURAIO_BACKEND if `backend` is forced and not to be had here.
+   *
+   * @example
+   * ```js
+   * import { Engine } from 'auraio'
+   *
+   * const engine = new Engine({ backend: 'auto', routing: 'thread', queueDepth: 512, submitBatch: 8 })
+   * await engine.close()
+   * ```
+   */
+  constructor(options: EngineOptions = {}) {
+    const checked = validateEngineOptions(options)
+    super(checked)
+    this.#tuning = tuning(this)
+    this.#slots = new Slots(
+      (dispatch, completions) => createPort(checked.port, dispatch, completions),
+      (fd, handle, direct, wish) =>
+        makeFileHandle(new OpenFile(this.#slots, this.#files, fd, handle, direct).take(wish)),
+      this.#tuning.available,
+    )
+    this.#tuning.attach(this.#slots.port)
+    this.#registeredBuffers = new RegisteredBuffers(this.#slots.port)
+    this.#registeredFiles = new RegisteredFiles(this.#slots, this.#files, this.#tuning.handleWish)
+    this.#pool = poolOf(memoryOf(this.#slots.port))
+    applyPoolOptions(this.#pool, checked.pool)
+  }
+
+  /**
+   * The engine of the module's own functions: one for each thread, made when it is first asked for, and again after it
+   * was closed.
+   *
+   * @example
+   * ```js
+   * import { Engine, open } from 'auraio'
+   *
+   * const file = await open('data.bin')
+   * await file.read()
+   * console.log(Engine.default.stats().rings.length)
+   * await file.close()
+   * ```
+   */
+  static get default(): Engine {
+    if (defaultEngine === undefined || defaultEngine.#closing !== undefined) defaultEngine = new Engine()
+    return defaultEngine
+  }
+
+  /**
+   * Opens a file. As Node's `open`, plus an options object in the place of the mode.
+   *
+   * @example
+   * ```js
+   * import { Engine } from 'auraio'
+   *
+   * const engine = new Engine()
+   * const file = await engine.open('new.txt', 'w+', { mode: 0o600 })
+   * await file.writeFile('hello')
+   * await engine.close()
+   * ```
+   */
+  open(
+    path: string | Uint8Array | URL,
+    flags: string | number = 'r',
+    modeOrOptions: number | string | OpenOptions | null = null,
+  ): Promise<FileHandle> {
+    try {
+      if (this.#closing !== undefined) throw engineClosed()
+      const name = validatePath(path)
+      const options = isOptions(modeOrOptions) ? modeOrOptions : { mode: modeOrOptions ?? undefined }
+      const plainFlags = validateFlags(flags)
+      const direct = validateDirect(options.direct, plainFlags)
+      const mode = validateMode(options.mode, MODE_DEFAULT)
+      const wish = this.#wishOf(options)
+      checkPermission(name, plainFlags)
+      return this.#slots.open(name, plainFlags, mode, direct, wish) as Promise<FileHandle>
+    } catch (error) {
+      return rejection(error)
+    }
+  }
+
+  /**
+   * Lends memory: aligned, and where the kernel takes it registered, so that reads and writes on it cost less. Takes
+   * tens of nanoseconds. Release it, or say `using`; what is in it at first is undefined.
+   *
+   * `size` is 1 byte to 1 GiB. A lease that is collected without a release comes back all the same, with the warning
+   * `AURAIO_LEASE_LEAKED`. On the backend `node` the memory is ordinary, and not aligned.
+   *
+   * @throws ERR_AURAIO_POOL_EXHAUSTED when the pool is at its ceiling (`pool.bytesMax`); {@link acquireAsync} waits there.
+   *
+   * @example
+   * ```js
+   * import { Engine, open } from 'auraio'
+   *
+   * const file = await open('data.bin')
+   * {
+   *   using block = Engine.default.acquire(4096)
+   *   await file.read(block.buffer, 0, 4096, 0)
+   *   console.log(block.buffer[0])
+   * } // released here
+   * const wide = Engine.default.acquire(65536, { alignment: 2 ** 21 })
+   * wide.release()
+   * await file.close()
+   * ```
+   */
+  acquire(size: number, options?: AcquireOptions): Lease {
+    if (this.#closing !== undefined) throw engineClosed()
+    const checked = validateLeaseSize(size)
+    if (options === undefined) return this.#pool.acquire(checked, ALIGNMENT_MIN)
+    return this.#pool.acquire(checked, validateAcquireOptions(options).alignment)
+  }
+
+  /**
+   * As {@link acquire}; where the pool is at its ceiling, waits until somebody releases memory, here or in another thread.
+   * Whoever asked first is served first. {@link drain} waits for these too; {@link close} rejects them.
+   *
+   * What other threads keep for themselves comes back when they next release something.
+   *
+   * @example
+   * ```js
+   * import { Engine } from 'auraio'
+   *
+   * const block = await Engine.default.acquireAsync(4096, { signal: AbortSignal.timeout(1000) })
+   * block.release()
+   * ```
+   */
+  acquireAsync(size: number, options?: AcquireAsyncOptions): Promise<Lease> {
+    try {
+      if (this.#closing !== undefined) throw engineClosed()
+      const checked = validateLeaseSize(size)
+      const { alignment, signal } = validateAcquireOptions(options)
+      return this.#pool.acquireLater(this.#slots, checked, alignment, signal)
+    } catch (error) {
+      return rejection(error)
+    }
+  }
+
+  /**
+   * An ordinary Buffer, zeroed, that the garbage collector owns: for O_DIRECT without leases, and for memory that is kept or
+   * transferred. It is not of the pool, nor registered. On the backend `node` it is not aligned.
+   *
+   * @example
+   * ```js
+   * import { Engine } from 'auraio'
+   *
+   * const buffer = Engine.default.allocate(1_000_000)
+   * console.log(buffer.length, buffer[0] === 0)
+   * ```
+   */
+  allocate(size: number, options?: AcquireOptions): Buffer<ArrayBuffer> {
+    if (this.#closing !== undefined) throw engineClosed()
+    return allocateAligned(this.#pool, size, options)
+  }
+
+  /**
+   * Registers memory of the caller's with the kernel: operations on it spare the pinning of its pages. Memory of leases
+   * needs none of this. A view has 1 byte to 1 GiB, and there may be 16,384 of them.
+   *
+   * From then on the ArrayBuffers cannot be transferred, not even after {@link unregisterBuffers}; the engine keeps them
+   * reachable until then. The memory of a WebAssembly module may be registered, but must not grow meanwhile. Where the limit
+   * of locked memory (RLIMIT_MEMLOCK) is short, less is registered: `stats().pool.bytesRegistered` and `backendReason` tell.
+   *
+   * @throws ERR_INVALID_ARG_VALUE for views of a SharedArrayBuffer or a resizable ArrayBuffer, views that overlap, and what is
+   * registered already; ERR_AURAIO_TOO_MANY_BUFFERS; ERR_AURAIO_NOT_REGISTRABLE for memory that belongs to a file. Then
+   * nothing was registered.
+   *
+   * @example
+   * ```js
+   * import { Engine, open } from 'auraio'
+   *
+   * const engine = Engine.default
+   * const buffer = engine.allocate(1 << 20)
+   * engine.registerBuffers([buffer])
+   * const file = await open('data.bin')
+   * await file.read(buffer, 0, 65536, 0)
+   * await file.close()
+   * await engine.unregisterBuffers([buffer])
+   * ```
+   */
+  registerBuffers(views: readonly NodeJS.ArrayBufferView[]): void {
+    if (this.#closing !== undefined) throw engineClosed()
+    this.#registeredBuffers.register(views)
+  }
+
+  /**
+   * Undoes {@link registerBuffers}, of these views or of all. Resolves when what was in flight on their ArrayBuffers has
+   * completed, and the kernel has let go. {@link close} does it too.
+   *
+   * @example
+   * ```js
+   * import { Engine } from 'auraio'
+   *
+   * const buffer = Buffer.alloc(65536)
+   * Engine.default.registerBuffers([buffer])
+   * await Engine.default.unregisterBuffers()
+   * ```
+   */
+  async unregisterBuffers(views?: readonly NodeJS.ArrayBufferView[]): Promise<void> {
+    await this.#registeredBuffers.unregister(views)
+  }
+
+  /**
+   * Handles for descriptors that somebody else opened (`node:fs`, a socket). Each is a duplicate of the engine's own:
+   * closing or reusing the number given here does no harm to it. It shares the file's position with the number. Close the
+   * handles, or call {@link unregisterFiles}.
+   *
+   * A handle of this engine, or its `fd`, is answered as it is. All of them take a place in the rings' tables of files, while
+   * there are any; what this engine opens does so by itself when it is used often.
+   *
+   * @throws EBADF for a number that is no open descriptor, or a handle that is closed; ERR_AURAIO_FOREIGN_DESCRIPTOR where the
+   * backend cannot duplicate one (`node`, Windows). Then nothing was registered.
+   *
+   * @example
+   * ```js
+   * import { closeSync, openSync } from 'node:fs'
+   * import { Engine } from 'auraio'
+   *
+   * const fd = openSync('data.bin')
+   * const [file] = Engine.default.registerFiles([fd])
+   * closeSync(fd)
+   * await file.read(Buffer.alloc(16), 0, 16, 0)
+   * await file.close()
+   * ```
+   */
+  registerFiles(files: readonly (number | FileHandle)[]): FileHandle[] {
+    if (this.#closing !== undefined) throw engineClosed()
+    return this.#registeredFiles.register(files)
+  }
+
+  /**
+   * Puts another file in the place of a handle's: operations from now on go to a duplicate of `file`, those that have begun
+   * finish on the file before, which is closed then. An error of that close is told to nobody: `sync()` before where it
+   * matters.
+   *
+   * @example
+   * ```js
+   * import { closeSync, openSync } from 'node:fs'
+   * import { Engine } from 'auraio'
+   *
+   * const engine = new Engine()
+   * const log = await engine.open('log.txt', 'a')
+   * const fd = openSync('log.1.txt', 'a')
+   * engine.updateFile(log, fd)
+   * closeSync(fd)
+   * await log.write('in the new file')
+   * await engine.close()
+   * ```
+   */
+  updateFile(handle: FileHandle, file: number | FileHandle): void {
+    if (this.#closing !== undefined) throw engineClosed()
+    this.#registeredFiles.update(handle, file)
+  }
+
+  /**
+   * Closes what {@link registerFiles} made of foreign descriptors: these handles, or all. The engine's own handles stay open.
+   *
+   * @example
+   * ```js
+   * import { closeSync, openSync } from 'node:fs'
+   * import { Engine } from 'auraio'
+   *
+   * const fd = openSync('data.bin')
+   * const [file] = Engine.default.registerFiles([fd])
+   * await Engine.default.unregisterFiles()
+   * console.log(file.fd === -1)
+   * closeSync(fd)
+   * ```
+   */
+  async unregisterFiles(handles?: readonly FileHandle[]): Promise<void> {
+    await this.#registeredFiles.unregister(handles)
+  }
+
+  /**
+   * Which backend this engine runs on: `'uring'`, `'threads'` or `'node'`.
+   *
+   * @example
+   * ```js
+   * import { Engine } from 'auraio'
+   *
+   * console.log(Engine.default.backend)
+   * ```
+   */
+  get backend(): string {
+    return this.#slots.port.backend
+  }
+
+  /**
+   * One sentence that says why it runs on that backend.
+   *
+   * @example
+   * ```js
+   * import { Engine } from 'auraio'
+   *
+   * console.log(Engine.default.backendReason)
+   * ```
+   */
+  get backendReason(): string {
+    return this.#slots.port.backendReason
+  }
+
+  /**
+   * What the engine has done and is doing. After `close`, how it was at the end.
+   *
+   * @example
+   * ```js
+   * import { Engine } from 'auraio'
+   *
+   * for (const ring of Engine.default.stats().rings) console.log(ring.cpu, ring.completed / ring.enters)
+   * ```
+   */
+  stats(): EngineStats {
+    if (this.#lastStats !== undefined) return structuredClone(this.#lastStats)
+    const { backend } = this
+    const { port } = this.#slots
+    return {
+      backend,
+      rings: port.stats().rings.map((ring) => ({ ...ring })),
+      lanes: port.lanes().map(laneStats),
+      pool: this.#pool.stats(),
+    }
+  }
+
+  /**
+   * Resolves once nothing is in flight: what had begun by the call, and what began while that was going on. A process
+   * that exits takes what is in flight with it; this is what to await before.
+   *
+   * @example
+   * ```js
+   * import { Engine, open } from 'auraio'
+   *
+   * const file = await open('new.txt', 'w')
+   * for (let part = 0; part < 10; part++) file.write('x', part)
+   * await Engine.default.drain()
+   * await file.close()
+   * ```
+   */
+  drain(): Promise<void> {
+    return this.#slots.idle()
+  }
+
+  /**
+   * Finishes what has begun, closes the handles that are still open, and gives back rings and descriptors. From the call
+   * on, `open` rejects with `ERR_AURAIO_ENGINE_CLOSED`. Closing again resolves with the first close.
+   *
+   * @example
+   * ```js
+   * import { Engine } from 'auraio'
+   *
+   * const engine = new Engine()
+   * await engine.open('data.bin')
+   * await engine.close()
+   * ```
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#shutDown()
+    return this.#closing
+  }
+
+  /** The same as {@link close}, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  /** What an open asks for on behalf of its handle. */
+  #wishOf({ guardP99Ms, priority }: OpenOptions): HandleWish {
+    const asked = priority === undefined ? undefined : validatePriority(priority, 'options.priority')
+    const own = this.#tuning.handleWish()
+    return { priority: asked ?? own.priority, guardP99Ms: validateGuard(guardP99Ms, 'options.guardP99Ms') }
+  }
+
+  async #shutDown(): Promise<void> {
+    const failures: unknown[] = []
+    this.#slots.cancelAcquisitions()
+    do {
+      const closes = await Promise.allSettled([...this.#files].map((file) => file.closeByOwner()))
+      for (const close of closes) if (close.status === 'rejected') failures.push(close.reason)
+      await this.#slots.idle() // opens that were under way have given their handles by now
+    } while (this.#files.size > 0)
+    this.#lastStats = this.stats()
+    this.#tuning.end()
+    this.#slots.port.shutdown()
+    this.#registeredBuffers.clear()
+    if (failures.length > 0) throw failures[0]
+  }
+}
+
+function isOptions(value: unknown): value is OpenOptions {
+  return typeof value === 'object' && value !== null
+}

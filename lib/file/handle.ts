@@ -1,0 +1,437 @@
+/**
+ * `FileHandle`: Node's, method for method, over an engine. Arguments are checked here, in Node's order; what the checks
+ * pass goes to the slot table as numbers and a view.
+ */
+import type { Buffer } from 'node:buffer'
+import { INHERITED, validateClass, type PriorityOption } from '../control/wishes.js'
+import { fileClosed, invalidArgValue, rejection } from '../checks/errors.js'
+import { FileAttributes, replaceAttributes } from './attributes.js'
+import { freshLength, readFresh, zeroedBuffer } from './fresh.js'
+import type { OpenFile } from './open-file.js'
+import {
+  encoded,
+  lengthOutOfRange,
+  notWritable,
+  offsetOutOfRange,
+  readPosition,
+  validateBoolean,
+  validateFileOptions,
+  validateInteger,
+  validateObject,
+  validateView,
+  validateViews,
+  viewLength,
+  viewMemory,
+  writePosition,
+  type Position,
+} from '../checks/options.js'
+import type {
+  ReadOptions,
+  ReadResult,
+  ReadvResult,
+  WriteOptions,
+  WriteResult,
+  WritevResult,
+} from '../operations/transfers.js'
+import { readWholeFile, validateFileData, writeWholeFile } from './whole-file.js'
+import type { FileData, ReadFileOptions, WriteFileOptions } from './whole-file.js'
+
+/** The buffer that `read()` makes when it is given none. */
+const DEFAULT_READ_BYTES = 16384
+
+type Views = readonly NodeJS.ArrayBufferView[]
+
+let construct: (file: OpenFile) => FileHandle
+let fileOf: (handle: FileHandle) => OpenFile
+let replace: (handle: FileHandle, file: OpenFile) => void
+
+/** How the engine makes handles: the constructor is not public. */
+export function makeFileHandle(file: OpenFile): FileHandle {
+  return construct(file)
+}
+
+export function openFileOf(handle: FileHandle): OpenFile {
+  return fileOf(handle)
+}
+
+/** From now on the handle's operations go to another file; who closes the one before is the caller's affair. */
+export function replaceFile(handle: FileHandle, file: OpenFile): void {
+  replace(handle, file)
+}
+
+/**
+ * An open file. Made by `open` and `engine.open`.
+ *
+ * Operations at a given position run in parallel; those at the file's own position run one after the other, in the order
+ * of the calls. Between other operations there is no order: await one before the next where it matters.
+ *
+ * A buffer belongs to the operation until its promise settles. Do not transfer its memory meanwhile: the promise would
+ * reject with `ERR_AURAIO_DETACHED`.
+ *
+ * @example
+ * ```js
+ * import { open } from 'auraio'
+ *
+ * const file = await open('data.bin', 'r')
+ * try {
+ *   const { bytesRead, buffer } = await file.read(Buffer.alloc(4096), 0, 4096, 8192)
+ *   console.log(bytesRead, buffer.length)
+ * } finally {
+ *   await file.close()
+ * }
+ * ```
+ */
+export class FileHandle extends FileAttributes {
+  #file: OpenFile
+
+  static {
+    construct = (file) => new FileHandle(file)
+    fileOf = (handle) => handle.#file
+    replace = (handle, file) => {
+      handle.#file.disown()
+      handle.#file = file
+      replaceAttributes(handle, file)
+      file.belongsTo(handle)
+    }
+  }
+
+  private constructor(file: OpenFile) {
+    super(file)
+    this.#file = file
+    file.belongsTo(this)
+  }
+
+  /**
+   * The descriptor's number; -1 once `close` has been called.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('data.bin')
+   * console.log(file.fd > 2)
+   * await file.close()
+   * console.log(file.fd === -1)
+   * ```
+   */
+  get fd(): number {
+    return this.#file.fd
+  }
+
+  /**
+   * Reads into a buffer of the caller, or into a new one that nobody uses again: with `{ length }` and no buffer, up to so
+   * many bytes into one of exactly as many as came (unlike Node, which takes no length past 16384 there); with neither, into
+   * one of 16384 bytes. On a handle opened with `direct` a new buffer is aligned as direct I/O needs it.
+   *
+   * `length` 0 reads nothing and resolves at once. A short result is not an error; 0 bytes is the end of the file.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('data.bin')
+   * const buffer = Buffer.alloc(100)
+   * await file.read(buffer, 0, 100, 4096) // 100 bytes from position 4096
+   * await file.read(buffer, { length: 10 }) // 10 bytes from the file's own position
+   * const { bytesRead } = await file.read() // up to 16384 bytes, in a new buffer
+   * const { buffer: end } = await file.read({ length: 1000, position: 99_500 }) // a new buffer of what came: 500 bytes
+   * console.log(bytesRead, end.length)
+   * await file.close()
+   * ```
+   */
+  read<T extends NodeJS.ArrayBufferView>(
+    buffer: T,
+    offset?: number | null,
+    length?: number | null,
+    position?: Position,
+  ): Promise<ReadResult<T>>
+  read<T extends NodeJS.ArrayBufferView>(buffer: T, options?: ReadOptions | null): Promise<ReadResult<T>>
+  read<T extends NodeJS.ArrayBufferView = Buffer<ArrayBuffer>>(
+    options?: (ReadOptions & { buffer?: T | undefined }) | null,
+  ): Promise<ReadResult<T>>
+  read(
+    bufferOrOptions?: unknown,
+    offsetOrOptions?: unknown,
+    length?: unknown,
+    position?: unknown,
+  ): Promise<ReadResult<NodeJS.ArrayBufferView>> {
+    try {
+      const file = this.#file
+      if (file.closing !== undefined) throw fileClosed('read')
+      let buffer = bufferOrOptions
+      let offset = offsetOrOptions
+      let priority: unknown
+      if (!ArrayBuffer.isView(buffer)) {
+        const options = optionsOf(buffer)
+        const bytes = freshLength(options)
+        if (bytes !== undefined) {
+          const from = readPosition(options.position, bytes)
+          return readFresh(file, bytes, from, validateClass(options.priority))
+        }
+        buffer = options.buffer === undefined ? zeroedBuffer(file, DEFAULT_READ_BYTES) : validateView(options.buffer)
+        ;({ offset, length, position, priority } = options)
+      } else if (typeof offset === 'object' && offset !== null) {
+        ;({ offset, length, position, priority } = offset as ReadOptions)
+      }
+      const urgency = priority === undefined ? INHERITED : validateClass(priority)
+      const view = buffer as NodeJS.ArrayBufferView
+      const byteLength = viewLength(view)
+      const start = offset === undefined || offset === null ? 0 : validateInteger(offset, 'offset', 0)
+      const size = length === undefined || length === null ? byteLength - start : validateInteger(length, 'length')
+      if (size === 0) return Promise.resolve({ bytesRead: 0, buffer: view })
+      if (byteLength === 0) throw invalidArgValue('buffer', view, 'is empty and cannot be written')
+      if (size < 0 || size > byteLength - start) throw lengthOutOfRange(size, byteLength - start)
+      return file.slots.read(file, view, viewMemory(view), start, size, readPosition(position, size), urgency)
+    } catch (error) {
+      return rejection(error)
+    }
+  }
+
+  /**
+   * Writes a buffer, or a part of it; or a string.
+   *
+   * As with Node, a write that comes up short is continued, so that `bytesWritten` is less than asked for only where the
+   * rest failed: the next write will tell why.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('new.txt', 'w+')
+   * await file.write(Buffer.from('hello world'), 0, 5, 0) // 5 bytes at position 0
+   * await file.write(Buffer.from('!'), { position: 5 })
+   * const { bytesWritten } = await file.write('grüße', 6, 'latin1') // a string: position, encoding
+   * console.log(bytesWritten)
+   * await file.close()
+   * ```
+   */
+  write<T extends NodeJS.ArrayBufferView>(
+    buffer: T,
+    offset?: number | null,
+    length?: number | null,
+    position?: Position,
+  ): Promise<WriteResult<T>>
+  write<T extends NodeJS.ArrayBufferView>(buffer: T, options?: WriteOptions | null): Promise<WriteResult<T>>
+  write(
+    text: string,
+    position?: Position,
+    encoding?: BufferEncoding | null,
+    options?: PriorityOption,
+  ): Promise<WriteResult<string>>
+  write(
+    buffer: unknown,
+    offsetOrOptions?: unknown,
+    length?: unknown,
+    position?: unknown,
+  ): Promise<WriteResult<NodeJS.ArrayBufferView> | WriteResult<string>> {
+    try {
+      const file = this.#file
+      if (file.closing !== undefined) throw fileClosed('write')
+      if (!ArrayBuffer.isView(buffer)) {
+        if (typeof buffer !== 'string') throw notWritable('buffer', buffer)
+        const bytes = encoded(buffer, length)
+        return writeString(file, buffer, bytes, writePosition(offsetOrOptions), classIn(position))
+      }
+      let offset = offsetOrOptions
+      let priority: unknown
+      if (typeof offset === 'object' && offset !== null)
+        ({ offset, length, position, priority } = offset as WriteOptions)
+      const urgency = priority === undefined ? INHERITED : validateClass(priority)
+      const view = buffer as NodeJS.ArrayBufferView
+      const byteLength = viewLength(view)
+      if (byteLength === 0) return Promise.resolve({ bytesWritten: 0, buffer: view })
+      const start = offset === undefined || offset === null ? 0 : validateInteger(offset, 'offset', 0)
+      if (start > byteLength) throw offsetOutOfRange(start, byteLength)
+      const size = length === undefined || length === null ? byteLength - start : validateInteger(length, 'length')
+      if (size < 0 || size > byteLength - start) throw lengthOutOfRange(size, byteLength - start)
+      const target = writePosition(position)
+      if (size === 0) return Promise.resolve({ bytesWritten: 0, buffer: view })
+      return file.slots.write(file, view, viewMemory(view), start, size, target, urgency)
+    } catch (error) {
+      return rejection(error)
+    }
+  }
+
+  /**
+   * Reads into one buffer after another. No buffers, or empty ones, read 0 bytes; there may be more than IOV_MAX of them.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('data.bin')
+   * const { bytesRead, buffers } = await file.readv([Buffer.alloc(16), Buffer.alloc(512)], 0)
+   * console.log(bytesRead, buffers.length)
+   * await file.close()
+   * ```
+   */
+  readv<T extends Views>(buffers: T, position?: Position, options?: PriorityOption): Promise<ReadvResult<T>> {
+    try {
+      const file = this.#file
+      if (file.closing !== undefined) throw fileClosed('readv')
+      const size = totalLength(validateViews(buffers))
+      const from = readPosition(position, size)
+      const urgency = classIn(options)
+      if (size === 0) return Promise.resolve({ bytesRead: 0, buffers })
+      return file.slots.readv(file, buffers, from, urgency).then((bytesRead) => ({ bytesRead, buffers }))
+    } catch (error) {
+      return rejection(error)
+    }
+  }
+
+  /**
+   * Writes one buffer after another. No buffers, or empty ones, write 0 bytes; there may be more than IOV_MAX of them.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('log.txt', 'a')
+   * const { bytesWritten } = await file.writev([Buffer.from('one\n'), Buffer.from('two\n')])
+   * console.log(bytesWritten)
+   * await file.close()
+   * ```
+   */
+  writev<T extends Views>(buffers: T, position?: Position, options?: PriorityOption): Promise<WritevResult<T>> {
+    try {
+      const file = this.#file
+      if (file.closing !== undefined) throw fileClosed('writev')
+      const size = totalLength(validateViews(buffers))
+      const to = writePosition(position)
+      const urgency = classIn(options)
+      if (size === 0) return Promise.resolve({ bytesWritten: 0, buffers })
+      return file.slots.writev(file, buffers, to, urgency).then((bytesWritten) => ({ bytesWritten, buffers }))
+    } catch (error) {
+      return rejection(error)
+    }
+  }
+
+  /**
+   * Reads from the file's own position to the end. A string if there is an encoding, else a Buffer.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('hello.txt')
+   * console.log(await file.readFile('utf8'))
+   * await file.close()
+   * ```
+   */
+  readFile<T extends NodeJS.ArrayBufferView>(
+    options: ReadFileOptions & { encoding?: null | undefined; buffer: T | ((size: number) => T) },
+  ): Promise<Buffer<T['buffer']>>
+  readFile(options?: (ReadFileOptions & { encoding?: null | undefined }) | null): Promise<Buffer<ArrayBuffer>>
+  readFile(options: (ReadFileOptions & { encoding: BufferEncoding }) | BufferEncoding): Promise<string>
+  readFile(options: ReadFileOptions | BufferEncoding | null): Promise<string | Buffer<ArrayBuffer>>
+  async readFile(options?: ReadFileOptions | BufferEncoding | null): Promise<string | Buffer> {
+    const file = this.#openFile('readFile')
+    return await readWholeFile(file, validateFileOptions(options) as ReadFileOptions)
+  }
+
+  /**
+   * Writes everything, from the file's own position on. The file is not cut to the new length first: open it with `'w'`.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('new.txt', 'w')
+   * await file.writeFile('hello\n')
+   * await file.writeFile(['some ', 'pieces'], { flush: true })
+   * await file.close()
+   * ```
+   */
+  async writeFile(data: FileData, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
+    const file = this.#openFile('writeFile')
+    const { flush = false, ...rest } = validateFileOptions(options)
+    const flushed = { ...rest, flush: validateBoolean(flush, 'options.flush') } as WriteFileOptions
+    await writeWholeFile(file, validateFileData(data), flushed)
+  }
+
+  /**
+   * The same as {@link writeFile}, as in Node: what makes it append is a file opened with `'a'`.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const log = await open('log.txt', 'a')
+   * await log.appendFile('one more line\n')
+   * await log.close()
+   * ```
+   */
+  async appendFile(data: FileData, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
+    await this.writeFile(data, options)
+  }
+
+  /**
+   * Closes the file. From the call on, every other method rejects with EBADF, 'file closed'; what has begun by then is
+   * finished first. Closing again resolves with the first close.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('data.bin')
+   * file.on('close', () => console.log('closed'))
+   * await file.close()
+   * await file.close() // nothing more happens
+   * ```
+   */
+  close(): Promise<void> {
+    const file = this.#file
+    if (file.closing !== undefined) return file.closing.catch(ignore)
+    const closed = file.close()
+    this.emit('close')
+    return closed
+  }
+
+  /** The same as {@link close}, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  #openFile(syscall: string): OpenFile {
+    const file = this.#file
+    if (file.closing !== undefined) throw fileClosed(syscall)
+    return file
+  }
+}
+
+/** Options where the buffer might have been. An ArrayBuffer there is a mistake, which Node takes for empty options. */
+function optionsOf(value: unknown): ReadOptions & { buffer?: unknown } {
+  if (value === undefined || value === null) return {}
+  if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) validateView(value)
+  return validateObject(value, 'options')
+}
+
+/** The class that the options behind all other arguments ask for. */
+function classIn(options: unknown): number {
+  return options === undefined
+    ? INHERITED
+    : validateClass((validateObject(options, 'options') as PriorityOption).priority)
+}
+
+function writeString(
+  file: OpenFile,
+  text: string,
+  bytes: Buffer,
+  position: number,
+  priority: number,
+): Promise<WriteResult<string>> {
+  if (bytes.length === 0) return Promise.resolve({ bytesWritten: 0, buffer: text })
+  return file.slots
+    .write(file, bytes, bytes.buffer, 0, bytes.length, position, priority)
+    .then(({ bytesWritten }) => ({ bytesWritten, buffer: text }))
+}
+
+function totalLength(views: Views): number {
+  let total = 0
+  for (const view of views) total += view.byteLength
+  return total
+}
+
+function ignore(): void {
+  // the first close has told its caller
+}

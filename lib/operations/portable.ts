@@ -1,0 +1,354 @@
+/**
+ * The engine where no native binary can be loaded: the same port over `node:fs`, and so over libuv's four threads.
+ * It is here for the same behaviour everywhere, not for speed. What it cannot do: cancel an operation, govern depth, which takes wishes and changes nothing, keep
+ * operations off the threads that DNS and crypto share, end a read of an empty pipe when its handle is closed, and read or write past
+ * the page cache what is not aligned, since it cannot know addresses: where any alignment is to be taken, it opens the file
+ * without O_DIRECT.
+ */
+import { Buffer } from 'node:buffer'
+import fs from 'node:fs'
+import { COMPLETION_STRIDE, type Dispatch, type Part, type Port, type PortOptions, type PortStats } from './port.js'
+import { TRANSFER_MAX } from '../checks/options.js'
+
+/** Vectors longer than this are read in parts: libuv would read this much and say no more (IOV_MAX on Linux). */
+const VECTOR_MAX = 1024
+
+const O_DIRECT = (fs.constants as { O_DIRECT?: number }).O_DIRECT ?? 0 // Linux only
+
+const EBADF = -9
+const EIO = -5
+const ENOSYS = -38
+const NS_PER_S = 1_000_000_000n
+
+interface Entry {
+  fd: number
+  /** Operations that libuv's threads have. */
+  inFlight: number
+  closeSlot: number
+}
+
+type Failure = NodeJS.ErrnoException | null
+
+export class PortablePort implements Port {
+  readonly backend: string = 'node'
+  readonly backendReason: string
+  readonly #dispatch: Dispatch
+  readonly #completions: Int32Array
+  readonly #entries = new Map<number, Entry>()
+  readonly #stats = new Map<number, fs.BigIntStats>()
+  #lastHandle = 0
+  #submitted = 0
+  #completed = 0
+  #isShutDown = false
+
+  constructor(_options: PortOptions, dispatch: Dispatch, completions: Int32Array, reason: string = 'asked for') {
+    this.#dispatch = dispatch
+    this.#completions = completions
+    this.backendReason = reason
+  }
+
+  read(slot: number, handle: number, view: NodeJS.ArrayBufferView, ...part: Part): number {
+    const [offset, length, position] = part.length === 1 ? [0, view.byteLength, part[0]] : part
+    return this.#begin(handle, (entry) => {
+      const size = Math.min(length, TRANSFER_MAX)
+      const done = (error: Failure, bytes: number): void => this.#end(entry, slot, error, bytes)
+      fs.read(entry.fd, view, offset, size, here(position), (error, bytes) => {
+        if (isNotSeekable(error, position)) fs.read(entry.fd, view, offset, size, null, done)
+        else done(error, bytes)
+      })
+    })
+  }
+
+  write(slot: number, handle: number, view: NodeJS.ArrayBufferView, ...part: Part): number {
+    const [offset, length, position] = part.length === 1 ? [0, view.byteLength, part[0]] : part
+    return this.#begin(handle, (entry) => {
+      const size = Math.min(length, TRANSFER_MAX)
+      const done = (error: Failure, bytes: number): void => this.#end(entry, slot, error, bytes)
+      fs.write(entry.fd, view, offset, size, here(position), (error, bytes) => {
+        if (isNotSeekable(error, position)) fs.write(entry.fd, view, offset, size, null, done)
+        else done(error, bytes)
+      })
+    })
+  }
+
+  readv(slot: number, handle: number, views: NodeJS.ArrayBufferView[], position: number): number {
+    return this.#begin(handle, (entry) => this.#readParts(entry, slot, views, 0, position, 0))
+  }
+
+  writev(slot: number, handle: number, views: NodeJS.ArrayBufferView[], position: number): number {
+    return this.#begin(handle, (entry) => {
+      const done = (error: Failure, bytes: number | undefined): void => this.#end(entry, slot, error, bytes)
+      fs.writev(entry.fd, views, here(position), (error, bytes) => {
+        if (isNotSeekable(error, position)) fs.writev(entry.fd, views, null, done)
+        else done(error, bytes)
+      })
+    })
+  }
+
+  sync(slot: number, handle: number, dataOnly: boolean): number {
+    return this.#begin(handle, (entry) => {
+      const sync = dataOnly ? fs.fdatasync : fs.fsync
+      sync(entry.fd, (error) => this.#end(entry, slot, error, 0))
+    })
+  }
+
+  truncate(slot: number, handle: number, length: number): number {
+    return this.#begin(handle, (entry) => fs.ftruncate(entry.fd, length, (error) => this.#end(entry, slot, error, 0)))
+  }
+
+  chmod(slot: number, handle: number, mode: number): number {
+    return this.#begin(handle, (entry) => fs.fchmod(entry.fd, mode, (error) => this.#end(entry, slot, error, 0)))
+  }
+
+  chown(slot: number, handle: number, uid: number, gid: number): number {
+    return this.#begin(handle, (entry) => fs.fchown(entry.fd, uid, gid, (error) => this.#end(entry, slot, error, 0)))
+  }
+
+  utimes(slot: number, handle: number, accessed: number, modified: number): number {
+    return this.#begin(handle, (entry) =>
+      fs.futimes(entry.fd, time(accessed), time(modified), (error) => this.#end(entry, slot, error, 0)),
+    )
+  }
+
+  close(slot: number, handle: number): number {
+    const entry = this.#entries.get(handle)
+    if (entry === undefined) return EBADF
+    this.#entries.delete(handle)
+    this.#submitted++
+    entry.closeSlot = slot
+    if (entry.inFlight === 0) this.#closeNow(entry)
+    return 0
+  }
+
+  open(slot: number, path: string | Uint8Array, allFlags: number, mode: number, bounce: boolean): number {
+    if (this.#isShutDown) return EBADF
+    this.#submitted++
+    const flags = bounce ? allFlags & ~O_DIRECT : allFlags
+    const name = typeof path === 'string' ? path : Buffer.from(path.buffer, path.byteOffset, path.byteLength)
+    fs.open(name, flags, mode, (error, fd) => {
+      if (error !== null) return this.#complete(slot, errnoOf(error), -1)
+      const handle = ++this.#lastHandle
+      this.#entries.set(handle, { fd, inFlight: 0, closeSlot: -1 })
+      this.#complete(slot, fd, handle)
+    })
+    return 0
+  }
+
+  stat(handle: number, out: Float64Array | BigInt64Array): number {
+    const entry = this.#entries.get(handle)
+    if (entry === undefined) return EBADF
+    try {
+      fill(out, fs.fstatSync(entry.fd, { bigint: true }))
+    } catch (error) {
+      return errnoOf(error as NodeJS.ErrnoException)
+    }
+    return 0
+  }
+
+  seekable(handle: number): boolean {
+    const entry = this.#entries.get(handle)
+    if (entry === undefined) return true
+    const stats = fs.fstatSync(entry.fd)
+    return stats.isFile() || stats.isBlockDevice() || stats.isDirectory()
+  }
+
+  directAlignment(): number[] {
+    return []
+  }
+
+  statLater(slot: number, handle: number): number {
+    return this.#begin(handle, (entry) => {
+      fs.fstat(entry.fd, { bigint: true }, (error, stats) => {
+        if (error === null) this.#stats.set(slot, stats)
+        this.#end(entry, slot, error, 0)
+      })
+    })
+  }
+
+  takeStat(slot: number, out: Float64Array | BigInt64Array): void {
+    const stats = this.#stats.get(slot)
+    this.#stats.delete(slot)
+    if (stats !== undefined) fill(out, stats)
+  }
+
+  /** Never asked: without the binding, memory is the runtime's own, and there is no ceiling to wait at. */
+  acquireLater(): number {
+    return ENOSYS
+  }
+
+  takeBlock(): number {
+    return ENOSYS
+  }
+
+  /** There is no kernel to register it with. */
+  registerMemory(): number {
+    return 0
+  }
+
+  unregisterMemory(): void {
+    // nothing was registered
+  }
+
+  registerFile(): void {
+    // nor is there a table
+  }
+
+  /** node:fs does not duplicate descriptors, and a number alone may be another file's tomorrow. */
+  adopt(): number {
+    return ENOSYS
+  }
+
+  nextPriority(): void {
+    // libuv's queue has one order
+  }
+
+  setPriority(handle: number): number {
+    return this.#entries.has(handle) ? 0 : EBADF
+  }
+
+  setGuard(handle: number): number {
+    return this.#entries.has(handle) ? 0 : EBADF
+  }
+
+  /** No loop runs. */
+  setControl(): number {
+    return 0
+  }
+
+  laneOf(): number {
+    return -1
+  }
+
+  lanes(): [] {
+    return []
+  }
+
+  histogram(): null {
+    return null
+  }
+
+  decisionsSoFar(): number {
+    return 0
+  }
+
+  decisions(): [] {
+    return []
+  }
+
+  cancel(): void {
+    // libuv cancels only what no thread has taken up, and node:fs offers not even that
+  }
+
+  /** Nothing is ever queued here: operations go to libuv as they come, and come back by the dispatcher. */
+  flush(): number {
+    return 0
+  }
+
+  stats(): PortStats {
+    const inFlight = this.#submitted - this.#completed
+    const counts = {
+      submitted: this.#submitted,
+      completed: this.#completed,
+      enters: 0,
+      bounced: 0,
+      fixedBuffers: 0,
+      fixedFiles: 0,
+      inFlight,
+      queued: 0,
+    }
+    return { rings: [{ cpu: -1, numaNode: -1, ...counts }] }
+  }
+
+  shutdown(): void {
+    this.#isShutDown = true
+    for (const { fd } of this.#entries.values()) fs.closeSync(fd)
+    this.#entries.clear()
+  }
+
+  #begin(handle: number, run: (entry: Entry) => void): number {
+    const entry = this.#entries.get(handle)
+    if (entry === undefined) return EBADF
+    run(entry)
+    entry.inFlight++
+    this.#submitted++
+    return 0
+  }
+
+  #end(entry: Entry, slot: number, error: Failure, result: number | undefined): void {
+    entry.inFlight--
+    // asked before the completion: whoever closes in there finds nothing in flight, and closes at once
+    const closes = entry.inFlight === 0 && entry.closeSlot !== -1
+    if (error === null) this.#complete(slot, result ?? 0, Math.floor((result ?? 0) / 2 ** 32))
+    else this.#complete(slot, errnoOf(error), -1)
+    if (closes) this.#closeNow(entry)
+  }
+
+  #closeNow(entry: Entry): void {
+    const { fd, closeSlot } = entry
+    fs.close(fd, (error) => {
+      if (error) this.#complete(closeSlot, errnoOf(error), -1)
+      else this.#complete(closeSlot, 0, 0)
+    })
+  }
+
+  #complete(slot: number, low: number, high: number): void {
+    this.#completed++
+    this.#completions[0] = slot
+    this.#completions[1] = low
+    this.#completions[COMPLETION_STRIDE - 1] = high
+    this.#dispatch(1)
+  }
+
+  /** Reads `views` from `first` on; goes on as long as every part came full. */
+  #readParts(
+    entry: Entry,
+    slot: number,
+    views: NodeJS.ArrayBufferView[],
+    first: number,
+    position: number,
+    before: number,
+  ): void {
+    const part = views.slice(first, first + VECTOR_MAX)
+    const full = part.reduce((sum, view) => sum + view.byteLength, 0)
+    const done = (error: Failure, bytes: number): void => {
+      if (error !== null) return this.#end(entry, slot, before > 0 ? null : error, before)
+      const next = first + VECTOR_MAX
+      if (bytes < full || next >= views.length) return this.#end(entry, slot, null, before + bytes)
+      this.#readParts(entry, slot, views, next, position === -1 ? -1 : position + bytes, before + bytes)
+    }
+    fs.readv(entry.fd, part, here(position), (error, bytes) => {
+      if (isNotSeekable(error, position)) fs.readv(entry.fd, part, null, done)
+      else done(error, bytes)
+    })
+  }
+}
+
+/** The position as node:fs wants it: null for the file's own. */
+function here(position: number): number | null {
+  return position === -1 ? null : position
+}
+
+/** Node takes a negative number for the present time, but not a Date before 1970. */
+function time(seconds: number): number | Date {
+  return seconds < 0 ? new Date(seconds * 1000) : seconds
+}
+
+/** A pipe takes no position. io_uring ignores one there, so this backend does too. */
+function isNotSeekable(error: Failure, position: number): boolean {
+  return error !== null && error.code === 'ESPIPE' && position !== -1
+}
+
+function errnoOf(error: NodeJS.ErrnoException): number {
+  return error.errno ?? EIO
+}
+
+function fill(out: Float64Array | BigInt64Array, stats: fs.BigIntStats): void {
+  const { dev, mode, nlink, uid, gid, rdev, blksize, ino, size, blocks } = stats
+  const times = [stats.atimeNs, stats.mtimeNs, stats.ctimeNs, stats.birthtimeNs].flatMap((ns) => {
+    const fraction = ((ns % NS_PER_S) + NS_PER_S) % NS_PER_S
+    return [(ns - fraction) / NS_PER_S, fraction]
+  })
+  const fields = [dev, mode, nlink, uid, gid, rdev, blksize, ino, size, blocks, ...times]
+  if (out instanceof BigInt64Array) out.set(fields)
+  else out.set(fields.map(Number))
+}
