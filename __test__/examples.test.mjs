@@ -14,9 +14,7 @@ const root = new URL('..', import.meta.url)
 const sources = [
   'README.md',
   'lib/engine/engine.ts',
-  'lib/engine/tuning.ts',
   'lib/file/handle.ts',
-  'lib/file/attributes.ts',
   'lib/fs/open.ts',
   'lib/memory/lease.ts',
 ]

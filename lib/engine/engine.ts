@@ -3,10 +3,22 @@
  * the default one and never name it.
  */
 import type { Buffer } from 'node:buffer'
-import { validateGuard, validatePriority, type HandleWish } from '../control/wishes.js'
-import { validateEngineOptions, type EngineOptions } from './options.js'
+import { EventEmitter } from 'node:events'
 import { engineClosed, rejection } from '../checks/errors.js'
+import { validateDirect, validateFlags, validateMode, validatePath } from '../checks/options.js'
+import { checkPermission } from '../checks/permission.js'
+import {
+  validateGuard,
+  validatePriority,
+  type HandleWish,
+  type InFlightBounds,
+  type Policy,
+  type Priority,
+} from '../control/wishes.js'
 import { makeFileHandle, type FileHandle } from '../file/handle.js'
+import { OpenFile } from '../file/open-file.js'
+import type { OpenOptions } from '../file/open-options.js'
+import { RegisteredFiles } from '../file/registered.js'
 import type { Lease } from '../memory/lease.js'
 import {
   allocateAligned,
@@ -17,17 +29,14 @@ import {
   type AcquireAsyncOptions,
   type AcquireOptions,
 } from '../memory/memory.js'
-import { createPort, memoryOf } from '../operations/native.js'
-import { OpenFile } from '../file/open-file.js'
-import { validateDirect, validateFlags, validateMode, validatePath } from '../checks/options.js'
-import { checkPermission } from '../checks/permission.js'
 import { ALIGNMENT_MIN, type LeasePool } from '../memory/pool.js'
 import { RegisteredBuffers } from '../memory/registered.js'
-import { RegisteredFiles } from '../file/registered.js'
-import type { OpenOptions } from '../file/open-options.js'
+import type { EngineEvents } from '../metrics/decision.js'
+import { laneStats, type EngineStats, type LatencyHistogram } from '../metrics/stats.js'
+import { createPort, memoryOf } from '../operations/native.js'
 import { Slots } from '../operations/slots.js'
-import { laneStats, type EngineStats } from '../metrics/stats.js'
-import { Tunable, tuning, type Tuning } from './tuning.js'
+import { validateEngineOptions, type CheckedOptions, type EngineOptions } from './options.js'
+import { Tuning, type HistogramOptions } from './tuning.js'
 
 const MODE_DEFAULT = 0o666
 
@@ -48,7 +57,7 @@ let defaultEngine: Engine | undefined
  * await engine.close() // closes the file too
  * ```
  */
-export class Engine extends Tunable {
+export class Engine extends EventEmitter<EngineEvents> {
   readonly #tuning: Tuning
   readonly #slots: Slots
   readonly #pool: LeasePool
@@ -71,18 +80,13 @@ export class Engine extends Tunable {
    */
   constructor(options: EngineOptions = {}) {
     const checked = validateEngineOptions(options)
-    super(checked)
-    this.#tuning = tuning(this)
-    this.#slots = new Slots(
-      (dispatch, completions) => createPort(checked.port, dispatch, completions),
-      (fd, handle, direct, wish) =>
-        makeFileHandle(new OpenFile(this.#slots, this.#files, fd, handle, direct).take(wish)),
-      this.#tuning.available,
-    )
-    this.#tuning.attach(this.#slots.port)
-    this.#registeredBuffers = new RegisteredBuffers(this.#slots.port)
-    this.#registeredFiles = new RegisteredFiles(this.#slots, this.#files, this.#tuning.handleWish)
-    this.#pool = poolOf(memoryOf(this.#slots.port))
+    super()
+    this.#slots = this.#makeSlots(checked)
+    const { port } = this.#slots
+    this.#tuning = new Tuning(port, this, checked)
+    this.#registeredBuffers = new RegisteredBuffers(port)
+    this.#registeredFiles = new RegisteredFiles(this.#slots, this.#files, () => this.#tuning.handleWish())
+    this.#pool = poolOf(memoryOf(port))
     applyPoolOptions(this.#pool, checked.pool)
   }
 
@@ -330,6 +334,146 @@ export class Engine extends Tunable {
   }
 
   /**
+   * The p99 of completion latency, in milliseconds, above which concurrency is cut at once on the devices that this engine
+   * uses; undefined is automatic. Can be set under load.
+   *
+   * @example
+   * ```js
+   * import { Engine } from 'auraio'
+   *
+   * const engine = new Engine({ guardP99Ms: 2 })
+   * engine.guardP99Ms = 5
+   * engine.guardP99Ms = undefined
+   * await engine.close()
+   * ```
+   */
+  get guardP99Ms(): number | undefined {
+    return this.#tuning.wish.guardP99Ms
+  }
+
+  set guardP99Ms(milliseconds: number | undefined) {
+    this.#tuning.setGuard(milliseconds)
+  }
+
+  /**
+   * How the in-flight limit is found: `'knee'`, `'aimd'`, or a number that is the limit. Can be set under load: what is in
+   * flight finishes, and what waits goes on by the new one.
+   *
+   * @example
+   * ```js
+   * import { Engine } from 'auraio'
+   *
+   * const engine = new Engine({ policy: 32 })
+   * engine.policy = 'knee'
+   * await engine.close()
+   * ```
+   */
+  get policy(): Policy {
+    return this.#tuning.wish.policy
+  }
+
+  set policy(policy: Policy) {
+    this.#tuning.setPolicy(policy)
+  }
+
+  /**
+   * The class of the handles that are opened from now on without one of their own. Handles that are open keep theirs: set
+   * {@link FileHandle.priority}.
+   *
+   * @example
+   * ```js
+   * import { Engine } from 'auraio'
+   *
+   * const engine = new Engine({ priority: 'low' })
+   * const bulk = await engine.open('data.bin')
+   * engine.priority = 'high'
+   * const interactive = await engine.open('data.bin')
+   * console.log(bulk.priority, interactive.priority) // low high
+   * await engine.close()
+   * ```
+   */
+  get priority(): Priority {
+    return this.#tuning.wish.priority
+  }
+
+  set priority(priority: Priority) {
+    this.#tuning.setPriority(priority)
+  }
+
+  /**
+   * The smallest in-flight limit that this engine asks for; undefined is the usual, 1.
+   *
+   * @example
+   * ```js
+   * import { Engine } from 'auraio'
+   *
+   * console.log(Engine.default.inFlightMin) // undefined
+   * ```
+   */
+  get inFlightMin(): number | undefined {
+    return this.#tuning.wish.inFlightMin
+  }
+
+  /**
+   * The largest in-flight limit that this engine asks for; undefined is the usual, as many as a ring or the threads hold.
+   *
+   * @example
+   * ```js
+   * import { Engine } from 'auraio'
+   *
+   * console.log(Engine.default.inFlightMax) // undefined
+   * ```
+   */
+  get inFlightMax(): number | undefined {
+    return this.#tuning.wish.inFlightMax
+  }
+
+  /**
+   * Sets the smallest and the largest in-flight limit, each 1 to the engine's `queueDepth`; what is left out stays. Can be
+   * called under load.
+   *
+   * @throws ERR_OUT_OF_RANGE where the smallest is above the largest; then nothing has changed.
+   *
+   * @example
+   * ```js
+   * import { Engine } from 'auraio'
+   *
+   * const engine = new Engine()
+   * engine.setInFlight({ min: 4, max: 64 })
+   * engine.setInFlight({ max: 128 })
+   * console.log(engine.inFlightMin, engine.inFlightMax) // 4 128
+   * await engine.close()
+   * ```
+   */
+  setInFlight(bounds: InFlightBounds): void {
+    this.#tuning.setBounds(bounds)
+  }
+
+  /**
+   * The latencies of one lane since the process first used it, of all engines and threads. The percentiles of
+   * {@link Engine.stats} are of the last moments.
+   *
+   * @throws ERR_INVALID_ARG_VALUE for a lane that is not there: lanes never go, so its number is a mistake. On the backend
+   * `node` no lane is there.
+   *
+   * @example
+   * ```js
+   * import { Engine, open } from 'auraio'
+   *
+   * const file = await open('data.bin')
+   * await file.read()
+   * if (file.lane !== undefined) {
+   *   const { count, percentiles } = Engine.default.histogram({ lane: file.lane, kind: 'total' })
+   *   console.log(count, percentiles.at(-1))
+   * }
+   * await file.close()
+   * ```
+   */
+  histogram(options: HistogramOptions): LatencyHistogram {
+    return this.#tuning.histogram(options)
+  }
+
+  /**
    * Which backend this engine runs on: `'uring'`, `'threads'` or `'node'`.
    *
    * @example
@@ -418,6 +562,15 @@ export class Engine extends Tunable {
   /** The same as {@link close}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  #makeSlots({ port }: CheckedOptions): Slots {
+    return new Slots(
+      (dispatch, completions) => createPort(port, dispatch, completions),
+      (fd, handle, direct, wish) =>
+        makeFileHandle(new OpenFile(this.#slots, this.#files, fd, handle, direct).take(wish)),
+      (upTo) => this.#tuning.available(upTo),
+    )
   }
 
   /** What an open asks for on behalf of its handle. */

@@ -3,9 +3,11 @@
  * pass goes to the slot table as numbers and a view.
  */
 import type { Buffer } from 'node:buffer'
-import { INHERITED, validateClass, type PriorityOption } from '../control/wishes.js'
-import { fileClosed, invalidArgValue, rejection } from '../checks/errors.js'
-import { FileAttributes, replaceAttributes } from './attributes.js'
+import { EventEmitter } from 'node:events'
+import type { BigIntStats, Stats } from 'node:fs'
+import { INHERITED, validateClass, type Priority, type PriorityOption } from '../control/wishes.js'
+import { invalidArgValue, rejection } from '../checks/errors.js'
+import * as attributes from './attributes.js'
 import { freshLength, readFresh, zeroedBuffer } from './fresh.js'
 import type { OpenFile } from './open-file.js'
 import {
@@ -81,7 +83,7 @@ export function replaceFile(handle: FileHandle, file: OpenFile): void {
  * }
  * ```
  */
-export class FileHandle extends FileAttributes {
+export class FileHandle extends EventEmitter {
   #file: OpenFile
 
   static {
@@ -90,13 +92,12 @@ export class FileHandle extends FileAttributes {
     replace = (handle, file) => {
       handle.#file.disown()
       handle.#file = file
-      replaceAttributes(handle, file)
       file.belongsTo(handle)
     }
   }
 
   private constructor(file: OpenFile) {
-    super(file)
+    super()
     this.#file = file
     file.belongsTo(this)
   }
@@ -157,7 +158,7 @@ export class FileHandle extends FileAttributes {
   ): Promise<ReadResult<NodeJS.ArrayBufferView>> {
     try {
       const file = this.#file
-      if (file.closing !== undefined) throw fileClosed('read')
+      file.assertOpen('read')
       let buffer = bufferOrOptions
       let offset = offsetOrOptions
       let priority: unknown
@@ -226,7 +227,7 @@ export class FileHandle extends FileAttributes {
   ): Promise<WriteResult<NodeJS.ArrayBufferView> | WriteResult<string>> {
     try {
       const file = this.#file
-      if (file.closing !== undefined) throw fileClosed('write')
+      file.assertOpen('write')
       if (!ArrayBuffer.isView(buffer)) {
         if (typeof buffer !== 'string') throw notWritable('buffer', buffer)
         const bytes = encoded(buffer, length)
@@ -268,7 +269,7 @@ export class FileHandle extends FileAttributes {
   readv<T extends Views>(buffers: T, position?: Position, options?: PriorityOption): Promise<ReadvResult<T>> {
     try {
       const file = this.#file
-      if (file.closing !== undefined) throw fileClosed('readv')
+      file.assertOpen('readv')
       const size = totalLength(validateViews(buffers))
       const from = readPosition(position, size)
       const urgency = classIn(options)
@@ -295,7 +296,7 @@ export class FileHandle extends FileAttributes {
   writev<T extends Views>(buffers: T, position?: Position, options?: PriorityOption): Promise<WritevResult<T>> {
     try {
       const file = this.#file
-      if (file.closing !== undefined) throw fileClosed('writev')
+      file.assertOpen('writev')
       const size = totalLength(validateViews(buffers))
       const to = writePosition(position)
       const urgency = classIn(options)
@@ -325,7 +326,8 @@ export class FileHandle extends FileAttributes {
   readFile(options: (ReadFileOptions & { encoding: BufferEncoding }) | BufferEncoding): Promise<string>
   readFile(options: ReadFileOptions | BufferEncoding | null): Promise<string | Buffer<ArrayBuffer>>
   async readFile(options?: ReadFileOptions | BufferEncoding | null): Promise<string | Buffer> {
-    const file = this.#openFile('readFile')
+    const file = this.#file
+    file.assertOpen('readFile')
     return await readWholeFile(file, validateFileOptions(options) as ReadFileOptions)
   }
 
@@ -343,7 +345,8 @@ export class FileHandle extends FileAttributes {
    * ```
    */
   async writeFile(data: FileData, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
-    const file = this.#openFile('writeFile')
+    const file = this.#file
+    file.assertOpen('writeFile')
     const { flush = false, ...rest } = validateFileOptions(options)
     const flushed = { ...rest, flush: validateBoolean(flush, 'options.flush') } as WriteFileOptions
     await writeWholeFile(file, validateFileData(data), flushed)
@@ -363,6 +366,191 @@ export class FileHandle extends FileAttributes {
    */
   async appendFile(data: FileData, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
     await this.writeFile(data, options)
+  }
+
+  /**
+   * What the system knows of the file: an `fs.Stats`, or with `bigint` a `BigIntStats`.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('data.bin')
+   * const { size } = await file.stat()
+   * const { mtimeNs } = await file.stat({ bigint: true })
+   * console.log(size, typeof mtimeNs)
+   * await file.close()
+   * ```
+   */
+  stat(options?: { bigint?: false | undefined }): Promise<Stats>
+  stat(options: { bigint: true }): Promise<BigIntStats>
+  stat(options?: { bigint?: boolean | undefined }): Promise<Stats | BigIntStats>
+  stat(options?: { bigint?: boolean | undefined }): Promise<Stats | BigIntStats> {
+    return attributes.stat(this.#file, options)
+  }
+
+  /**
+   * Waits until everything written is on the device: data and metadata (fsync). It covers the writes that had completed
+   * before the call, so await them first.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('new.txt', 'w')
+   * await file.write('kept')
+   * await file.sync()
+   * await file.close()
+   * ```
+   */
+  sync(): Promise<void> {
+    return attributes.sync(this.#file)
+  }
+
+  /**
+   * Like {@link sync}, but of the metadata only what is needed to read the data back (fdatasync).
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('new.txt', 'w')
+   * await file.write('kept')
+   * await file.datasync()
+   * await file.close()
+   * ```
+   */
+  datasync(): Promise<void> {
+    return attributes.datasync(this.#file)
+  }
+
+  /**
+   * Cuts the file to `length` bytes, or fills it up to that with zeros. A negative length is 0.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('new.txt', 'w')
+   * await file.write('0123456789')
+   * await file.truncate(4)
+   * console.log((await file.stat()).size)
+   * await file.close()
+   * ```
+   */
+  truncate(length: number = 0): Promise<void> {
+    return attributes.truncate(this.#file, length)
+  }
+
+  /**
+   * Sets the permissions.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('new.txt', 'w')
+   * await file.chmod(0o600)
+   * await file.close()
+   * ```
+   */
+  chmod(mode: number | string): Promise<void> {
+    return attributes.chmod(this.#file, mode)
+  }
+
+  /**
+   * Sets the owner and the group; -1 leaves one as it is.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('new.txt', 'w')
+   * await file.chown(-1, -1)
+   * await file.close()
+   * ```
+   */
+  chown(uid: number, gid: number): Promise<void> {
+    return attributes.chown(this.#file, uid, gid)
+  }
+
+  /**
+   * Sets the times of the last access and change: seconds since 1970, or Dates.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('new.txt', 'w')
+   * await file.utimes(new Date(), 1_000_000_000.5)
+   * await file.close()
+   * ```
+   */
+  utimes(atime: string | number | Date, mtime: string | number | Date): Promise<void> {
+    return attributes.utimes(this.#file, atime, mtime)
+  }
+
+  /**
+   * Which operations go first where some have to wait for the device: the class of this handle's operations, but of those
+   * that name one themselves. Can be set while operations are in flight; it counts for those that begin from then on.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('data.bin', 'r', { priority: 'low' })
+   * console.log(file.priority) // low
+   * file.priority = 'high'
+   * await file.read(Buffer.alloc(4096), { position: 0, priority: 'normal' })
+   * await file.close()
+   * ```
+   */
+  get priority(): Priority {
+    return this.#file.wish.priority
+  }
+
+  set priority(priority: Priority) {
+    attributes.setPriority(this.#file, priority)
+  }
+
+  /**
+   * The p99 of completion latency, in milliseconds, above which concurrency on the file's device is cut at once; undefined is
+   * none beside the engine's. Of several for one device the strictest holds, for as long as its file is open.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const file = await open('data.bin', 'r', { guardP99Ms: 2 })
+   * file.guardP99Ms = 5
+   * file.guardP99Ms = undefined
+   * await file.close()
+   * ```
+   */
+  get guardP99Ms(): number | undefined {
+    return this.#file.wish.guardP99Ms
+  }
+
+  set guardP99Ms(milliseconds: number | undefined) {
+    attributes.setGuard(this.#file, milliseconds)
+  }
+
+  /**
+   * The number of the lane that governs the file's operations, as in `engine.stats().lanes`; undefined for what is on no device
+   * (a pipe, a terminal), on the backend `node`, and once the handle is closed.
+   *
+   * @example
+   * ```js
+   * import { Engine, open } from 'auraio'
+   *
+   * const file = await open('data.bin')
+   * const lane = Engine.default.stats().lanes.find(({ id }) => id === file.lane)
+   * console.log(lane?.device, lane?.inFlightLimit)
+   * await file.close()
+   * ```
+   */
+  get lane(): number | undefined {
+    return this.#file.lane
   }
 
   /**
@@ -390,12 +578,6 @@ export class FileHandle extends FileAttributes {
   /** The same as {@link close}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
-  }
-
-  #openFile(syscall: string): OpenFile {
-    const file = this.#file
-    if (file.closing !== undefined) throw fileClosed(syscall)
-    return file
   }
 }
 

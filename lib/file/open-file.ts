@@ -5,7 +5,7 @@
  */
 import process from 'node:process'
 import { classOf, type HandleWish, type Priority } from '../control/wishes.js'
-import { systemError } from '../checks/errors.js'
+import { fileClosed, systemError } from '../checks/errors.js'
 import type { Direct } from '../checks/options.js'
 import type { Slot } from '../operations/slot.js'
 import type { Slots } from '../operations/slots.js'
@@ -71,7 +71,12 @@ export class OpenFile {
     files.add(this)
   }
 
-  /** The lane of the file's operations, where it has one. */
+  /** @throws EBADF, 'file closed', from the call of close on. The error names `syscall`. */
+  assertOpen(syscall: string): void {
+    if (this.closing !== undefined) throw fileClosed(syscall)
+  }
+
+  /** The number of the lane that governs the file's operations, if there is one. */
   get lane(): number | undefined {
     const lane = this.closing === undefined ? this.slots.port.laneOf(this.handle) : -1
     return lane < 0 ? undefined : lane

@@ -4,7 +4,7 @@
  * All of a list is checked before anything is registered, so that a list with a mistake in it changes nothing.
  */
 import { fstatSync } from 'node:fs'
-import { adoptUnsupported, fileClosed, invalidArgType, invalidArgValue, systemError } from '../checks/errors.js'
+import { adoptUnsupported, invalidArgType, invalidArgValue, systemError } from '../checks/errors.js'
 import { validateDirect, validateInteger, validateList } from '../checks/options.js'
 import type { HandleWish } from '../control/wishes.js'
 import type { Slots } from '../operations/slots.js'
@@ -78,7 +78,7 @@ export class RegisteredFiles {
     if (!(handle instanceof FileHandle)) throw invalidArgType(name, 'an instance of FileHandle', handle)
     const file = openFileOf(handle)
     if (file.slots !== this.#slots) throw invalidArgValue(name, handle, 'must be of this engine')
-    if (file.closing !== undefined) throw fileClosed('registerFiles')
+    file.assertOpen('registerFiles')
     return file
   }
 
