@@ -201,7 +201,7 @@ test.serial(
       write: transfer('write'),
       readv: transfer('readv'),
       writev: transfer('writev'),
-      sync: transfer('sync'),
+      perform: (kind, slot) => transfer(kind)(slot),
       stat: (_, fields) => {
         fields.fill(8)
         return 0

@@ -44,8 +44,8 @@ class FakePort {
     return this.#call('writev', args)
   }
 
-  sync(...args) {
-    return this.#call('sync', args)
+  perform(kind, ...args) {
+    return this.#call(kind, args)
   }
 
   close(...args) {

@@ -19,28 +19,32 @@ export function stat(file: OpenFile, options: unknown): Promise<Stats | BigIntSt
 }
 
 export function sync(file: OpenFile): Promise<void> {
-  return attempt(file, 'fsync', () => file.slots.sync(file, false))
+  return attempt(file, 'fsync', () => file.slots.perform('sync', file, []))
 }
 
 export function datasync(file: OpenFile): Promise<void> {
-  return attempt(file, 'fdatasync', () => file.slots.sync(file, true))
+  return attempt(file, 'fdatasync', () => file.slots.perform('datasync', file, []))
 }
 
 export function truncate(file: OpenFile, length: unknown): Promise<void> {
-  return attempt(file, 'ftruncate', () => file.slots.truncate(file, Math.max(0, validateInteger(length, 'len'))))
+  return attempt(file, 'ftruncate', () =>
+    file.slots.perform('truncate', file, [Math.max(0, validateInteger(length, 'len'))]),
+  )
 }
 
 export function chmod(file: OpenFile, mode: unknown): Promise<void> {
-  return attempt(file, 'fchmod', () => file.slots.chmod(file, validateMode(mode)))
+  return attempt(file, 'fchmod', () => file.slots.perform('chmod', file, [validateMode(mode)]))
 }
 
 export function chown(file: OpenFile, uid: unknown, gid: unknown): Promise<void> {
-  return attempt(file, 'fchown', () => file.slots.chown(file, validateOwner(uid, 'uid'), validateOwner(gid, 'gid')))
+  return attempt(file, 'fchown', () =>
+    file.slots.perform('chown', file, [validateOwner(uid, 'uid'), validateOwner(gid, 'gid')]),
+  )
 }
 
 export function utimes(file: OpenFile, atime: unknown, mtime: unknown): Promise<void> {
   return attempt(file, 'futimes', () =>
-    file.slots.utimes(file, validateTime(atime, 'atime'), validateTime(mtime, 'mtime')),
+    file.slots.perform('utimes', file, [validateTime(atime, 'atime'), validateTime(mtime, 'mtime')]),
   )
 }
 

@@ -8,7 +8,7 @@ import process from 'node:process'
 import { backendMissing } from '../checks/errors.js'
 import { validateOneOf } from '../checks/options.js'
 import { PortablePort } from './portable.js'
-import type { Dispatch, Port, PortConstructor, PortOptions } from './port.js'
+import type { Arguments, Dispatch, Performed, Port, PortOptions } from './port.js'
 import type { NativeMemory } from '../memory/blocks.js'
 
 /** `auto` takes the best that works here: io_uring, then threads of our own, then `node:fs`. */
@@ -19,7 +19,37 @@ const BACKENDS: readonly Backend[] = ['auto', 'uring', 'threads', 'node']
 /** Set for a whole process; the option of an engine beats it. */
 const VARIABLE = 'AURAIO_BACKEND'
 
-type Binding = NativeMemory & { NativePort: PortConstructor }
+/** The port as the binding has it: with a method for each operation where {@link Port} has `perform`. */
+interface NativePort extends Omit<Port, 'perform'> {
+  sync(slot: number, handle: number, dataOnly: boolean): number
+  truncate(slot: number, handle: number, length: number): number
+  chmod(slot: number, handle: number, mode: number): number
+  chown(slot: number, handle: number, uid: number, gid: number): number
+  utimes(slot: number, handle: number, accessed: number, modified: number): number
+  statLater(slot: number, handle: number): number
+}
+
+type Call<K extends Performed> = (port: NativePort, slot: number, handle: number, ...args: Arguments[K]) => number
+
+/** How the binding is called for each operation. */
+const CALLS: { readonly [K in Performed]: Call<K> } = {
+  sync: (port, slot, handle) => port.sync(slot, handle, false),
+  datasync: (port, slot, handle) => port.sync(slot, handle, true),
+  truncate: (port, slot, handle, length) => port.truncate(slot, handle, length),
+  chmod: (port, slot, handle, mode) => port.chmod(slot, handle, mode),
+  chown: (port, slot, handle, uid, gid) => port.chown(slot, handle, uid, gid),
+  utimes: (port, slot, handle, accessed, modified) => port.utimes(slot, handle, accessed, modified),
+  stat: (port, slot, handle) => port.statLater(slot, handle),
+  statBigint: (port, slot, handle) => port.statLater(slot, handle),
+}
+
+function portOf(native: NativePort): Port {
+  const perform: Port['perform'] = (kind, slot, handle, ...args) => CALLS[kind](native, slot, handle, ...args)
+  return Object.assign(native, { perform })
+}
+
+type NativePortConstructor = new (options: PortOptions, dispatch: Dispatch, completions: Int32Array) => NativePort
+type Binding = NativeMemory & { NativePort: NativePortConstructor }
 type Loaded = Binding | { error: unknown }
 
 let loaded: Loaded | undefined
@@ -48,7 +78,7 @@ export function createPort(
   }
   let port: Port
   try {
-    port = new loaded.NativePort(options, dispatch, completions)
+    port = portOf(new loaded.NativePort(options, dispatch, completions))
   } catch (error) {
     if (backend !== 'auto') throw backendMissing(backend, firstLine(error), error)
     return new PortablePort(options, dispatch, completions, `the native engine could not start: ${firstLine(error)}`)

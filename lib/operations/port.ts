@@ -10,6 +10,23 @@
 import type { NativeDecision } from '../metrics/decision.js'
 import type { NativeHistogram, NativeLaneStats, RingStats } from '../metrics/stats.js'
 
+/**
+ * The operations on a file that have no method of their own in the port, and what each of them takes. `chown`: the user and the
+ * group, 4,294,967,295 leaves one as it is. `utimes`: seconds since 1970, with fractions.
+ */
+export interface Arguments {
+  sync: []
+  datasync: []
+  truncate: [length: number]
+  chmod: [mode: number]
+  chown: [uid: number, gid: number]
+  utimes: [accessed: number, modified: number]
+  stat: []
+  statBigint: []
+}
+
+export type Performed = keyof Arguments
+
 export interface Port {
   /** `'uring'`, `'threads'`, or `'node'` for the portable one. */
   readonly backend: string
@@ -25,12 +42,8 @@ export interface Port {
   write(slot: number, handle: number, view: ArrayBufferView, ...part: Part): number
   readv(slot: number, handle: number, views: ArrayBufferView[], position: number): number
   writev(slot: number, handle: number, views: ArrayBufferView[], position: number): number
-  sync(slot: number, handle: number, dataOnly: boolean): number
-  truncate(slot: number, handle: number, length: number): number
-  chmod(slot: number, handle: number, mode: number): number
-  chown(slot: number, handle: number, uid: number, gid: number): number
-  /** Times in seconds since 1970, with fractions. */
-  utimes(slot: number, handle: number, accessed: number, modified: number): number
+  /** Every other operation on a file. */
+  perform<K extends Performed>(kind: K, slot: number, handle: number, ...args: Arguments[K]): number
   /** Waits for the handle's operations, then closes. From the call on, the handle is unknown to every other method. */
   close(slot: number, handle: number): number
   /**
@@ -39,10 +52,10 @@ export interface Port {
    */
   open(slot: number, path: string | Uint8Array, flags: number, mode: number, bounce: boolean): number
   /**
-   * `fstat` right now where that cannot block: 0 and `out` is filled, a negated errno, or 1: use `statLater`.
-   * `out` is a Float64Array or a BigInt64Array of {@link STAT_FIELDS} numbers.
+   * Calls `fstat` at once, if that cannot block. Answers 0 when `out` is filled, a negated errno, or 1 when it could block: then
+   * the operation `stat` or `statBigint` is to be performed. `out` has {@link STAT_FIELDS} numbers.
    */
-  stat(handle: number, out: Float64Array | BigInt64Array): number
+  stat(handle: number, out: StatFields): number
   /** Whether the file has positions: false for pipes, sockets and terminals. Never waits. */
   seekable(handle: number): boolean
   /**
@@ -50,9 +63,8 @@ export interface Port {
    * None for any other file, and where it cannot be told.
    */
   directAlignment(handle: number): number[]
-  /** The same as an operation; `takeStat` hands the result over once, after the completion. */
-  statLater(slot: number, handle: number): number
-  takeStat(slot: number, out: Float64Array | BigInt64Array): void
+  /** Hands over what the operation `stat` or `statBigint` found. To be called once, after the completion. */
+  takeStat(slot: number, out: StatFields): void
   /**
    * Waits for a block of the pool, in line with the other threads' acquisitions. Completes with 0, and `takeBlock` hands the
    * ArrayBuffer over once, or with a negated errno. Sizes and alignments as of {@link NativeMemory.lendBlock}.
@@ -159,9 +171,6 @@ export interface PortOptions extends ControlOptions {
  * the constructor. It never throws.
  */
 export type Dispatch = (count: number) => void
-
-/** A port is made as `new Port(options, dispatch, completions)`; `completions` has a multiple of the stride. */
-export type PortConstructor = new (options: PortOptions, dispatch: Dispatch, completions: Int32Array) => Port
 
 /**
  * Numbers for one completion: the slot, then the result. `low` is the negated errno, or the low 32 bits of the result;

@@ -7,7 +7,17 @@
  */
 import { Buffer } from 'node:buffer'
 import fs from 'node:fs'
-import { COMPLETION_STRIDE, type Dispatch, type Part, type Port, type PortOptions, type PortStats } from './port.js'
+import {
+  COMPLETION_STRIDE,
+  type Arguments,
+  type Dispatch,
+  type Part,
+  type Performed,
+  type Port,
+  type PortOptions,
+  type PortStats,
+  type StatFields,
+} from './port.js'
 import { TRANSFER_MAX } from '../checks/options.js'
 
 /** Vectors longer than this are read in parts: libuv would read this much and say no more (IOV_MAX on Linux). */
@@ -28,6 +38,21 @@ interface Entry {
 }
 
 type Failure = NodeJS.ErrnoException | null
+
+type Done = (error: Failure, stats?: fs.BigIntStats) => void
+type Call<K extends Performed> = (fd: number, done: Done, ...args: Arguments[K]) => void
+
+/** How `node:fs` is called for each operation. */
+const CALLS: { readonly [K in Performed]: Call<K> } = {
+  sync: (fd, done) => fs.fsync(fd, done),
+  datasync: (fd, done) => fs.fdatasync(fd, done),
+  truncate: (fd, done, length) => fs.ftruncate(fd, length, done),
+  chmod: (fd, done, mode) => fs.fchmod(fd, mode, done),
+  chown: (fd, done, uid, gid) => fs.fchown(fd, uid, gid, done),
+  utimes: (fd, done, accessed, modified) => fs.futimes(fd, time(accessed), time(modified), done),
+  stat: (fd, done) => fs.fstat(fd, { bigint: true }, done),
+  statBigint: (fd, done) => fs.fstat(fd, { bigint: true }, done),
+}
 
 export class PortablePort implements Port {
   readonly backend: string = 'node'
@@ -85,29 +110,14 @@ export class PortablePort implements Port {
     })
   }
 
-  sync(slot: number, handle: number, dataOnly: boolean): number {
+  perform<K extends Performed>(kind: K, slot: number, handle: number, ...args: Arguments[K]): number {
     return this.#begin(handle, (entry) => {
-      const sync = dataOnly ? fs.fdatasync : fs.fsync
-      sync(entry.fd, (error) => this.#end(entry, slot, error, 0))
+      const done = (error: Failure, stats?: fs.BigIntStats): void => {
+        if (error === null && stats !== undefined) this.#stats.set(slot, stats)
+        this.#end(entry, slot, error, 0)
+      }
+      CALLS[kind](entry.fd, done, ...args)
     })
-  }
-
-  truncate(slot: number, handle: number, length: number): number {
-    return this.#begin(handle, (entry) => fs.ftruncate(entry.fd, length, (error) => this.#end(entry, slot, error, 0)))
-  }
-
-  chmod(slot: number, handle: number, mode: number): number {
-    return this.#begin(handle, (entry) => fs.fchmod(entry.fd, mode, (error) => this.#end(entry, slot, error, 0)))
-  }
-
-  chown(slot: number, handle: number, uid: number, gid: number): number {
-    return this.#begin(handle, (entry) => fs.fchown(entry.fd, uid, gid, (error) => this.#end(entry, slot, error, 0)))
-  }
-
-  utimes(slot: number, handle: number, accessed: number, modified: number): number {
-    return this.#begin(handle, (entry) =>
-      fs.futimes(entry.fd, time(accessed), time(modified), (error) => this.#end(entry, slot, error, 0)),
-    )
   }
 
   close(slot: number, handle: number): number {
@@ -134,7 +144,7 @@ export class PortablePort implements Port {
     return 0
   }
 
-  stat(handle: number, out: Float64Array | BigInt64Array): number {
+  stat(handle: number, out: StatFields): number {
     const entry = this.#entries.get(handle)
     if (entry === undefined) return EBADF
     try {
@@ -156,16 +166,7 @@ export class PortablePort implements Port {
     return []
   }
 
-  statLater(slot: number, handle: number): number {
-    return this.#begin(handle, (entry) => {
-      fs.fstat(entry.fd, { bigint: true }, (error, stats) => {
-        if (error === null) this.#stats.set(slot, stats)
-        this.#end(entry, slot, error, 0)
-      })
-    })
-  }
-
-  takeStat(slot: number, out: Float64Array | BigInt64Array): void {
+  takeStat(slot: number, out: StatFields): void {
     const stats = this.#stats.get(slot)
     this.#stats.delete(slot)
     if (stats !== undefined) fill(out, stats)
@@ -342,7 +343,7 @@ function errnoOf(error: NodeJS.ErrnoException): number {
   return error.errno ?? EIO
 }
 
-function fill(out: Float64Array | BigInt64Array, stats: fs.BigIntStats): void {
+function fill(out: StatFields, stats: fs.BigIntStats): void {
   const { dev, mode, nlink, uid, gid, rdev, blksize, ino, size, blocks } = stats
   const times = [stats.atimeNs, stats.mtimeNs, stats.ctimeNs, stats.birthtimeNs].flatMap((ns) => {
     const fraction = ((ns % NS_PER_S) + NS_PER_S) % NS_PER_S

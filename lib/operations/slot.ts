@@ -1,9 +1,9 @@
 /**
- * One operation in flight: what the kernel can touch for it, and what its promise needs. Slots are pooled and used again;
- * lib/operations/slots.ts has the table of them.
+ * One operation in flight: what the kernel can touch for it, and what its promise needs. A slot is used again for the next
+ * operation. lib/operations/slots.ts has the table of them.
  */
-import { INHERITED, type HandleWish } from '../control/wishes.js'
 import type { Direct } from '../checks/options.js'
+import { INHERITED, type HandleWish } from '../control/wishes.js'
 import { trackedOf, type Tracked } from '../memory/tracked.js'
 
 /** What an operation needs of the file that it works on. `OpenFile` in lib/file/open-file.ts is the only one. */
@@ -23,7 +23,7 @@ export interface OperatedFile {
   closed(): void
 }
 
-/** The kind of a slot that is in no use; the others are in lib/operations/slots.ts. */
+/** The kind of a slot that is not in use. The kinds of operations are in lib/operations/table.ts. */
 export const IDLE = 0
 
 export type Resolve = (value: unknown) => void
@@ -31,8 +31,9 @@ export type Resolve = (value: unknown) => void
 export const unresolved: Resolve = () => undefined
 
 /**
- * Rejects a slot's promise with an error that is made two microtasks from now, in a promise that the slot's promise follows
- * by then: there V8 can see who awaits, and puts the callers into the stack. An operation that succeeds pays nothing for it.
+ * Rejects a slot's promise with an error that is made two microtasks later, inside a promise that the slot's promise follows
+ * by then. V8 knows at that time who awaits the slot's promise, and puts the callers into the error's stack. An operation that
+ * succeeds pays nothing for it.
  */
 export function rejectLater(resolve: Resolve, makeError: () => Error): void {
   let begin: Resolve = unresolved
@@ -47,33 +48,42 @@ export function rejectLater(resolve: Resolve, makeError: () => Error): void {
   begin(undefined)
 }
 
-/** One operation in flight; used again for the next. */
+/** Which bytes a transfer moves. */
+export class Span {
+  /** The length of the view when the operation began. */
+  byteLength = 0
+  /** Where in the view the transfer begins. */
+  offset = 0
+  /** How many bytes are still to be moved. */
+  length = 0
+  /** Where in the file; -1 is the file's own position. */
+  position = 0
+  /** What a write had moved before it came up short and was continued. */
+  transferred = 0
+}
+
+/** One operation in flight. */
 export class Slot {
   readonly index: number
-  /** The executor of this slot's promises: made once, so that an operation makes no closure. */
+  /** The executor of this slot's promises. It is made once, so that an operation makes no closure. */
   readonly capture: (resolve: Resolve) => void
+  readonly span: Span = new Span()
   kind: number = IDLE
+  /** Tells one use of the slot from the next. */
   serial = 0
   resolve: Resolve = unresolved
   file: OperatedFile | undefined = undefined
-  /** The view, and the memory behind it, that the kernel works on. */
+  /** The view that the kernel works on, and its ArrayBuffer. The slot keeps both reachable. */
   view: NodeJS.ArrayBufferView | undefined = undefined
   memory: ArrayBufferLike | undefined = undefined
-  /** Who is told when the operation has ended: the memory's lease, or its registration. */
+  /** Told when the operation has ended: the memory's lease, or its registration. */
   tracked: Tracked | undefined = undefined
-  byteLength = 0
-  offset = 0
-  length = 0
-  position = 0
-  /** The class that the operation names, or that of its handle. */
+  /** The number of the priority that the operation names, or `INHERITED` for that of its handle. */
   priority: number = INHERITED
-  /** What a write has transferred before it came up short. */
-  transferred = 0
   vector: Vector | undefined = undefined
-  /** For an open: its path, how the file is to be opened, and what its handle asks for. */
-  path: string | Uint8Array = ''
-  direct: Direct = false
-  wish: HandleWish | undefined = undefined
+  /** The path of an operation that has one; its error names it. */
+  path: string | Uint8Array | undefined = undefined
+  opening: Opening | undefined = undefined
   /** The next in line for the file's own position. */
   next: Slot | undefined = undefined
 
@@ -85,7 +95,19 @@ export class Slot {
   }
 }
 
-/** The views of a readv or writev: a copy of the caller's array, which nobody changes while the kernel uses it. */
+/** Makes the value that an `open` resolves with. */
+export type Opened = (fd: number, handle: number, direct: Direct, wish: HandleWish) => unknown
+
+/** How a file is to be opened, and what its handle wishes for. */
+export interface Opening {
+  direct: Direct
+  wish: HandleWish
+  opened: Opened
+  /** The port's number for the file, once it is open. */
+  handle: number
+}
+
+/** The views of a readv or writev. The list is a copy, which nobody changes while the kernel uses it. */
 export interface Vector {
   views: NodeJS.ArrayBufferView[]
   memories: ArrayBufferLike[]
@@ -93,7 +115,7 @@ export interface Vector {
   tracked: Tracked[]
 }
 
-/** Tells each of those that the memories belong to; all or none. */
+/** Tells everything that tracks one of the memories that an operation begins. If one of them refuses, none is left told. */
 export function beginAll(memories: ArrayBufferLike[]): Tracked[] {
   const begun: Tracked[] = []
   try {
@@ -114,7 +136,7 @@ export function endAll(begun: Tracked[]): void {
   for (const tracked of begun) tracked.end()
 }
 
-/** False if the view has lost memory since the operation began. Growing is harmless. */
+/** False if the view has lost memory since the operation began. A view that grew does no harm. */
 export function isIntact(view: NodeJS.ArrayBufferView, byteLength: number): boolean {
   try {
     return view.byteLength >= byteLength // throws for a detached DataView
@@ -123,22 +145,20 @@ export function isIntact(view: NodeJS.ArrayBufferView, byteLength: number): bool
   }
 }
 
-export function isSlotIntact(slot: Slot): boolean {
-  const { vector } = slot
-  if (vector === undefined) return isIntact(slot.view!, slot.byteLength)
-  return vector.views.every((view, at) => isIntact(view, vector.byteLengths[at]!))
+export function isSlotIntact({ vector, view, span }: Slot): boolean {
+  if (vector === undefined) return isIntact(view!, span.byteLength)
+  return vector.views.every((one, at) => isIntact(one, vector.byteLengths[at]!))
 }
 
-/** Past the first `bytes` of a write that came up short. */
-export function advance(slot: Slot, bytes: number): void {
-  slot.transferred += bytes
-  slot.length -= bytes
-  if (slot.position !== -1) slot.position += bytes
-  if (slot.vector === undefined) {
-    slot.offset += bytes
+/** Moves the beginning of a transfer past its first `bytes`, which a short write has written. */
+export function advance({ span, vector }: Slot, bytes: number): void {
+  span.transferred += bytes
+  span.length -= bytes
+  if (span.position !== -1) span.position += bytes
+  if (vector === undefined) {
+    span.offset += bytes
     return
   }
-  const { vector } = slot
   let skip = bytes
   let first = 0
   while (skip >= vector.byteLengths[first]!) skip -= vector.byteLengths[first++]!

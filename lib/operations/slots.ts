@@ -1,16 +1,27 @@
 /**
- * The slot table: every operation in flight has a slot, whose index travels through the port and comes back with the
- * completion. What the kernel can touch belongs to the slot, so a slot keeps the views of its operation, and their
- * ArrayBuffers, until that completion; a promise settles there and nowhere else.
+ * The slots of one engine. Every operation in flight has a slot, whose index goes to the port with the operation and comes back
+ * with the completion. What the kernel can touch belongs to the slot: it keeps the views of its operation, and their
+ * ArrayBuffers, until that completion. The promise of an operation settles at the completion, and nowhere else.
  *
- * The path of one read is what this file is written for: it takes a pooled slot, makes one promise with the slot's own
- * executor, and calls the port once. Errors, short writes and queues at a file's own position are off that path.
+ * The code is written for the path of one read: it takes a slot that is free, makes one promise with the slot's own executor, and
+ * calls the port once. Errors, short writes and the lines at a file's own position are not on that path.
  */
+import type { Buffer } from 'node:buffer'
 import process from 'node:process'
-import { INHERITED, type HandleWish } from '../control/wishes.js'
-import { detached, engineClosed, poolExhausted, systemError, tooManyOperations } from '../checks/errors.js'
+import { detached, systemError, tooManyOperations } from '../checks/errors.js'
 import { directFlags, pathText, type Direct } from '../checks/options.js'
-import { COMPLETION_STRIDE, SLOTS_MAX, STAT_FIELDS, type Dispatch, type Port, type StatFields } from './port.js'
+import { INHERITED, type HandleWish } from '../control/wishes.js'
+import { trackedOf, type Tracked } from '../memory/tracked.js'
+import {
+  COMPLETION_STRIDE,
+  SLOTS_MAX,
+  STAT_FIELDS,
+  type Arguments,
+  type Dispatch,
+  type Performed,
+  type Port,
+  type StatFields,
+} from './port.js'
 import {
   IDLE,
   Slot,
@@ -21,62 +32,44 @@ import {
   isSlotIntact,
   rejectLater,
   unresolved,
+  type Opened,
   type OperatedFile,
 } from './slot.js'
-import { trackedOf, type Tracked } from '../memory/tracked.js'
+import { READ, READV, ROWS, TABLE, WRITE, WRITEV, isTransfer, type Answers, type Transfer } from './table.js'
 import type { ReadResult, WriteResult } from './transfers.js'
 
 type View = NodeJS.ArrayBufferView
 type Views = readonly View[]
 
-/** One operation, for {@link Slots.cancel}. Slots are used again; the serial number tells one use from the next. */
+const OPEN = TABLE.open.kind
+const CLOSE = TABLE.close.kind
+const ACQUIRE = TABLE.acquire.kind
+
+/** Stands for one operation, for {@link Slots.cancel}. The serial number tells it from others that used the same slot. */
 export interface Ticket {
   slot: Slot
   serial: number
 }
 
-/** Completions taken over at once. More are fetched in the same turn, so this bounds memory, not throughput. */
+/** How many completions one call of the port can hand over. More are fetched in the same turn, so this only bounds memory. */
 const COMPLETIONS_MAX = 1024
 
 /**
- * Flushes in a row that may reap what completed inline, without a turn of the event loop between them. Reads from the
- * page cache complete in the flush that submits them, and their promises start the next reads before the tick ends: with
- * no bound, timers and sockets would wait for ever. The flush after these leaves its completions to the event loop.
+ * How many flushes in a row may settle what completed inside the flush itself, without a turn of the event loop between them.
+ * Reads from the page cache complete inside the flush, and their promises start the next reads before the tick ends. Without a
+ * limit, timers and sockets would wait for ever. The flush after these leaves its completions to the event loop.
  */
 const INLINE_ROUNDS_MAX = 16
 
-/** Below it (and above -1, in the lower half) a result is a size; no operating system has more errors than this. */
+/** The largest number of an error. If `high` is 0 and `low` is below the negative of this, the result is a size past 2 GiB. */
 const ERRNO_MAX = 4095
 
-const READ = 1
-const WRITE = 2
-const READV = 3
-const WRITEV = 4
-const SYNC = 5
-const DATASYNC = 6
-const TRUNCATE = 7
-const CHMOD = 8
-const CHOWN = 9
-const UTIMES = 10
-const STAT = 11
-const STAT_BIGINT = 12
-const CLOSE = 13
-const OPEN = 14
-const ACQUIRE = 15
-
-/** The system call that Node names in an error, by kind. */
-const SYSCALLS: readonly string[] =
-  ' read write read write fsync fdatasync ftruncate fchmod fchown futime fstat fstat close open acquire'.split(' ')
-
-/** Makes what an `open` resolves with. */
-export type Opened = (fd: number, handle: number, direct: Direct, wish: HandleWish) => unknown
-
-/** Is told that there are decisions of the loops to fetch, up to this number. */
+/** Called when there are decisions of the control loops to fetch, up to this number. */
 export type Decided = (upTo: number) => void
 
 export class Slots {
   readonly port: Port
-  /** Taken from the port once: the binding makes them anew whenever they are asked for. */
+  /** Taken from the port once, since the binding makes a new function each time one of them is asked for. */
   readonly #read: Port['read']
   readonly #write: Port['write']
   readonly #completions: Int32Array
@@ -119,11 +112,12 @@ export class Slots {
     const slot = this.#acquire(READ, file, tracked)
     slot.view = view
     slot.memory = memory
-    slot.byteLength = view.byteLength
-    slot.offset = offset
-    slot.length = length
-    slot.position = position
     slot.priority = priority
+    const { span } = slot
+    span.byteLength = view.byteLength
+    span.offset = offset
+    span.length = length
+    span.position = position
     const promise = new Promise(slot.capture as (resolve: (value: ReadResult<View>) => void) => void)
     if (position !== -1 || file.takeTurn(slot)) this.#start(slot)
     return promise
@@ -143,12 +137,13 @@ export class Slots {
     const slot = this.#acquire(WRITE, file, tracked)
     slot.view = view
     slot.memory = memory
-    slot.byteLength = view.byteLength
-    slot.offset = offset
-    slot.length = length
-    slot.position = position
     slot.priority = priority
-    slot.transferred = 0
+    const { span } = slot
+    span.byteLength = view.byteLength
+    span.offset = offset
+    span.length = length
+    span.position = position
+    span.transferred = 0
     const promise = new Promise(slot.capture as (resolve: (value: WriteResult<View>) => void) => void)
     file.hold()
     if (position !== -1 || file.takeTurn(slot)) this.#start(slot)
@@ -165,42 +160,31 @@ export class Slots {
     return this.#vectored(WRITEV, file, buffers, position, priority)
   }
 
-  sync(file: OperatedFile, dataOnly: boolean, priority: number = INHERITED): Promise<void> {
-    return this.#plain(dataOnly ? DATASYNC : SYNC, file, (slot) => {
-      slot.priority = priority
-      return this.#submit(slot)
-    })
+  /** Any operation on a file that has no method of its own here. */
+  perform<K extends Performed>(
+    kind: K,
+    file: OperatedFile,
+    args: Arguments[K],
+    priority: number = INHERITED,
+  ): Promise<Answers[K]> {
+    const slot = this.#acquire(TABLE[kind].kind, file)
+    slot.priority = priority
+    const promise = new Promise(slot.capture as (resolve: (value: Answers[K]) => void) => void)
+    const submit = (): number => this.port.perform(kind, slot.index, file.handle, ...args)
+    this.#accepted(slot, priority < 0 ? submit() : this.#withPriority(priority, submit))
+    return promise
   }
 
-  truncate(file: OperatedFile, length: number): Promise<void> {
-    return this.#plain(TRUNCATE, file, (slot) => this.port.truncate(slot.index, file.handle, length))
-  }
-
-  chmod(file: OperatedFile, mode: number): Promise<void> {
-    return this.#plain(CHMOD, file, (slot) => this.port.chmod(slot.index, file.handle, mode))
-  }
-
-  chown(file: OperatedFile, uid: number, gid: number): Promise<void> {
-    return this.#plain(CHOWN, file, (slot) => this.port.chown(slot.index, file.handle, uid, gid))
-  }
-
-  utimes(file: OperatedFile, accessed: number, modified: number): Promise<void> {
-    return this.#plain(UTIMES, file, (slot) => this.port.utimes(slot.index, file.handle, accessed, modified))
-  }
-
-  /** The fields right away where that cannot block, else a promise of them. */
+  /** The numbers of a stat: at once if that cannot block, else a promise of them. */
   stat(file: OperatedFile, bigint: boolean): StatFields | Promise<StatFields> {
     const fields = bigint ? new BigInt64Array(STAT_FIELDS) : new Float64Array(STAT_FIELDS)
     const answer = this.port.stat(file.handle, fields)
     if (answer === 0) return fields
     if (answer < 0) throw systemError(answer, 'fstat')
-    const slot = this.#acquire(bigint ? STAT_BIGINT : STAT, file)
-    const promise = new Promise(slot.capture as (resolve: (value: StatFields) => void) => void)
-    this.#accepted(slot, this.port.statLater(slot.index, file.handle))
-    return promise
+    return this.perform(bigint ? 'statBigint' : 'stat', file, [])
   }
 
-  /** A slot for the file's close; {@link startClose} submits it, when nothing more is to be submitted for the file. */
+  /** A slot for the file's close. {@link startClose} submits it, once nothing more will be submitted for the file. */
   acquireClose(file: OperatedFile): { slot: Slot; closed: Promise<void> } {
     const slot = this.#acquire(CLOSE, file)
     return { slot, closed: new Promise(slot.capture as (resolve: (value: void) => void) => void) }
@@ -210,55 +194,46 @@ export class Slots {
     this.#accepted(slot, this.port.close(slot.index, file.handle))
   }
 
-  /** Resolves with what the constructor's `opened` makes of the descriptor. */
+  /** Resolves with what the constructor's `opened` makes of the open file. */
   open(path: string | Uint8Array, flags: number, mode: number, direct: Direct, wish: HandleWish): Promise<unknown> {
     const slot = this.#acquire(OPEN, undefined)
     slot.path = path
-    slot.direct = direct
-    slot.wish = wish
+    slot.opening = { direct, wish, opened: this.#opened, handle: -1 }
     const promise = new Promise(slot.capture)
     this.#accepted(slot, this.port.open(slot.index, path, directFlags(flags, direct), mode, direct === 'any'))
     return promise
   }
 
-  /** Resolves with a Buffer over a block of the pool, when it is this acquisition's turn and there is one. */
+  /** Resolves with a Buffer over a block of the pool, when it is the turn of this acquisition and a block is free. */
   acquireBlock(bytes: number, alignment: number): Promise<Buffer<ArrayBuffer>> {
     const slot = this.#acquire(ACQUIRE, undefined)
-    slot.length = bytes
+    slot.span.length = bytes
     const promise = new Promise(slot.capture as (resolve: (value: Buffer<ArrayBuffer>) => void) => void)
     this.#accepted(slot, this.port.acquireLater(slot.index, bytes, alignment))
     return promise
   }
 
-  /** Ends the acquisitions that wait: the engine closes. */
+  /** Ends the acquisitions that wait, because the engine closes. */
   cancelAcquisitions(): void {
     for (const slot of this.#slots) if (slot.kind === ACQUIRE) this.cancel({ slot, serial: slot.serial })
   }
 
-  /** For the operation that was begun last: to be asked for in the same turn. */
+  /** Stands for the operation that was begun last. To be asked for right after the call that began it. */
   ticket(): Ticket {
     const slot = this.#latest!
     return { slot, serial: slot.serial }
   }
 
-  /** Asks that an operation end early. It still completes. */
+  /** Asks the port to end an operation early. The operation still completes, and its promise settles then. */
   cancel({ slot, serial }: Ticket): void {
     if (slot.serial !== serial || slot.kind === IDLE) return
     this.port.cancel(slot.index)
     this.#scheduleFlush()
   }
 
-  /** Resolves when nothing is in flight, and whoever awaited what was has been told. */
+  /** Resolves when nothing is in flight and the promises of all operations have been seen by those who awaited them. */
   async idle(): Promise<void> {
     while (this.#free.length < this.#slots.length) await new Promise<void>((wake) => this.#idleWaiters.push(wake))
-  }
-
-  /** An operation without memory or position. */
-  #plain(kind: number, file: OperatedFile, submit: (slot: Slot) => number): Promise<void> {
-    const slot = this.#acquire(kind, file)
-    const promise = new Promise(slot.capture as (resolve: (value: void) => void) => void)
-    this.#accepted(slot, submit(slot))
-    return promise
   }
 
   #vectored(kind: number, file: OperatedFile, buffers: Views, position: number, priority: number): Promise<number> {
@@ -271,10 +246,10 @@ export class Slots {
       byteLengths: buffers.map((view) => view.byteLength),
       tracked,
     }
-    slot.length = slot.vector.byteLengths.reduce((sum, bytes) => sum + bytes, 0)
-    slot.position = position
+    slot.span.length = slot.vector.byteLengths.reduce((sum, bytes) => sum + bytes, 0)
+    slot.span.position = position
     slot.priority = priority
-    slot.transferred = 0
+    slot.span.transferred = 0
     if (kind === WRITEV) file.hold()
     const promise = new Promise(slot.capture as (resolve: (value: number) => void) => void)
     if (position !== -1 || file.takeTurn(slot)) this.#start(slot)
@@ -312,15 +287,16 @@ export class Slots {
     if (this.#free.length === this.#slots.length && this.#idleWaiters.length > 0) {
       const waiters = this.#idleWaiters
       this.#idleWaiters = []
-      for (const wake of waiters) setImmediate(wake) // behind the promises that settle now
+      for (const wake of waiters) setImmediate(wake) // after the promises that settle in this turn
     }
   }
 
-  /** Submits a transfer; where it is refused, settles it. */
+  /** Submits a transfer. If the port refuses it, its promise settles with the error. */
   #start(slot: Slot): void {
     this.#accepted(slot, this.#submit(slot))
   }
 
+  /** To be called with the port's answer to each operation: 0, or the negated errno of a refusal. */
   #accepted(slot: Slot, answer: number): void {
     if (answer === 0) this.#scheduleFlush()
     else this.#complete(slot, answer, -1)
@@ -333,32 +309,36 @@ export class Slots {
   }
 
   #submit(slot: Slot): number {
-    if (slot.priority < 0) return this.#hand(slot) // the handle's class, which the port knows
+    if (slot.priority < 0) return this.#hand(slot)
+    return this.#withPriority(slot.priority, () => this.#hand(slot))
+  }
+
+  /** Calls the port for one operation with a priority of its own. */
+  #withPriority(priority: number, submit: () => number): number {
     let answer = -1
-    this.port.nextPriority(slot.priority)
+    this.port.nextPriority(priority)
     try {
-      answer = this.#hand(slot)
+      answer = submit()
     } finally {
-      if (answer !== 0) this.port.nextPriority(INHERITED) // the next is another one
+      // The port keeps the priority for the next operation it accepts. It accepted none, so the priority is taken back.
+      if (answer !== 0) this.port.nextPriority(INHERITED)
     }
     return answer
   }
 
-  #hand(slot: Slot): number {
-    const handle = slot.file!.handle
-    switch (slot.kind) {
+  #hand({ index, kind, file, view, vector, span }: Slot): number {
+    const { handle } = file!
+    switch (kind as Transfer) {
       case READ:
-        return slot.length === slot.byteLength
-          ? this.#read(slot.index, handle, slot.view!, slot.position)
-          : this.#read(slot.index, handle, slot.view!, slot.offset, slot.length, slot.position)
+        return span.length === span.byteLength
+          ? this.#read(index, handle, view!, span.position)
+          : this.#read(index, handle, view!, span.offset, span.length, span.position)
       case WRITE:
-        return this.#write(slot.index, handle, slot.view!, slot.offset, slot.length, slot.position)
+        return this.#write(index, handle, view!, span.offset, span.length, span.position)
       case READV:
-        return this.port.readv(slot.index, handle, slot.vector!.views, slot.position)
+        return this.port.readv(index, handle, vector!.views, span.position)
       case WRITEV:
-        return this.port.writev(slot.index, handle, slot.vector!.views, slot.position)
-      default:
-        return this.port.sync(slot.index, handle, slot.kind === DATASYNC)
+        return this.port.writev(index, handle, vector!.views, span.position)
     }
   }
 
@@ -397,61 +377,45 @@ export class Slots {
   #complete(slot: Slot, low: number, high: number): void {
     if (slot.kind === READ && high === 0 && low >= 0) {
       const view = slot.view!
-      if (!isIntact(view, slot.byteLength)) return this.#fail(slot, detached)
+      if (!isIntact(view, slot.span.byteLength)) return this.#fail(slot, detached)
       const resolve = slot.resolve
-      if (slot.position === -1) this.#endTurn(slot)
+      if (slot.span.position === -1) this.#endTurn(slot)
       this.#release(slot)
       resolve({ bytesRead: low, buffer: view })
       return
     }
-    if (slot.kind === OPEN) return this.#completeOpen(slot, low, high)
-    if (slot.kind === ACQUIRE) return this.#completeAcquire(slot, low)
     const failed = high < 0 || (high === 0 && low < 0 && low >= -ERRNO_MAX)
-    if (slot.kind <= WRITEV) return this.#completeTransfer(slot, failed ? low : high * 2 ** 32 + (low >>> 0))
-    if (failed) this.#fail(slot, this.#errorOf(slot, low))
-    else this.#succeed(slot, this.#resultOf(slot))
+    if (isTransfer(slot.kind)) return this.#completeTransfer(slot, failed ? low : high * 2 ** 32 + (low >>> 0))
+    const { opening } = slot
+    // an open has its handle in `high`, which may have any value
+    if (opening === undefined ? failed : low < 0) return this.#fail(slot, this.#errorOf(slot, low))
+    if (opening !== undefined) opening.handle = high
+    this.#answer(slot, low)
   }
 
-  /** The slow half of reads and writes: vectors, errors, short writes, sizes past 2 GiB. */
+  /** Completes the transfers that are not on the fast path: vectors, writes, errors, sizes past 2 GiB. */
   #completeTransfer(slot: Slot, result: number): void {
     if (!isSlotIntact(slot)) return this.#fail(slot, detached)
     const isWrite = slot.kind === WRITE || slot.kind === WRITEV
-    if (isWrite && result > 0 && result < slot.length) {
+    if (isWrite && result > 0 && result < slot.span.length) {
       advance(slot, result)
-      const answer = this.#submit(slot) // the rest; libuv does the same before Node hears of it
+      const answer = this.#submit(slot) // the rest of the write; libuv does the same before Node hears of it
       if (answer === 0) return this.#accepted(slot, answer)
       result = 0
     }
-    if (result < 0 && slot.transferred === 0) return this.#fail(slot, this.#errorOf(slot, result))
-    const bytes = slot.transferred + Math.max(result, 0)
-    const view = slot.view!
-    if (slot.kind === READ) this.#succeed(slot, { bytesRead: bytes, buffer: view })
-    else if (slot.kind === WRITE) this.#succeed(slot, { bytesWritten: bytes, buffer: view })
-    else this.#succeed(slot, bytes)
+    if (result < 0 && slot.span.transferred === 0) return this.#fail(slot, this.#errorOf(slot, result))
+    this.#answer(slot, slot.span.transferred + Math.max(result, 0))
   }
 
-  #completeOpen(slot: Slot, low: number, high: number): void {
-    if (low < 0) this.#fail(slot, this.#errorOf(slot, low))
-    else this.#succeed(slot, this.#opened(low, high, slot.direct, slot.wish!))
-  }
-
-  #completeAcquire(slot: Slot, low: number): void {
-    const block = low === 0 ? this.port.takeBlock(slot.index) : low
-    if (typeof block !== 'number') return this.#succeed(slot, Buffer.from(block, 0, block.byteLength))
-    const { length } = slot
-    this.#fail(slot, () => (block === ECANCELED ? engineClosed() : poolExhausted(length)))
-  }
-
-  /** What an operation without a size resolves with. */
-  #resultOf(slot: Slot): StatFields | undefined {
-    if (slot.kind !== STAT && slot.kind !== STAT_BIGINT) return undefined
-    const fields = slot.kind === STAT ? new Float64Array(STAT_FIELDS) : new BigInt64Array(STAT_FIELDS)
-    this.port.takeStat(slot.index, fields)
-    return fields
-  }
-
-  #succeed(slot: Slot, value: unknown): void {
-    const resolve = slot.resolve
+  /** Resolves the promise with what the table makes of the result, or rejects it with what the table throws. */
+  #answer(slot: Slot, result: number): void {
+    let value: unknown
+    try {
+      value = ROWS[slot.kind]!.answer(result, slot, this.port)
+    } catch (error) {
+      return this.#fail(slot, () => error as Error)
+    }
+    const { resolve } = slot
     this.#finish(slot)
     resolve(value)
   }
@@ -462,21 +426,21 @@ export class Slots {
     rejectLater(resolve, makeError)
   }
 
+  /** What is needed for the error is taken from the slot now: when the error is made, another operation may have the slot. */
   #errorOf(slot: Slot, errno: number): () => Error {
-    const syscall = SYSCALLS[slot.kind]!
-    const path = slot.kind === OPEN ? pathText(slot.path) : undefined
-    const hint = slot.kind <= WRITEV && errno === EINVAL ? slot.file!.alignmentHint : undefined
+    const { syscall, failure } = ROWS[slot.kind]!
+    if (failure !== undefined) return failure(errno, slot)
+    const path = slot.path === undefined ? undefined : pathText(slot.path)
+    const hint = errno === EINVAL && isTransfer(slot.kind) ? slot.file!.alignmentHint : undefined
     return () => systemError(errno, syscall, path, hint)
   }
 
+  /** Frees the slot, and does what the end of its operation entails for the file. */
   #finish(slot: Slot): void {
-    const kind = slot.kind
-    const file = slot.file
-    if (kind <= WRITEV && slot.position === -1) this.#endTurn(slot)
-    if (kind === OPEN) {
-      slot.path = ''
-      slot.wish = undefined
-    }
+    const { kind, file } = slot
+    if (isTransfer(kind) && slot.span.position === -1) this.#endTurn(slot)
+    slot.path = undefined
+    slot.opening = undefined
     this.#release(slot)
     if (kind === WRITE || kind === WRITEV) file!.release()
     if (kind === CLOSE) file!.closed()
@@ -489,7 +453,7 @@ export class Slots {
     while (next !== undefined) {
       const started = next
       const answer = this.#submit(started)
-      file.release() // what waits in line holds the file open
+      file.release() // it held the file open while it waited in line
       if (answer === 0) return this.#accepted(started, answer)
       next = file.endTurn(started)
       this.#complete(started, answer, -1)
@@ -498,4 +462,3 @@ export class Slots {
 }
 
 const EINVAL = -22
-const ECANCELED = -125
