@@ -37,7 +37,8 @@ const CALLS: { readonly [K in Performed]: Call<K> } = {
   datasync: (port, slot, handle) => port.sync(slot, handle, true),
   truncate: (port, slot, handle, length) => port.truncate(slot, handle, length),
   chmod: (port, slot, handle, mode) => port.chmod(slot, handle, mode),
-  chown: (port, slot, handle, uid, gid) => port.chown(slot, handle, uid, gid),
+  // The binding takes 2^32-1 for "leave it as it is". It would take -1 for 0, which is root.
+  chown: (port, slot, handle, uid, gid) => port.chown(slot, handle, uid >>> 0, gid >>> 0),
   utimes: (port, slot, handle, accessed, modified) => port.utimes(slot, handle, accessed, modified),
   stat: (port, slot, handle) => port.statLater(slot, handle),
   statBigint: (port, slot, handle) => port.statLater(slot, handle),

@@ -11,8 +11,8 @@ import type { NativeDecision } from '../metrics/decision.js'
 import type { NativeHistogram, NativeLaneStats, RingStats } from '../metrics/stats.js'
 
 /**
- * The operations on a file that have no method of their own in the port, and what each of them takes. `chown`: the user and the
- * group, 4,294,967,295 leaves one as it is. `utimes`: seconds since 1970, with fractions.
+ * The operations on a file that have no method of their own in the port, and the arguments of each. For `chown`, -1 leaves the
+ * user or the group as it is. For `utimes`, times are seconds since 1970, with fractions.
  */
 export interface Arguments {
   sync: []
