@@ -51,7 +51,7 @@ export async function readFresh(
 ): Promise<ReadResult<Buffer<ArrayBuffer>>> {
   const buffer = freshBuffer(file, length)
   if (length === 0) return { bytesRead: 0, buffer }
-  const { bytesRead } = await file.slots.read(file, buffer, buffer.buffer, 0, length, position, priority)
+  const { bytesRead } = await file.slots.read(file, buffer, buffer.buffer, length, 0, length, position, priority)
   return { bytesRead, buffer: bytesRead === length ? buffer : cut(buffer, bytesRead) }
 }
 

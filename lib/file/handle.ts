@@ -182,7 +182,16 @@ export class FileHandle extends EventEmitter {
       if (size === 0) return Promise.resolve({ bytesRead: 0, buffer: view })
       if (byteLength === 0) throw invalidArgValue('buffer', view, 'is empty and cannot be written')
       if (size < 0 || size > byteLength - start) throw lengthOutOfRange(size, byteLength - start)
-      return file.slots.read(file, view, viewMemory(view), start, size, readPosition(position, size), urgency)
+      return file.slots.read(
+        file,
+        view,
+        viewMemory(view),
+        byteLength,
+        start,
+        size,
+        readPosition(position, size),
+        urgency,
+      )
     } catch (error) {
       return rejection(error)
     }
@@ -247,7 +256,7 @@ export class FileHandle extends EventEmitter {
       if (size < 0 || size > byteLength - start) throw lengthOutOfRange(size, byteLength - start)
       const target = writePosition(position)
       if (size === 0) return Promise.resolve({ bytesWritten: 0, buffer: view })
-      return file.slots.write(file, view, viewMemory(view), start, size, target, urgency)
+      return file.slots.write(file, view, viewMemory(view), byteLength, start, size, target, urgency)
     } catch (error) {
       return rejection(error)
     }
@@ -604,7 +613,7 @@ function writeString(
 ): Promise<WriteResult<string>> {
   if (bytes.length === 0) return Promise.resolve({ bytesWritten: 0, buffer: text })
   return file.slots
-    .write(file, bytes, bytes.buffer, 0, bytes.length, position, priority)
+    .write(file, bytes, bytes.buffer, bytes.length, 0, bytes.length, position, priority)
     .then(({ bytesWritten }) => ({ bytesWritten, buffer: text }))
 }
 

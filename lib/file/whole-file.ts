@@ -147,7 +147,7 @@ async function readStep(
   length: number,
   { signal, priority }: Manner,
 ): Promise<number> {
-  const reading = file.slots.read(file, buffer, buffer.buffer, offset, length, -1, priority)
+  const reading = file.slots.read(file, buffer, buffer.buffer, buffer.length, offset, length, -1, priority)
   const { bytesRead } = await (signal === undefined ? reading : abortable(file, reading, signal))
   return bytesRead
 }
@@ -186,7 +186,7 @@ async function writeAll(file: OpenFile, view: NodeJS.ArrayBufferView, { signal, 
   const memory = viewMemory(view)
   const step = signal === undefined ? TRANSFER_MAX : ABORTABLE_STEP
   for (let at = 0; at < size;) {
-    const writing = file.slots.write(file, view, memory, at, Math.min(size - at, step), -1, priority)
+    const writing = file.slots.write(file, view, memory, size, at, Math.min(size - at, step), -1, priority)
     const { bytesWritten } = await (signal === undefined ? writing : abortable(file, writing, signal))
     if (bytesWritten === 0) throw systemError(EIO, 'write') // else this would go on for ever
     at += bytesWritten
