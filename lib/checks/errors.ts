@@ -1,7 +1,7 @@
 /**
- * Errors as Node makes them: of the operating system, of arguments, and ours (`ERR_AURAIO_*`).
+ * Errors, made as Node makes them: those of the operating system, those for wrong arguments, and our own (`ERR_AURAIO_*`).
  *
- * Callers match on `code`; docs/errors.md lists all. Messages are those of Node 26, word for word where Node has one,
+ * Callers match on `code`; docs/errors.md lists all codes. Where Node 26 has a message for a case, ours is the same word for word,
  * so that a log reads the same after a change from `node:fs/promises`.
  */
 import { getSystemErrorMap, inspect } from 'node:util'
@@ -15,12 +15,12 @@ export interface SystemError extends Error {
   path?: string
 }
 
-/** An error with a code: a mistake in the arguments, or one of `ERR_AURAIO_*`. */
+/** An error with a code: for a wrong argument, or one of `ERR_AURAIO_*`. */
 export interface CodedError extends Error {
   code: string
 }
 
-/** `errno` is negative. `hint` is put behind the message that Node would give, and a colon. */
+/** An error of the operating system. `errno` is negative. `hint` is put after Node's message and a colon. */
 export function systemError(errno: number, syscall: string, path?: string, hint?: string): SystemError {
   const known = getSystemErrorMap().get(errno)
   const code = known === undefined ? `Unknown system error ${errno}` : known[0]
@@ -34,7 +34,7 @@ export function systemError(errno: number, syscall: string, path?: string, hint?
   return error
 }
 
-/** What every method of a closed handle rejects with. Like Node's, it has no errno. */
+/** The error of every method of a closed handle. Like Node's, it has no errno. */
 export function fileClosed(syscall: string): CodedError {
   const error = new Error('file closed') as CodedError & { syscall: string }
   error.code = 'EBADF'
@@ -42,7 +42,7 @@ export function fileClosed(syscall: string): CodedError {
   return error
 }
 
-/** `an instance of X`, `one of type a or b`: Node's way to say what an argument should have been. */
+/** `expected` is written as Node does: `an instance of X`, or `one of type a or b`. */
 export function invalidArgType(name: string, expected: string, value: unknown): CodedError {
   const kind = name.includes('.') ? 'property' : 'argument'
   return coded(new TypeError(`The "${name}" ${kind} must be ${expected}.${received(value)}`), 'ERR_INVALID_ARG_TYPE')
@@ -70,7 +70,7 @@ export function fileTooLarge(size: number, limit: number): CodedError {
   return coded(new RangeError(`File size (${size}) is greater than ${limit} bytes`), 'ERR_FS_FILE_TOO_LARGE')
 }
 
-/** What Node rejects with when an AbortSignal says stop; the signal's reason is the cause. */
+/** The error for an operation that an AbortSignal ended. The signal's reason is its cause. */
 export function aborted(signal: AbortSignal): CodedError {
   const error = new Error('The operation was aborted', { cause: signal.reason }) as CodedError
   Object.defineProperty(error, 'name', { value: 'AbortError', configurable: true, enumerable: true, writable: true })
@@ -78,7 +78,7 @@ export function aborted(signal: AbortSignal): CodedError {
   return error
 }
 
-/** The view's memory went elsewhere (transfer, postMessage) while the kernel was using it. */
+/** The view's memory was transferred, or posted to another thread, while the kernel was using it. */
 export function detached(): CodedError {
   return coded(
     new Error(
@@ -109,7 +109,7 @@ export function tooManyOperations(limit: number): CodedError {
   )
 }
 
-/** A lease after its release, or an operation on memory whose lease has been released. */
+/** A lease was used after its release, or an operation was started on memory whose lease has been released. */
 export function leaseReleased(): CodedError {
   return coded(new Error('The lease has been released'), 'ERR_AURAIO_RELEASED')
 }
@@ -127,7 +127,7 @@ export function tooManyBuffers(limit: number): CodedError {
   return coded(new Error(`No more than ${limit} buffers can be registered`), 'ERR_AURAIO_TOO_MANY_BUFFERS')
 }
 
-/** The kernel pins no pages that belong to a file, or that cannot be written. */
+/** The kernel does not pin pages that belong to a file or cannot be written. */
 export function notRegistrable(): CodedError {
   return coded(
     new Error('The kernel cannot register this memory: it belongs to a file, or cannot be written'),
@@ -142,7 +142,7 @@ export function adoptUnsupported(backend: string): CodedError {
   )
 }
 
-/** The transfer of memory that the kernel may know by its address. */
+/** Memory was to be transferred that the kernel may know by its address. */
 export function untransferable(): CodedError {
   return coded(
     new Error('The memory of a lease, or of a registered buffer, cannot be transferred'),
@@ -150,28 +150,28 @@ export function untransferable(): CodedError {
   )
 }
 
-/** The same as Node's, for a path that `--permission` does not allow. */
+/** Node's error for a path that `--permission` does not allow. */
 export function accessDenied(permission: string, resource: string): CodedError {
   const flag = permission === 'FileSystemWrite' ? '--allow-fs-write' : '--allow-fs-read'
   const error = new Error(`Access to this API has been restricted. Use ${flag} to manage permissions.`)
   return Object.assign(coded(error, 'ERR_ACCESS_DENIED'), { permission, resource })
 }
 
-/** What a method that is not async answers where it found something wrong. */
+/** A rejected promise, for a method that is not async. */
 export function rejection(error: unknown): Promise<never> {
   const reason = error as Error
   return Promise.reject(reason)
 }
 
 /**
- * Puts the code where Node does: as a property, and in the stack's first line (`TypeError [ERR_X]: ...`) though not in
- * `name`. V8 fixes that line when the stack is captured, hence the name that is there for a moment only.
+ * Puts the code where Node puts it: into a property, and into the first line of the stack (`TypeError [ERR_X]: ...`), but not
+ * into `name`. V8 writes that line when the stack is captured, so the name has the code in it only until then.
  */
 function coded<E extends Error>(error: E, code: string): E & CodedError {
   const plain = error.name
   Object.defineProperty(error, 'name', { value: `${plain} [${code}]`, configurable: true, writable: true })
   Error.captureStackTrace(error, coded)
-  Reflect.get(error, 'stack') // formats it now
+  Reflect.get(error, 'stack') // makes V8 format the stack now
   delete (error as { name?: string }).name
   return Object.assign(error, { code })
 }

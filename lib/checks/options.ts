@@ -1,6 +1,6 @@
 /**
- * Checks of what callers hand in, in Node's order and with Node's errors; stricter than Node only where Node does
- * something silently that nobody can have wanted (docs/errors.md lists those cases).
+ * Checks of arguments, in Node's order and with Node's errors. They are stricter than Node's only where Node silently does
+ * something that nobody can have wanted; docs/errors.md lists those cases.
  */
 import { Buffer } from 'node:buffer'
 import { constants } from 'node:fs'
@@ -10,7 +10,7 @@ import { directMissing, invalidArgType, invalidArgValue, invalidState, outOfRang
 /** What a position may be: a whole number of bytes, or null for the file's own position. */
 export type Position = number | bigint | null
 
-/** Linux moves no more than this in one call. */
+/** The most bytes that Linux moves in one call. */
 export const TRANSFER_MAX = 0x7fff_f000
 
 const BUFFER_OR_VIEW = 'an instance of Buffer, TypedArray, or DataView'
@@ -40,7 +40,7 @@ export function validateBoolean(value: unknown, name: string): boolean {
   return value
 }
 
-/** Objects only: an array or a function is not meant as options. */
+/** Refuses arrays and functions too: nobody means them as options. */
 export function validateObject(value: unknown, name: string): object {
   if (value === null || typeof value !== 'object' || Array.isArray(value)) {
     throw invalidArgType(name, 'of type object', value)
@@ -48,7 +48,7 @@ export function validateObject(value: unknown, name: string): object {
   return value
 }
 
-/** The bytes of a view. A detached view is an error here, where Node takes it for an empty one. */
+/** The length of a view in bytes. A detached view is an error here; Node takes it for an empty one. */
 export function viewLength(view: NodeJS.ArrayBufferView): number {
   let length: number
   try {
@@ -61,8 +61,8 @@ export function viewLength(view: NodeJS.ArrayBufferView): number {
 }
 
 /**
- * The memory behind a view, if the kernel may be let loose on it. A resizable ArrayBuffer can lose its pages while an
- * operation is in flight; a SharedArrayBuffer can only grow, and cannot be detached.
+ * The ArrayBuffer of a view, if the kernel may work on it. A resizable ArrayBuffer may not: it can lose its pages while an
+ * operation is in flight. A SharedArrayBuffer may: it can only grow, and cannot be detached.
  */
 export function viewMemory(view: NodeJS.ArrayBufferView): ArrayBufferLike {
   const memory = view.buffer
@@ -74,7 +74,7 @@ export function viewMemory(view: NodeJS.ArrayBufferView): ArrayBufferLike {
 
 function refuseDetached(memory: ArrayBufferLike): void {
   try {
-    new Uint8Array(memory) // the one test for a detached buffer that Node 20 has
+    new Uint8Array(memory) // throws for a detached ArrayBuffer; Node 20 has no other test for one
   } catch {
     throw detachedBefore()
   }
@@ -89,7 +89,7 @@ export function validateView(value: unknown): NodeJS.ArrayBufferView {
   return value as NodeJS.ArrayBufferView
 }
 
-/** For a write, which takes strings too. */
+/** The error for what is neither a string nor a view. */
 export function notWritable(name: string, value: unknown): Error {
   return invalidArgType(name, `of type string or ${BUFFER_OR_VIEW}`, value)
 }
@@ -104,16 +104,17 @@ export function validateViews(value: unknown): readonly NodeJS.ArrayBufferView[]
   return value as NodeJS.ArrayBufferView[]
 }
 
-/** Says what is wrong with a length that is not in 0 to `available`. */
+/** The error for a length that is not within 0 and `available`. */
 export function lengthOutOfRange(length: number, available: number): Error {
   return outOfRange('length', length < 0 ? '>= 0' : `<= ${available}`, length)
 }
 
+/** The error for an offset past `available`. */
 export function offsetOutOfRange(offset: number, available: number): Error {
   return outOfRange('offset', `<= ${available}`, offset)
 }
 
-/** A read's position as the port wants it: -1, null and undefined are the file's own position. */
+/** A read's position, as the port takes it. -1, null and undefined mean the file's own position, which is -1 for the port. */
 export function readPosition(position: unknown, length: number): number {
   if (position === null || position === undefined) return -1
   if (typeof position === 'number') return validateInteger(position, 'position', -1)
@@ -123,7 +124,7 @@ export function readPosition(position: unknown, length: number): number {
   return exact(position)
 }
 
-/** A write's position. -1 is refused: Node would take it, and NaN, for the file's own position, without a word. */
+/** A write's position, as the port takes it. -1 and NaN are refused; Node silently takes them for the file's own position. */
 export function writePosition(position: unknown): number {
   if (position === null || position === undefined) return -1
   if (typeof position === 'number') return validateInteger(position, 'position', 0)
@@ -132,7 +133,7 @@ export function writePosition(position: unknown): number {
   return exact(position)
 }
 
-/** Positions travel as doubles: past 2^53-1 one would come out as another, so none is let through. */
+/** Positions cross to the port as doubles, which cannot tell numbers past 2^53-1 apart. So larger ones are refused. */
 function exact(position: bigint): number {
   if (position > BigInt(Number.MAX_SAFE_INTEGER)) {
     throw outOfRange('position', `<= ${Number.MAX_SAFE_INTEGER}`, position)
@@ -140,7 +141,7 @@ function exact(position: bigint): number {
   return Number(position)
 }
 
-/** A path as the port wants it. */
+/** A path, as the port takes it. */
 export function validatePath(path: unknown): string | Uint8Array {
   const plain = isUrl(path) ? fileURLToPath(path) : path
   if (typeof plain === 'string') {
@@ -205,10 +206,13 @@ export function validateFlags(flags: unknown): number {
   return known
 }
 
-/** How a file is opened for direct I/O: not at all, for transfers of any alignment, or for what the kernel takes. */
+/**
+ * How a file is opened for direct I/O: `false` is not at all, `'any'` for transfers of any alignment, `'strict'` for transfers
+ * that are aligned as the kernel wants them.
+ */
 export type Direct = false | 'any' | 'strict'
 
-/** O_DIRECT among the flags alone means what it means in Node: the kernel refuses what is not aligned. */
+/** O_DIRECT in the flags, without the option, means what it means in Node: the kernel refuses transfers that are not aligned. */
 export function validateDirect(direct: unknown, flags: number): Direct {
   if (direct === undefined || direct === false) {
     return O_DIRECT !== undefined && (flags & O_DIRECT) !== 0 ? 'strict' : false
@@ -221,7 +225,7 @@ export function validateDirect(direct: unknown, flags: number): Direct {
   return direct === 'strict' ? 'strict' : 'any'
 }
 
-/** The flags that open a file so. */
+/** The flags that open a file for direct I/O. */
 export function directFlags(flags: number, direct: Direct): number {
   return direct === false ? flags : flags | (O_DIRECT ?? 0)
 }
@@ -241,7 +245,7 @@ export function validateOwner(id: unknown, name: string): number {
   return validateInteger(id, name, -1, 2 ** 32 - 1)
 }
 
-/** Seconds since 1970. Like Node's: a number before 1970 means now; a Date may be earlier. */
+/** Seconds since 1970. As in Node, a negative number means now, and a Date may be before 1970. */
 export function validateTime(time: unknown, name: string): number {
   if (typeof time === 'string' && time.trim() !== '' && Number.isFinite(Number(time))) return Number(time)
   if (typeof time === 'number' && Number.isFinite(time)) return time < 0 ? Date.now() / 1000 : time
@@ -254,7 +258,7 @@ export function validateList(value: unknown, name: string, expected: string): un
   return value as unknown[]
 }
 
-/** The options that readFile, writeFile and appendFile share. A string is the encoding. */
+/** Checks the options of readFile, writeFile and appendFile. A string is the encoding. */
 export function validateFileOptions(options: unknown): {
   encoding?: BufferEncoding | null | undefined
   signal?: AbortSignal | undefined

@@ -1,6 +1,6 @@
 /**
- * Node's permission model. An addon's own system calls go past it (`--allow-addons`), so `open` asks first, as Node's
- * does; elsewhere it costs one look at `process.permission`.
+ * Node's permission model. The system calls of an addon go past it (`--allow-addons`), so `open` asks it first, as Node's own
+ * `open` does. In a process without `--permission`, this costs one look at `process.permission`.
  */
 import { constants } from 'node:fs'
 import path from 'node:path'

@@ -1,17 +1,17 @@
 /**
- * What a user may wish for of the loops that govern depth: policy, guard, bounds, class. Names and ranges are checked here;
- * what comes of the wishes of all users of a device is decided in the core.
+ * What a user may wish for of the loops that control how many operations a device is given at once: policy, guard, bounds and
+ * priority. Names and ranges are checked here. The core decides what comes of the wishes of all users of a device.
  */
 import { invalidArgType, invalidArgValue, outOfRange } from '../checks/errors.js'
 import { validateInteger } from '../checks/options.js'
 
 /**
- * How the in-flight limit of a device is found. `'knee'` looks for the smallest limit with the full throughput, `'aimd'` for the
- * largest that the guard allows; a number, 1 to 65,536, is the limit itself.
+ * How the in-flight limit of a device is found. `'knee'` looks for the smallest limit that gives the full throughput. `'aimd'` looks
+ * for the largest limit that the guard allows. A number, 1 to 65,536, is the limit itself.
  */
 export type Policy = 'knee' | 'aimd' | number
 
-/** Which operations go first where some have to wait. */
+/** Which operations go first when some have to wait for the device. */
 export type Priority = 'high' | 'normal' | 'low'
 
 /** The smallest and the largest in-flight limit. */
@@ -23,30 +23,31 @@ export interface InFlightBounds {
 /** What an operation, or the handle that it is on, may ask for. */
 export interface PriorityOption {
   /**
-   * Goes before or behind others where operations wait for the device; `'low'` is for bulk jobs. Nothing starves.
-   * @defaultValue that of the handle
+   * Which operations go first when some have to wait for the device. `'low'` is for bulk jobs. Low operations are never held back
+   * for ever.
+   * @defaultValue the priority of the handle
    */
   priority?: Priority | undefined
 }
 
-/** What a handle asks for: its class, and a guard of its own. */
+/** What a handle wishes for: the priority of its operations, and a guard of its own. */
 export interface HandleWish {
   priority: Priority
   guardP99Ms: number | undefined
 }
 
-/** The bounds that an engine asks for; undefined is none. */
+/** The bounds of the in-flight limit that an engine wishes for; undefined is none. */
 export interface BoundsWish {
   inFlightMin: number | undefined
   inFlightMax: number | undefined
 }
 
-/** What an engine asks for. */
+/** What an engine wishes for. */
 export interface EngineWish extends HandleWish, BoundsWish {
   policy: Policy
 }
 
-/** The class of an operation that names none: that of its handle. */
+/** Stands for the priority of the handle, in an operation that names none itself. */
 export const INHERITED = -1
 
 const PRIORITIES: readonly Priority[] = ['high', 'normal', 'low']
@@ -55,7 +56,7 @@ const POLICIES: readonly Policy[] = ['knee', 'aimd']
 const GUARD_MS_MAX = 60_000
 const LIMIT_MAX = 65_536
 
-/** The number of a class across the port. */
+/** The number that stands for a priority in the port: 0 is high, 1 normal, 2 low. */
 export function classOf(priority: Priority): number {
   return PRIORITIES.indexOf(priority)
 }
@@ -64,12 +65,12 @@ export function validatePriority(value: unknown, name: string): Priority {
   return validateName(value, name, PRIORITIES, 'of type string')
 }
 
-/** The class that the options of one operation ask for. */
+/** The number of the priority that the options of one operation name. */
 export function validateClass(priority: unknown): number {
   return priority === undefined ? INHERITED : classOf(validatePriority(priority, 'options.priority'))
 }
 
-/** Undefined is no guard of one's own. */
+/** Undefined means no guard. */
 export function validateGuard(value: unknown, name: string): number | undefined {
   if (value === undefined) return undefined
   if (typeof value !== 'number') throw invalidArgType(name, 'of type number', value)
@@ -82,7 +83,7 @@ export function validatePolicy(value: unknown, name: string): Policy {
   return validateName(value, name, POLICIES, 'one of type string or number')
 }
 
-/** The wishes of an engine with so many places in a ring. `options` is an object already. */
+/** The wishes of an engine whose rings hold `queueDepth` operations. `options` has been checked to be an object. */
 export function validateEngineWish(options: Record<string, unknown>, queueDepth: number): EngineWish {
   const { guardP99Ms, policy = 'knee', inFlightMin, inFlightMax, priority = 'normal' } = options
   return {
@@ -97,7 +98,7 @@ export function validateEngineWish(options: Record<string, unknown>, queueDepth:
   }
 }
 
-/** What is left out stays as it was before. */
+/** A bound that is left out stays as it was before. */
 export function validateBounds(
   { min, max }: { min?: unknown; max?: unknown },
   [nameMin, nameMax]: readonly [string, string],

@@ -1,10 +1,9 @@
 /**
- * What the loops decided, told to whoever listens: the event `'phase'` of an engine, and the channel `auraio:control` of
- * `node:diagnostics_channel`. The native half only says that there is something to fetch; where nobody listens, nothing is
- * fetched and nothing made.
+ * Tells listeners what the control loops have decided: by the event `'phase'` of an engine, and on the channel `auraio:control` of
+ * `node:diagnostics_channel`. The native half says only that there are decisions to fetch. If nobody listens, none are fetched.
  *
- * Loops belong to lanes, and lanes to the process: an engine tells what the loops of all lanes decide, also those that only
- * others use. It hears of it when an operation of its own completes.
+ * Each lane has a control loop, and lanes belong to the process. So an engine tells the decisions of all lanes, also of those that
+ * only other engines use. It hears of decisions when one of its own operations completes.
  */
 import diagnostics from 'node:diagnostics_channel'
 import type { EventEmitter } from 'node:events'
@@ -15,10 +14,10 @@ type Named = Pick<ControlDecision, 'device' | 'mode'>
 
 const channel = diagnostics.channel('auraio:control')
 
-/** What this thread knows of the lanes. They never go, nor change their names. */
+/** The names of the lanes, as far as this thread has asked for them. A lane never goes away, nor changes its name. */
 const lanes = new Map<number, Named>()
 
-/** The last decision that the channel was told, so that several engines of a thread tell it once. */
+/** The last decision that the channel was told. Several engines of a thread share it, so that one of them tells it once. */
 let published: number | undefined
 
 /** Tells the listeners of one engine, and those of the channel. */
@@ -26,7 +25,7 @@ export class Decisions {
   readonly #port: Port
   readonly #emitter: EventEmitter<EngineEvents>
   readonly #phases = new Map<number, string>()
-  /** The last decision that this engine's listeners were told, or would have been. */
+  /** The last decision that this engine's listeners were told, or that came while there were no listeners. */
   #told: number
   #isScheduled = false
 
@@ -37,7 +36,7 @@ export class Decisions {
     published ??= this.#told
   }
 
-  /** There are decisions up to this number. Listeners are called later, not from here. */
+  /** There are decisions up to this number. Listeners are called in a microtask, and not from here. */
   available(upTo: number): void {
     if (this.#isScheduled) return
     if (!channel.hasSubscribers) published = Math.max(published ?? 0, upTo)
@@ -47,7 +46,7 @@ export class Decisions {
     queueMicrotask(this.#tell)
   }
 
-  /** The same, of decisions that nothing but the caller's own doing may have led to. */
+  /** Tells the decisions that a change of a wish has led to. No operation completes then that would bring the news. */
   look(): void {
     this.available(this.#port.decisionsSoFar())
   }
@@ -58,7 +57,7 @@ export class Decisions {
       const decision = { ...this.#nameOf(native.lane), ...native }
       if (native.number > (published ?? 0)) {
         published = native.number
-        channel.publish(decision) // what a subscriber throws goes its own way
+        channel.publish(decision) // an error of a subscriber does not come back here
       }
       if (native.number <= this.#told) continue
       this.#told = native.number
@@ -68,7 +67,7 @@ export class Decisions {
     }
   }
 
-  /** What a listener throws is an uncaught exception, as in any callback; the listeners of other decisions are called. */
+  /** An error of a listener becomes an uncaught exception, as in any callback. The other decisions are told all the same. */
   #emit(decision: ControlDecision): void {
     try {
       this.#emitter.emit('phase', decision)

@@ -1,6 +1,6 @@
 /**
- * An engine: a native half with its rings, the operations on it, and the files that were opened on it. Most programs use
- * the default one and never name it.
+ * The class `Engine`: a port with its rings, the operations in flight on it, and the files that were opened on it. Most programs use
+ * the default engine and never name it.
  */
 import type { Buffer } from 'node:buffer'
 import { EventEmitter } from 'node:events'
@@ -43,8 +43,8 @@ const MODE_DEFAULT = 0o666
 let defaultEngine: Engine | undefined
 
 /**
- * Emits `'phase'` when the loop of a lane passes into another phase. A decision that leaves it in its phase is told on the
- * channel `auraio:control` of `node:diagnostics_channel` alone, which hears of all.
+ * Emits `'phase'` when the control loop of a lane goes into another phase. The channel `auraio:control` of
+ * `node:diagnostics_channel` hears of every decision, also of those that do not change the phase.
  *
  * @example
  * ```js
@@ -68,7 +68,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   #lastStats: EngineStats | undefined
 
   /**
-   * @throws ERR_AURAIO_BACKEND if `backend` is forced and not to be had here.
+   * @throws ERR_AURAIO_BACKEND if `backend` names one that does not work here.
    *
    * @example
    * ```js
@@ -91,8 +91,8 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * The engine of the module's own functions: one for each thread, made when it is first asked for, and again after it
-   * was closed.
+   * The engine of the module's own functions. Each thread has one. It is made when it is first used, and again when it is used after
+   * it was closed.
    *
    * @example
    * ```js
@@ -110,7 +110,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * Opens a file. As Node's `open`, plus an options object in the place of the mode.
+   * Opens a file. The arguments are those of Node's `open`, but an options object may take the place of the mode.
    *
    * @example
    * ```js
@@ -143,11 +143,11 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * Lends memory: aligned, and where the kernel takes it registered, so that reads and writes on it cost less. Takes
-   * tens of nanoseconds. Release it, or say `using`; what is in it at first is undefined.
+   * Lends aligned memory. If the kernel allows it, the memory is registered, so that reads and writes on it cost less. Release the
+   * lease, or declare it with `using`. The contents are undefined at first. A call takes tens of nanoseconds.
    *
-   * `size` is 1 byte to 1 GiB. A lease that is collected without a release comes back all the same, with the warning
-   * `AURAIO_LEASE_LEAKED`. On the backend `node` the memory is ordinary, and not aligned.
+   * `size` is 1 byte to 1 GiB. A lease that is garbage collected without a release gives its memory back all the same, with the
+   * warning `AURAIO_LEASE_LEAKED`. On the backend `node` the memory is ordinary and not aligned.
    *
    * @throws ERR_AURAIO_POOL_EXHAUSTED when the pool is at its ceiling (`pool.bytesMax`); {@link acquireAsync} waits there.
    *
@@ -174,10 +174,10 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * As {@link acquire}; where the pool is at its ceiling, waits until somebody releases memory, here or in another thread.
-   * Whoever asked first is served first. {@link drain} waits for these too; {@link close} rejects them.
+   * Like {@link acquire}, but if the pool is at its ceiling, it waits until memory is released, here or in another thread. Who asked
+   * first is served first. {@link drain} waits for these calls too, and {@link close} rejects them.
    *
-   * What other threads keep for themselves comes back when they next release something.
+   * Free memory that another thread keeps comes back to the pool when that thread releases a lease the next time.
    *
    * @example
    * ```js
@@ -199,8 +199,8 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * An ordinary Buffer, zeroed, that the garbage collector owns: for O_DIRECT without leases, and for memory that is kept or
-   * transferred. It is not of the pool, nor registered. On the backend `node` it is not aligned.
+   * Makes an ordinary Buffer that is aligned and zeroed: for O_DIRECT without leases, and for memory that is kept or transferred. The
+   * garbage collector frees it. It is not memory of the pool, and not registered. On the backend `node` it is not aligned.
    *
    * @example
    * ```js
@@ -216,16 +216,16 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * Registers memory of the caller's with the kernel: operations on it spare the pinning of its pages. Memory of leases
-   * needs none of this. A view has 1 byte to 1 GiB, and there may be 16,384 of them.
+   * Registers the caller's own memory with the kernel, which then need not pin its pages for each operation. Memory of leases needs
+   * no such call. A view has 1 byte to 1 GiB. There may be 16,384 views.
    *
-   * From then on the ArrayBuffers cannot be transferred, not even after {@link unregisterBuffers}; the engine keeps them
-   * reachable until then. The memory of a WebAssembly module may be registered, but must not grow meanwhile. Where the limit
-   * of locked memory (RLIMIT_MEMLOCK) is short, less is registered: `stats().pool.bytesRegistered` and `backendReason` tell.
+   * The engine keeps the ArrayBuffers reachable until {@link unregisterBuffers}. They can never be transferred again, not even after
+   * that. The memory of a WebAssembly module may be registered, but must not grow as long as it is. If the limit of locked memory
+   * (RLIMIT_MEMLOCK) does not suffice, less is registered; `stats().pool.bytesRegistered` and `backendReason` tell.
    *
-   * @throws ERR_INVALID_ARG_VALUE for views of a SharedArrayBuffer or a resizable ArrayBuffer, views that overlap, and what is
-   * registered already; ERR_AURAIO_TOO_MANY_BUFFERS; ERR_AURAIO_NOT_REGISTRABLE for memory that belongs to a file. Then
-   * nothing was registered.
+   * @throws ERR_INVALID_ARG_VALUE for views of a SharedArrayBuffer or a resizable ArrayBuffer, views that overlap, and memory that
+   * is registered already; ERR_AURAIO_TOO_MANY_BUFFERS; ERR_AURAIO_NOT_REGISTRABLE for memory that belongs to a file. If it throws,
+   * nothing has been registered.
    *
    * @example
    * ```js
@@ -246,8 +246,8 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * Undoes {@link registerBuffers}, of these views or of all. Resolves when what was in flight on their ArrayBuffers has
-   * completed, and the kernel has let go. {@link close} does it too.
+   * Undoes {@link registerBuffers} for these views, or for all. Resolves when the operations on their ArrayBuffers have completed and
+   * the kernel has unregistered them. {@link close} does this too.
    *
    * @example
    * ```js
@@ -263,15 +263,15 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * Handles for descriptors that somebody else opened (`node:fs`, a socket). Each is a duplicate of the engine's own:
-   * closing or reusing the number given here does no harm to it. It shares the file's position with the number. Close the
+   * Makes handles for descriptors that somebody else opened (`node:fs`, a socket). The engine duplicates each descriptor, so the
+   * number given here may be closed, and used for another file. The duplicate and the number share the file's position. Close the
    * handles, or call {@link unregisterFiles}.
    *
-   * A handle of this engine, or its `fd`, is answered as it is. All of them take a place in the rings' tables of files, while
-   * there are any; what this engine opens does so by itself when it is used often.
+   * If a handle of this engine is given, or its `fd`, the answer has that handle. All these files take places in the rings' tables of
+   * registered files, as long as there are places. A file that this engine opened takes one by itself when it is used often.
    *
-   * @throws EBADF for a number that is no open descriptor, or a handle that is closed; ERR_AURAIO_FOREIGN_DESCRIPTOR where the
-   * backend cannot duplicate one (`node`, Windows). Then nothing was registered.
+   * @throws EBADF for a number that is no open descriptor, or a handle that is closed; ERR_AURAIO_FOREIGN_DESCRIPTOR if the backend
+   * cannot duplicate descriptors (`node`, Windows). If it throws, nothing has been registered.
    *
    * @example
    * ```js
@@ -291,9 +291,8 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * Puts another file in the place of a handle's: operations from now on go to a duplicate of `file`, those that have begun
-   * finish on the file before, which is closed then. An error of that close is told to nobody: `sync()` before where it
-   * matters.
+   * Gives a handle another file. Operations from now on go to a duplicate of `file`. Operations that have begun finish on the file
+   * before, which is closed then. Nobody is told of an error of that close, so call `sync()` first if it matters.
    *
    * @example
    * ```js
@@ -315,7 +314,8 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * Closes what {@link registerFiles} made of foreign descriptors: these handles, or all. The engine's own handles stay open.
+   * Closes the handles that {@link registerFiles} made for descriptors of others: these, or all. Handles of files that the engine
+   * opened stay open.
    *
    * @example
    * ```js
@@ -334,8 +334,8 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * The p99 of completion latency, in milliseconds, above which concurrency is cut at once on the devices that this engine
-   * uses; undefined is automatic. Can be set under load.
+   * The p99 of completion latency, in milliseconds, above which concurrency is cut at once on the devices that this engine uses.
+   * undefined means that it is chosen automatically. It can be set under load.
    *
    * @example
    * ```js
@@ -356,8 +356,8 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * How the in-flight limit is found: `'knee'`, `'aimd'`, or a number that is the limit. Can be set under load: what is in
-   * flight finishes, and what waits goes on by the new one.
+   * How the in-flight limit is found: `'knee'`, `'aimd'`, or a number that is the limit. It can be set under load. Operations in flight
+   * finish, and those that wait follow the new limit.
    *
    * @example
    * ```js
@@ -377,8 +377,8 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * The class of the handles that are opened from now on without one of their own. Handles that are open keep theirs: set
-   * {@link FileHandle.priority}.
+   * The priority of the handles that are opened from now on without one of their own. Handles that are open keep theirs; to change it,
+   * set {@link FileHandle.priority}.
    *
    * @example
    * ```js
@@ -401,7 +401,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * The smallest in-flight limit that this engine asks for; undefined is the usual, 1.
+   * The smallest in-flight limit that this engine wishes for. undefined means no wish; then it is 1.
    *
    * @example
    * ```js
@@ -415,7 +415,8 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * The largest in-flight limit that this engine asks for; undefined is the usual, as many as a ring or the threads hold.
+   * The largest in-flight limit that this engine wishes for. undefined means no wish; then it is as many operations as a ring, or the
+   * threads, can hold.
    *
    * @example
    * ```js
@@ -429,10 +430,10 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * Sets the smallest and the largest in-flight limit, each 1 to the engine's `queueDepth`; what is left out stays. Can be
-   * called under load.
+   * Sets the smallest and the largest in-flight limit, each 1 to the engine's `queueDepth`. A bound that is left out stays as it was.
+   * It can be called under load.
    *
-   * @throws ERR_OUT_OF_RANGE where the smallest is above the largest; then nothing has changed.
+   * @throws ERR_OUT_OF_RANGE if the smallest is above the largest. Then nothing has changed.
    *
    * @example
    * ```js
@@ -450,11 +451,11 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * The latencies of one lane since the process first used it, of all engines and threads. The percentiles of
-   * {@link Engine.stats} are of the last moments.
+   * The latencies of one lane since the process first used it, those of all engines and threads. (The percentiles of
+   * {@link Engine.stats} are those of the last one to two seconds.)
    *
-   * @throws ERR_INVALID_ARG_VALUE for a lane that is not there: lanes never go, so its number is a mistake. On the backend
-   * `node` no lane is there.
+   * @throws ERR_INVALID_ARG_VALUE if there is no such lane. A lane never goes away, so its number is a mistake. The backend `node` has
+   * no lanes.
    *
    * @example
    * ```js
@@ -502,7 +503,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * What the engine has done and is doing. After `close`, how it was at the end.
+   * The numbers of what the engine has done and is doing. After `close`, they are those of its end.
    *
    * @example
    * ```js
@@ -524,8 +525,8 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * Resolves once nothing is in flight: what had begun by the call, and what began while that was going on. A process
-   * that exits takes what is in flight with it; this is what to await before.
+   * Resolves once no operation is in flight. It also waits for operations that begin in the meantime. Await it before the process
+   * exits, since an exit ends the operations that are in flight.
    *
    * @example
    * ```js
@@ -542,8 +543,8 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * Finishes what has begun, closes the handles that are still open, and gives back rings and descriptors. From the call
-   * on, `open` rejects with `ERR_AURAIO_ENGINE_CLOSED`. Closing again resolves with the first close.
+   * Finishes the operations that have begun, closes the handles that are still open, and gives back rings and descriptors. From the
+   * call on, `open` rejects with `ERR_AURAIO_ENGINE_CLOSED`. A second call resolves together with the first.
    *
    * @example
    * ```js
@@ -573,7 +574,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     )
   }
 
-  /** What an open asks for on behalf of its handle. */
+  /** The wishes of a handle that is opened with these options. */
   #wishOf({ guardP99Ms, priority }: OpenOptions): HandleWish {
     const asked = priority === undefined ? undefined : validatePriority(priority, 'options.priority')
     const own = this.#tuning.handleWish()
@@ -586,7 +587,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     do {
       const closes = await Promise.allSettled([...this.#files].map((file) => file.closeByOwner()))
       for (const close of closes) if (close.status === 'rejected') failures.push(close.reason)
-      await this.#slots.idle() // opens that were under way have given their handles by now
+      await this.#slots.idle() // opens that had begun have added their files by now; these are closed in the next round
     } while (this.#files.size > 0)
     this.#lastStats = this.stats()
     this.#tuning.end()

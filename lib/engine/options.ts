@@ -1,77 +1,79 @@
-/** What an engine is made from, and the checks of it. */
+/** The options of an engine, and their checks. */
 import { classOf, validateEngineWish, type EngineWish, type Policy, type Priority } from '../control/wishes.js'
 import { validatePoolOptions, type PoolOptions } from '../memory/memory.js'
 import { validateBackend, type Backend } from '../operations/native.js'
 import { validateBoolean, validateInteger, validateObject, validateOneOf } from '../checks/options.js'
 import type { ControlOptions, PortOptions } from '../operations/port.js'
 
-/** `core`: the ring of the core that the submission runs on. `thread`: a ring of this thread's own. */
+/** `'core'`: operations go to the ring of the core that submits them. `'thread'`: they go to a ring of this thread's own. */
 export type Routing = 'core' | 'thread'
 
 export interface EngineOptions {
   /**
-   * Forces a backend; beats the environment variable AURAIO_BACKEND.
+   * The backend. It goes before the environment variable AURAIO_BACKEND.
    * @defaultValue 'auto'
    */
   backend?: Backend | undefined
   /**
    * Which ring an operation goes to.
-   * @defaultValue 'thread', which measures better (docs/decisions/0001-routing.md)
+   * @defaultValue 'thread', which is the faster one (docs/decisions/0001-routing.md)
    */
   routing?: Routing | undefined
   /**
-   * Operations that one ring may hold in flight, 1 to 32768; more wait in order. A ring of 1024 costs about 40 KiB of
-   * locked memory (RLIMIT_MEMLOCK).
+   * How many operations one ring may hold in flight, 1 to 32768. Further operations wait in order. A ring of 1024 costs about
+   * 40 KiB of locked memory (RLIMIT_MEMLOCK).
    * @defaultValue 1024
    */
   queueDepth?: number | undefined
   /**
-   * Operations handed to the kernel in one system call, 1 to 1024, if that many come within one tick. More means less
-   * CPU per operation; fewer means that the device starts sooner.
-   * @defaultValue found by measuring, while it runs
+   * How many operations are handed to the kernel in one system call, 1 to 1024, if that many come within one tick. A larger number
+   * costs less CPU per operation. With a smaller one, the device starts sooner.
+   * @defaultValue found by measuring, while the engine runs
    */
   submitBatch?: number | undefined
   /**
-   * Registers leased memory, and files that are used often, with the kernel: operations on them cost less. Without, nothing
-   * but the rings counts as locked memory (RLIMIT_MEMLOCK), and {@link Engine.registerBuffers} changes nothing.
+   * Registers leased memory, and files that are used often, with the kernel, so that operations on them cost less. With `false`, only
+   * the rings count as locked memory (RLIMIT_MEMLOCK), and {@link Engine.registerBuffers} has no effect.
    * @defaultValue true
    */
   register?: boolean | undefined
-  /** The memory that `acquire` lends: one pool for the process. */
+  /** Options of the pool that `acquire` lends memory of. There is one pool for the process. */
   pool?: PoolOptions | undefined
   /**
    * The p99 of completion latency, in milliseconds, above which concurrency on a device is cut at once; more than 0, at most
-   * 60,000. Like all that governs depth, it is a wish for the devices of this engine's files, which other engines and threads
-   * may share: of several guards the strictest holds, of policies the one that was asked for last, of maxima the smallest, and
-   * of minima the largest under that.
-   * @defaultValue 10, or on a device that is slower 20 times what a lone operation takes
+   * 60,000.
+   *
+   * This and the following options are wishes for the devices of this engine's files. Other engines and threads may use the same
+   * devices and have other wishes. Of several guards the smallest holds. Of several policies the one that was asked for last holds.
+   * Of several maxima the smallest holds, and of several minima the largest that is not above that maximum.
+   * @defaultValue 10; on a slower device, 20 times the latency of an operation that is alone
    */
   guardP99Ms?: number | undefined
   /**
-   * How the in-flight limit of a device is found: see {@link Policy}. A number is that limit, within the bounds, and no guard
-   * cuts it.
+   * How the in-flight limit of a device is found: see {@link Policy}. A number is the limit itself, within the bounds; the guard does
+   * not cut it.
    * @defaultValue 'knee'
    */
   policy?: Policy | undefined
   /**
-   * The smallest in-flight limit, 1 to `queueDepth`. More than 1 costs latency where the device is slow.
+   * The smallest in-flight limit, 1 to `queueDepth`. More than 1 costs latency if the device is slow.
    * @defaultValue 1
    */
   inFlightMin?: number | undefined
   /**
-   * The largest in-flight limit, 1 to `queueDepth`. Less than the device needs costs throughput.
-   * @defaultValue `queueDepth`; on the backend `threads` the number of its threads
+   * The largest in-flight limit, 1 to `queueDepth`. Fewer than the device needs cost throughput.
+   * @defaultValue `queueDepth`; on the backend `threads`, the number of its threads
    */
   inFlightMax?: number | undefined
   /**
-   * The class of this engine's handles, but of those that are opened with another: which operations go first where some have
-   * to wait for the device.
+   * The priority of the handles that are opened without one of their own: which operations go first when some have to wait for the
+   * device.
    * @defaultValue 'normal'
    */
   priority?: Priority | undefined
 }
 
-/** The options of an engine, checked, and in the shapes that its parts take. */
+/** The options of an engine, checked and sorted by the parts of the engine that take them. */
 export interface CheckedOptions {
   port: PortOptions & { backend: Backend }
   pool: PoolOptions
@@ -102,7 +104,7 @@ export function validateEngineOptions(options: unknown): CheckedOptions {
   return { port: { ...engine, ...controlOf(wish), priority }, pool: poolOptions, wish }
 }
 
-/** A wish as the port takes it. */
+/** The wishes of an engine, as the port takes them. */
 export function controlOf({ policy, guardP99Ms, inFlightMin, inFlightMax }: EngineWish): ControlOptions {
   const isFixed = typeof policy === 'number'
   return {

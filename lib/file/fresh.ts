@@ -1,6 +1,6 @@
 /**
- * Reads that bring their own memory: a Buffer made for one read, which is the caller's from then on and which nobody uses
- * again. It shows no byte that was there before.
+ * Reads that make their own buffer. The buffer is made for one read, belongs to the caller afterwards, and is never used again here.
+ * It shows no bytes of earlier users of the memory.
  */
 import { Buffer, constants } from 'node:buffer'
 import { poolOf } from '../memory/memory.js'
@@ -11,18 +11,18 @@ import type { ReadOptions, ReadResult } from '../operations/transfers.js'
 
 const PAGE = 4096
 
-/** Less is no whole unit of a device, so alignment would not spare the copy. */
+/** A shorter read is less than one unit of a device, so it is copied even if its buffer is aligned. */
 const UNIT_MIN = 512
 
 /**
- * Memory for one read. On a direct file it begins at a page, so that the device can write to it without a copy on the way:
- * zeroed, and a part of an ArrayBuffer that is a page larger. Elsewhere what is in it is undefined.
+ * A buffer for one read. On a direct file it begins at a page, so that the device can write to it without a copy; it is zeroed, and a
+ * part of an ArrayBuffer that is a page larger. On any other file its contents are undefined.
  */
 export function freshBuffer(file: OpenFile, bytes: number): Buffer<ArrayBuffer> {
   return file.direct === false || bytes < UNIT_MIN ? Buffer.allocUnsafeSlow(bytes) : pageAligned(file, bytes)
 }
 
-/** The same, zeroed everywhere. */
+/** Like {@link freshBuffer}, but zeroed for every file. */
 export function zeroedBuffer(file: OpenFile, bytes: number): Buffer<ArrayBuffer> {
   return file.direct === false || bytes < UNIT_MIN ? Buffer.alloc(bytes) : pageAligned(file, bytes)
 }
@@ -32,8 +32,8 @@ function pageAligned(file: OpenFile, bytes: number): Buffer<ArrayBuffer> {
 }
 
 /**
- * The bytes of a read that is to bring its memory: one that names a length, and neither a buffer nor a place in one. Any
- * other reads into Node's 16384 bytes.
+ * The length of a read that makes a buffer of that length: one whose options name a length, but neither a buffer nor an offset.
+ * Undefined for any other read; without a buffer, it reads into 16384 bytes, as in Node.
  */
 export function freshLength({ buffer, offset, length }: ReadOptions & { buffer?: unknown }): number | undefined {
   if (buffer !== undefined || typeof length !== 'number' || (offset ?? 0) !== 0) return undefined
@@ -42,7 +42,7 @@ export function freshLength({ buffer, offset, length }: ReadOptions & { buffer?:
   return bytes
 }
 
-/** Reads up to so many bytes into a Buffer of exactly as many as came. */
+/** Reads at most `length` bytes. The Buffer in the result has exactly the bytes that were read. */
 export async function readFresh(
   file: OpenFile,
   length: number,
@@ -55,7 +55,7 @@ export async function readFresh(
   return { bytesRead, buffer: bytesRead === length ? buffer : cut(buffer, bytesRead) }
 }
 
-/** The first bytes, without the rest showing behind them: in memory of their own where the rest is most of it. */
+/** The first bytes of a buffer. The caller cannot see the rest: it is zeroed, or the bytes are copied if the rest is larger. */
 function cut(buffer: Buffer<ArrayBuffer>, bytes: number): Buffer<ArrayBuffer> {
   if (bytes >= buffer.length / 2) return buffer.fill(0, bytes).subarray(0, bytes)
   const part = Buffer.allocUnsafeSlow(bytes)

@@ -1,6 +1,6 @@
 /**
- * `FileHandle`: Node's, method for method, over an engine. Arguments are checked here, in Node's order; what the checks
- * pass goes to the slot table as numbers and a view.
+ * The class `FileHandle`: Node's methods, over an engine. The transfers check their arguments here, in Node's order, and hand
+ * numbers and a view to the slot table. The other methods are in the files beside this one, as functions that take an OpenFile.
  */
 import type { Buffer } from 'node:buffer'
 import { EventEmitter } from 'node:events'
@@ -38,7 +38,7 @@ import type {
 import { readWholeFile, validateFileData, writeWholeFile } from './whole-file.js'
 import type { FileData, ReadFileOptions, WriteFileOptions } from './whole-file.js'
 
-/** The buffer that `read()` makes when it is given none. */
+/** The length of the buffer that `read()` makes if it gets neither a buffer nor a length. */
 const DEFAULT_READ_BYTES = 16384
 
 type Views = readonly NodeJS.ArrayBufferView[]
@@ -47,7 +47,7 @@ let construct: (file: OpenFile) => FileHandle
 let fileOf: (handle: FileHandle) => OpenFile
 let replace: (handle: FileHandle, file: OpenFile) => void
 
-/** How the engine makes handles: the constructor is not public. */
+/** The engine makes handles by this function, since the constructor is private. */
 export function makeFileHandle(file: OpenFile): FileHandle {
   return construct(file)
 }
@@ -56,7 +56,7 @@ export function openFileOf(handle: FileHandle): OpenFile {
   return fileOf(handle)
 }
 
-/** From now on the handle's operations go to another file; who closes the one before is the caller's affair. */
+/** From now on the handle's operations go to another file. The caller closes the file that the handle had before. */
 export function replaceFile(handle: FileHandle, file: OpenFile): void {
   replace(handle, file)
 }
@@ -64,11 +64,11 @@ export function replaceFile(handle: FileHandle, file: OpenFile): void {
 /**
  * An open file. Made by `open` and `engine.open`.
  *
- * Operations at a given position run in parallel; those at the file's own position run one after the other, in the order
- * of the calls. Between other operations there is no order: await one before the next where it matters.
+ * Operations at a given position run in parallel. Operations at the file's own position run one after the other, in the order of
+ * the calls. All other operations have no order. If order matters, await one operation before you start the next.
  *
- * A buffer belongs to the operation until its promise settles. Do not transfer its memory meanwhile: the promise would
- * reject with `ERR_AURAIO_DETACHED`.
+ * A buffer belongs to the operation until the promise settles. Do not transfer its memory before that: the promise would reject with
+ * `ERR_AURAIO_DETACHED`.
  *
  * @example
  * ```js
@@ -103,7 +103,7 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * The descriptor's number; -1 once `close` has been called.
+   * The number of the descriptor; -1 once `close` has been called.
    *
    * @example
    * ```js
@@ -120,11 +120,11 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * Reads into a buffer of the caller, or into a new one that nobody uses again: with `{ length }` and no buffer, up to so
-   * many bytes into one of exactly as many as came (unlike Node, which takes no length past 16384 there); with neither, into
-   * one of 16384 bytes. On a handle opened with `direct` a new buffer is aligned as direct I/O needs it.
+   * Reads into a buffer of the caller, or into a new one. With `{ length }` and no buffer, at most that many bytes are read, and the
+   * new buffer has exactly those that came. (Node takes no length above 16384 there.) With neither, the new buffer has 16384
+   * bytes. On a handle opened with `direct`, a new buffer is aligned as direct I/O needs it.
    *
-   * `length` 0 reads nothing and resolves at once. A short result is not an error; 0 bytes is the end of the file.
+   * `length` 0 reads nothing and resolves at once. A result shorter than `length` is not an error. 0 bytes means the end of the file.
    *
    * @example
    * ```js
@@ -198,10 +198,10 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * Writes a buffer, or a part of it; or a string.
+   * Writes a buffer, a part of a buffer, or a string.
    *
-   * As with Node, a write that comes up short is continued, so that `bytesWritten` is less than asked for only where the
-   * rest failed: the next write will tell why.
+   * As in Node, a write that comes up short is continued. So `bytesWritten` is less than asked for only if the rest failed; the next
+   * write then rejects with the reason.
    *
    * @example
    * ```js
@@ -263,7 +263,8 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * Reads into one buffer after another. No buffers, or empty ones, read 0 bytes; there may be more than IOV_MAX of them.
+   * Fills one buffer after another. If there are no buffers, or all are empty, 0 bytes are read. There may be more than IOV_MAX
+   * buffers.
    *
    * @example
    * ```js
@@ -290,7 +291,8 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * Writes one buffer after another. No buffers, or empty ones, write 0 bytes; there may be more than IOV_MAX of them.
+   * Writes one buffer after another. If there are no buffers, or all are empty, 0 bytes are written. There may be more than IOV_MAX
+   * buffers.
    *
    * @example
    * ```js
@@ -317,7 +319,7 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * Reads from the file's own position to the end. A string if there is an encoding, else a Buffer.
+   * Reads from the file's own position to the end. Resolves with a string if there is an encoding, else with a Buffer.
    *
    * @example
    * ```js
@@ -341,7 +343,8 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * Writes everything, from the file's own position on. The file is not cut to the new length first: open it with `'w'`.
+   * Writes all of the data at the file's own position. It does not cut the file to the new length; to get that, open the file with
+   * `'w'`.
    *
    * @example
    * ```js
@@ -362,7 +365,7 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * The same as {@link writeFile}, as in Node: what makes it append is a file opened with `'a'`.
+   * The same as {@link writeFile}, as in Node. It appends if the file was opened with `'a'`.
    *
    * @example
    * ```js
@@ -378,7 +381,7 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * What the system knows of the file: an `fs.Stats`, or with `bigint` a `BigIntStats`.
+   * What the system knows of the file. Resolves with an `fs.Stats`, or with `bigint` with a `BigIntStats`.
    *
    * @example
    * ```js
@@ -399,8 +402,8 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * Waits until everything written is on the device: data and metadata (fsync). It covers the writes that had completed
-   * before the call, so await them first.
+   * Waits until the data and the metadata of the file are on the device (fsync). It covers only writes that completed before the
+   * call, so await them first.
    *
    * @example
    * ```js
@@ -417,7 +420,7 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * Like {@link sync}, but of the metadata only what is needed to read the data back (fdatasync).
+   * Like {@link sync}, but of the metadata it covers only what is needed to read the data back (fdatasync).
    *
    * @example
    * ```js
@@ -434,7 +437,7 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * Cuts the file to `length` bytes, or fills it up to that with zeros. A negative length is 0.
+   * Cuts the file to `length` bytes, or fills it up to that length with zeros. A negative length is taken for 0.
    *
    * @example
    * ```js
@@ -468,7 +471,7 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * Sets the owner and the group; -1 leaves one as it is.
+   * Sets the owner and the group. -1 leaves the owner, or the group, as it is.
    *
    * @example
    * ```js
@@ -484,7 +487,7 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * Sets the times of the last access and change: seconds since 1970, or Dates.
+   * Sets the times of the last access and of the last change, as seconds since 1970 or as Dates.
    *
    * @example
    * ```js
@@ -500,8 +503,8 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * Which operations go first where some have to wait for the device: the class of this handle's operations, but of those
-   * that name one themselves. Can be set while operations are in flight; it counts for those that begin from then on.
+   * Which operations go first when some have to wait for the device. It holds for this handle's operations, unless an operation names
+   * a priority itself. It can be set while operations are in flight, and holds for those that begin afterwards.
    *
    * @example
    * ```js
@@ -523,8 +526,9 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * The p99 of completion latency, in milliseconds, above which concurrency on the file's device is cut at once; undefined is
-   * none beside the engine's. Of several for one device the strictest holds, for as long as its file is open.
+   * The p99 of completion latency, in milliseconds, above which concurrency on the file's device is cut at once. undefined means no
+   * guard but the engine's. If several files or engines set one for a device, the smallest holds. It holds for as long as the file
+   * is open.
    *
    * @example
    * ```js
@@ -545,8 +549,8 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * The number of the lane that governs the file's operations, as in `engine.stats().lanes`; undefined for what is on no device
-   * (a pipe, a terminal), on the backend `node`, and once the handle is closed.
+   * The number of the file's lane: the `id` of one of `engine.stats().lanes`. It is undefined for a file that is on no device (a pipe, a
+   * terminal), on the backend `node`, and once the handle is closed.
    *
    * @example
    * ```js
@@ -563,8 +567,8 @@ export class FileHandle extends EventEmitter {
   }
 
   /**
-   * Closes the file. From the call on, every other method rejects with EBADF, 'file closed'; what has begun by then is
-   * finished first. Closing again resolves with the first close.
+   * Closes the file, after the operations that have begun by then. From the call on, every other method rejects with EBADF, 'file
+   * closed'. A second call resolves together with the first.
    *
    * @example
    * ```js
@@ -590,14 +594,14 @@ export class FileHandle extends EventEmitter {
   }
 }
 
-/** Options where the buffer might have been. An ArrayBuffer there is a mistake, which Node takes for empty options. */
+/** The options, if they stand in the place of the buffer. An ArrayBuffer is refused here; Node takes it for empty options. */
 function optionsOf(value: unknown): ReadOptions & { buffer?: unknown } {
   if (value === undefined || value === null) return {}
   if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) validateView(value)
   return validateObject(value, 'options')
 }
 
-/** The class that the options behind all other arguments ask for. */
+/** The number of the priority in the options that stand after all other arguments. */
 function classIn(options: unknown): number {
   return options === undefined
     ? INHERITED
@@ -624,5 +628,5 @@ function totalLength(views: Views): number {
 }
 
 function ignore(): void {
-  // the first close has told its caller
+  // the caller of the first close has been told
 }

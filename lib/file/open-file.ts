@@ -1,13 +1,15 @@
 /**
- * One open file, as its operations, its FileHandle and its engine share it: the port's handle, who has the turn at the
- * file's own position, and what has to happen before the port may close it. It knows nothing of the FileHandle but a weak
- * reference, so that a handle which the user forgot can be collected, and then closes its descriptor.
+ * One open file, as its operations, its FileHandle and its engine share it: the port's number for it, who has the turn at the
+ * file's own position, and what has to happen before the port may close it.
+ *
+ * It has only a weak reference to its FileHandle. So the garbage collector can collect a handle that the user forgot, and the
+ * file is closed then.
  */
 import process from 'node:process'
-import { classOf, type HandleWish, type Priority } from '../control/wishes.js'
 import { fileClosed, systemError } from '../checks/errors.js'
 import type { Direct } from '../checks/options.js'
-import type { Slot } from '../operations/slot.js'
+import { classOf, type HandleWish, type Priority } from '../control/wishes.js'
+import type { OperatedFile, Slot } from '../operations/slot.js'
 import type { Slots } from '../operations/slots.js'
 
 let warned = false
@@ -30,22 +32,44 @@ function alignmentHint([memory, offset]: number[]): string {
   return `direct I/O on this file needs ${needs}`
 }
 
-/** What the engine does to a handle whose engine is closed. */
+/** What an engine that closes needs of a handle. `FileHandle` is one. */
 export interface Closable extends WeakKey {
   close(): Promise<void>
 }
 
-export class OpenFile {
+/** The operations that wait for the file's own position, in the order of their calls. */
+class Line {
+  #first: Slot | undefined
+  #last: Slot | undefined
+
+  push(slot: Slot): void {
+    slot.next = undefined
+    if (this.#last === undefined) this.#first = slot
+    else this.#last.next = slot
+    this.#last = slot
+  }
+
+  shift(): Slot | undefined {
+    const slot = this.#first
+    if (slot === undefined) return undefined
+    this.#first = slot.next
+    if (slot.next === undefined) this.#last = undefined
+    slot.next = undefined
+    return slot
+  }
+}
+
+export class OpenFile implements OperatedFile {
   readonly slots: Slots
   readonly handle: number
   readonly direct: Direct
-  /** What a message adds to an `EINVAL` of a file whose transfers the kernel refuses when they are not aligned. */
+  /** Set if the kernel refuses transfers that are not aligned: the sentence that is added to the message of an `EINVAL`. */
   readonly alignmentHint: string | undefined
   /** -1 from the call of close on. */
   fd: number
-  /** What its operations and its device are asked for on its behalf. */
+  /** What the handle wishes for: the priority of its operations, and a guard for its device. */
   wish: HandleWish = { priority: 'normal', guardP99Ms: undefined }
-  /** Made of a descriptor that somebody else had opened. */
+  /** True if it is a duplicate of a descriptor that somebody else opened. */
   isAdopted = false
   /** Set from the call of close on. */
   closing: Promise<void> | undefined = undefined
@@ -53,20 +77,19 @@ export class OpenFile {
   #owner: WeakRef<Closable> | undefined
   #held = 0
   #closeSlot: Slot | undefined
-  /** The operation at the file's own position, and those in line behind it. */
+  /** The operation that has the turn at the file's own position. */
   #turn: Slot | undefined
-  #firstWaiting: Slot | undefined
-  #lastWaiting: Slot | undefined
+  readonly #line = new Line()
   #stream: boolean | undefined
 
-  /** `files` is the engine's set of open files; this one is in it until it is closed. */
+  /** `files` is the engine's set of open files. This file is in it until it is closed. */
   constructor(slots: Slots, files: Set<OpenFile>, fd: number, handle: number, direct: Direct) {
     this.slots = slots
     this.#files = files
     this.fd = fd
     this.handle = handle
     this.direct = direct
-    // asked now: once the handle is closed, nobody could tell
+    // asked for now, since the port no longer knows the handle once it is closed
     this.alignmentHint = direct === 'strict' ? alignmentHint(slots.port.directAlignment(handle)) : undefined
     files.add(this)
   }
@@ -82,14 +105,14 @@ export class OpenFile {
     return lane < 0 ? undefined : lane
   }
 
-  /** What it is opened with. */
+  /** Sets what the file was opened with. */
   take({ priority, guardP99Ms }: HandleWish): this {
     this.setPriority(priority)
     if (guardP99Ms !== undefined) this.setGuard(guardP99Ms)
     return this
   }
 
-  /** Of the operations that begin from now on, but those that name a class themselves. */
+  /** Holds for the operations that begin from now on and name no priority themselves. */
   setPriority(priority: Priority): void {
     this.#answered(this.slots.port.setPriority(this.handle, classOf(priority)), 'priority')
     this.wish = { ...this.wish, priority }
@@ -100,35 +123,37 @@ export class OpenFile {
     this.wish = { ...this.wish, guardP99Ms }
   }
 
+  /** @throws if the port answered with a negated errno */
   #answered(answer: number, what: string): void {
     if (answer < 0) throw systemError(answer, what)
   }
 
-  /** From here on, the file is closed when `owner` is collected. */
+  /** From now on, the file is closed when `owner` is collected. */
   belongsTo(owner: Closable): void {
     this.#owner = new WeakRef(owner)
     forgotten.register(owner, this, this)
   }
 
-  /** It is no handle's any more. */
+  /** From now on, the file belongs to no handle. */
   disown(): void {
     forgotten.unregister(this)
     this.#owner = undefined
   }
 
-  /** The handle, as long as somebody has it. */
+  /** The handle, unless it has been collected. */
   ownerHandle(): Closable | undefined {
     return this.#owner?.deref()
   }
 
-  /** Through the owner, if there still is one, so that it tells its listeners. */
+  /** Closes the handle if there still is one, so that it tells its listeners; else the file. */
   closeByOwner(): Promise<void> {
     return (this.#owner?.deref() ?? this).close()
   }
 
   /**
-   * Resolves when the descriptor is closed. From the call on, nothing new is accepted; what has begun is finished first:
-   * what is in flight by the port, the rest (queues, loops over a whole file, the tail of a short write) by `#held`.
+   * Resolves when the descriptor is closed. From the call on, no new operation is accepted. Operations that have begun finish
+   * first. The port waits for those in flight. The others hold the file (see {@link hold}): operations that wait in line, loops
+   * over a whole file, and writes, which may have to be continued.
    */
   close(): Promise<void> {
     if (this.closing !== undefined) return this.closing
@@ -141,12 +166,12 @@ export class OpenFile {
     return closed
   }
 
-  /** Called once, when the port has closed. */
+  /** Called once, when the port has closed the file. */
   closed(): void {
     this.#files.delete(this)
   }
 
-  /** Puts the port's close off until {@link release}: more will be submitted. */
+  /** Puts the port's close off until {@link release}, because more operations will be submitted for the file. */
   hold(): void {
     this.#held++
   }
@@ -159,8 +184,8 @@ export class OpenFile {
   }
 
   /**
-   * The file's own position moves with each operation, and io_uring runs two at once; so they go one after the other.
-   * True if the slot may start now, else it is in line.
+   * Each operation at the file's own position moves it, and io_uring may run two operations at once. So they go one after the
+   * other. True if the slot may start now; false if it has been put in line.
    */
   takeTurn(slot: Slot): boolean {
     if (this.#turn === undefined) {
@@ -169,26 +194,18 @@ export class OpenFile {
     }
     if (this.isStream()) return true
     this.hold()
-    slot.next = undefined
-    if (this.#lastWaiting === undefined) this.#firstWaiting = slot
-    else this.#lastWaiting.next = slot
-    this.#lastWaiting = slot
+    this.#line.push(slot)
     return false
   }
 
-  /** Passes the turn on; answers who has it now and is to be started. */
+  /** Passes the turn on. Answers the slot that has it now and must be started. */
   endTurn(slot: Slot): Slot | undefined {
     if (this.#turn !== slot) return undefined
-    const next = this.#firstWaiting
-    this.#turn = next
-    if (next === undefined) return undefined
-    this.#firstWaiting = next.next
-    if (next.next === undefined) this.#lastWaiting = undefined
-    next.next = undefined
-    return next
+    this.#turn = this.#line.shift()
+    return this.#turn
   }
 
-  /** Pipes, sockets and terminals have no position: there, a read that waits for data must not keep a write waiting. */
+  /** True for pipes, sockets and terminals. They have no position, and a read that waits for data must not hold up a write. */
   isStream(): boolean {
     this.#stream ??= !this.slots.port.seekable(this.handle)
     return this.#stream

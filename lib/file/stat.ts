@@ -1,20 +1,20 @@
-/** Makes `fs.Stats` and `BigIntStats` out of a port's numbers: Node's own classes, so that `instanceof` and dates hold. */
+/** Makes `fs.Stats` and `BigIntStats` of a port's numbers. The classes are Node's own, so that `instanceof` and dates work. */
 import { Stats, statSync, type BigIntStats } from 'node:fs'
 import type { StatFields } from '../operations/port.js'
 
-/** Where the mode and the size are among the fields; see {@link STAT_FIELDS} in lib/operations/port.ts. */
+/** The indexes of the mode and the size among the numbers; see `STAT_FIELDS` in lib/operations/port.ts. */
 export const STAT_MODE = 1
 export const STAT_SIZE = 8
 
-/** The first of the times: seconds, then nanoseconds, of atime, mtime, ctime and birthtime. */
+/** The index of the first time. Seconds, then nanoseconds, of atime, mtime, ctime and birthtime follow. */
 const STAT_TIMES = 10
 
 type AnyConstructor = new (...fields: (number | bigint)[]) => unknown
 
-/** Not `Stats` itself, which warns of its deprecation when it is called; the class behind it does not. */
+/** The class behind `Stats`. `Stats` itself, when called, warns that it is deprecated; this class does not. */
 const StatsClass = (Stats.prototype as { constructor: unknown }).constructor as AnyConstructor
 
-/** Node 26 takes seconds and nanoseconds of each time, 18 arguments; Node 20 milliseconds, 14. */
+/** In Node 26 the constructor takes seconds and nanoseconds of each time (18 arguments); in Node 20 milliseconds (14). */
 const TAKES_TIMESPECS = StatsClass.length >= 18
 
 let BigIntStatsClass: AnyConstructor | undefined

@@ -1,7 +1,7 @@
 /**
- * readFile, writeFile and appendFile of an open file: loops of reads and writes at the file's own position, until the end.
- * Between two steps they look at the AbortSignal; one that fires during a step asks the port to end it early, and the
- * promise still settles only when the kernel has let go of the buffer.
+ * readFile, writeFile and appendFile of an open file: loops of reads or writes at the file's own position. The loops look at the
+ * AbortSignal between two steps. If it fires during a step, the port is asked to end the step early. Even then the promise settles
+ * only when the kernel no longer uses the buffer.
  */
 import { Buffer, constants } from 'node:buffer'
 import { validateClass, type PriorityOption } from '../control/wishes.js'
@@ -13,8 +13,8 @@ import { STAT_SIZE } from './stat.js'
 
 export interface ReadFileOptions extends PriorityOption {
   /**
-   * Memory to read into, or a function that gives it for a size: the result is a Buffer over its first bytes. Saves the
-   * page faults of fresh memory. A file that does not fit is an error.
+   * Memory to read into, or a function that makes it when it is told the size. The result is a Buffer over the first bytes of that
+   * memory. This saves the page faults of new memory. A file that does not fit is an error.
    */
   buffer?: NodeJS.ArrayBufferView | ((size: number) => NodeJS.ArrayBufferView) | undefined
   /**
@@ -33,33 +33,33 @@ export interface WriteFileOptions extends PriorityOption {
    */
   encoding?: BufferEncoding | null | undefined
   /**
-   * Waits until the data is on the device (fsync) before the promise resolves. Costs one flush of the device's cache.
+   * Waits until the data is on the device (fsync) before the promise resolves. This costs one flush of the device's cache.
    * @defaultValue false
    */
   flush?: boolean | undefined
-  /** Ends the writing early, with an AbortError; what was written by then stays. */
+  /** Ends the writing early, with an AbortError. What has been written by then stays written. */
   signal?: AbortSignal | undefined
 }
 
-/** What writeFile takes: bytes, text, or pieces of these. */
+/** What writeFile writes: bytes, text, or an iterable of these. */
 export type FileData =
   | string
   | NodeJS.ArrayBufferView
   | Iterable<string | NodeJS.ArrayBufferView>
   | AsyncIterable<string | NodeJS.ArrayBufferView>
 
-/** One step of a loop that an AbortSignal can end: an abort comes through within this many bytes. */
+/** The most bytes of one step if there is an AbortSignal. So an abort takes effect within this many bytes. */
 const ABORTABLE_STEP = 512 * 1024
 
-/** The first step where the size is not known: /proc, pipes, devices. */
+/** The bytes of the first step if the size is not known: for /proc, pipes and devices. */
 const UNKNOWN_STEP = 64 * 1024
 
 const EIO = -5
 
-/** How each operation of the loop is made. */
+/** What all operations of a loop have in common. */
 interface Manner {
   signal: AbortSignal | undefined
-  /** Its class. */
+  /** The number of their priority. */
   priority: number
 }
 
@@ -68,7 +68,7 @@ export async function readWholeFile(file: OpenFile, options: ReadFileOptions): P
   const priority = validateClass(options.priority)
   checkAborted(signal)
   const isStream = file.isStream()
-  // a stream is not held open: its read may wait for ever, and close is what ends it
+  // A stream is not held open. Its read may wait for ever, and then only `close` ends it.
   if (!isStream) file.hold()
   try {
     const fields = (await file.slots.stat(file, false)) as Float64Array
@@ -82,14 +82,14 @@ export async function readWholeFile(file: OpenFile, options: ReadFileOptions): P
   }
 }
 
-/** `size` is 0 where the file does not tell. */
+/** `size` is 0 if the file does not tell its size. */
 function readBytes(file: OpenFile, size: number, buffer: ReadFileOptions['buffer'], manner: Manner): Promise<Buffer> {
   if (buffer !== undefined) return readInto(file, givenBuffer(buffer, size), size, manner)
   if (size > 0) return readUpTo(file, freshBuffer(file, size), size, manner)
   return readUnsized(file, manner)
 }
 
-/** As many bytes as the file had when the reading began; fewer if it shrinks. */
+/** Reads as many bytes as the file had at the beginning, or fewer if the file gets shorter meanwhile. */
 async function readUpTo(file: OpenFile, buffer: Buffer, size: number, manner: Manner): Promise<Buffer> {
   const step = manner.signal === undefined ? TRANSFER_MAX : ABORTABLE_STEP
   let total = 0
@@ -101,7 +101,7 @@ async function readUpTo(file: OpenFile, buffer: Buffer, size: number, manner: Ma
   return total === buffer.length ? buffer : buffer.subarray(0, total)
 }
 
-/** Into the caller's memory, which has to be large enough. */
+/** Reads into the caller's memory, and throws if the file does not fit. */
 async function readInto(file: OpenFile, view: NodeJS.ArrayBufferView, size: number, manner: Manner): Promise<Buffer> {
   const capacity = viewLength(view)
   const target = Buffer.from(viewMemory(view), view.byteOffset, capacity)
@@ -124,7 +124,7 @@ function givenBuffer(buffer: NonNullable<ReadFileOptions['buffer']>, size: numbe
   throw invalidArgType('options.buffer', expected, view)
 }
 
-/** Until a read gives 0 bytes. */
+/** Reads until a read gives 0 bytes. */
 async function readUnsized(file: OpenFile, manner: Manner): Promise<Buffer> {
   const parts: Buffer[] = []
   let total = 0
@@ -172,7 +172,7 @@ export async function writeWholeFile(file: OpenFile, data: FileData, options: Wr
   }
 }
 
-/** Refuses what {@link writeWholeFile} cannot write. */
+/** @throws for what {@link writeWholeFile} cannot write */
 export function validateFileData(data: unknown): FileData {
   if (typeof data === 'string' || ArrayBuffer.isView(data)) return data as FileData
   if (data !== null && typeof data === 'object' && (Symbol.iterator in data || Symbol.asyncIterator in data)) {
@@ -188,7 +188,7 @@ async function writeAll(file: OpenFile, view: NodeJS.ArrayBufferView, { signal, 
   for (let at = 0; at < size;) {
     const writing = file.slots.write(file, view, memory, size, at, Math.min(size - at, step), -1, priority)
     const { bytesWritten } = await (signal === undefined ? writing : abortable(file, writing, signal))
-    if (bytesWritten === 0) throw systemError(EIO, 'write') // else this would go on for ever
+    if (bytesWritten === 0) throw systemError(EIO, 'write') // without this, the loop would never end
     at += bytesWritten
   }
 }
@@ -197,7 +197,7 @@ function checkAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted === true) throw aborted(signal)
 }
 
-/** The operation that was begun last, ended early if the signal fires. */
+/** Waits for the operation that was begun last, and ends it early if the signal fires. */
 async function abortable<T>(file: OpenFile, operation: Promise<T>, signal: AbortSignal): Promise<T> {
   const ticket = file.slots.ticket()
   const stop = (): void => file.slots.cancel(ticket)

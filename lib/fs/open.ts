@@ -1,10 +1,10 @@
-/** The module's functions: those of the default engine, with the names and arguments of `node:fs/promises`. */
+/** The function `open` of the module. It opens files on the default engine, with the arguments of `node:fs/promises`. */
 import { Engine } from '../engine/engine.js'
 import type { FileHandle } from '../file/handle.js'
 import type { OpenOptions } from '../file/open-options.js'
 
 /**
- * Opens a file on the default engine. As in Node, plus an options object in the place of the mode.
+ * Opens a file on the default engine. The arguments are those of Node, but an options object may take the place of the mode.
  *
  * @example
  * ```js

@@ -1,14 +1,14 @@
 /**
- * Where the memory of leases comes from: blocks of the process's pool, which the binding lends as ArrayBuffers; or, where
- * it cannot, parts of ordinary ArrayBuffers. The second have no ceiling, are registered nowhere, and without the binding,
- * which alone knows addresses, they are not aligned.
+ * Where the memory of leases comes from. The binding lends blocks of the process's pool as ArrayBuffers. If it cannot, the memory
+ * is a part of an ordinary ArrayBuffer. Such memory has no ceiling and is not registered with the kernel. Without the binding it
+ * is not aligned either, since only the binding can tell an address.
  */
 import { Buffer } from 'node:buffer'
 import process from 'node:process'
 import { markAsUntransferable } from 'node:worker_threads'
 import type { PoolStats } from '../metrics/stats.js'
 
-/** What the binding has for memory, beside its ports; the comments are in crates/auraio-node/src/lend.rs. */
+/** The functions of the binding that have to do with memory. crates/auraio-node/src/lend.rs documents them. */
 export interface NativeMemory {
   lendBlock(bytes: number, alignment: number): ArrayBuffer | number
   takeBackBlock(memory: ArrayBuffer, transfer: unknown): boolean
@@ -20,7 +20,7 @@ export interface NativeMemory {
 
 type NativePoolStats = Omit<PoolStats, 'hitsShared'> & { hitsShard: number }
 
-/** Set by tests: leases as they are in a runtime that forbids ArrayBuffers over memory that is not its own (Electron). */
+/** Tests set it, to get leases as in a runtime that forbids ArrayBuffers over memory that is not its own (Electron). */
 const VARIABLE = 'AURAIO_TEST_NO_EXTERNAL_BUFFERS'
 
 const NO_STATS: PoolStats = {
@@ -40,7 +40,10 @@ export class BlockSource {
   readonly #native: NativeMemory | undefined
   readonly #transfer: unknown = (ArrayBuffer.prototype as { transfer?: unknown }).transfer
   #lends: boolean
-  /** At 0: how many acquisitions wait for memory, in the whole process. To be read as a hint. */
+  /**
+   * Its first number is how many acquisitions wait for memory in the whole process. Other threads change it at any time, so it is
+   * only a hint.
+   */
   readonly waiting: Int32Array
 
   constructor(native: NativeMemory | undefined) {
@@ -50,7 +53,7 @@ export class BlockSource {
     this.waiting = typeof waiting === 'number' ? new Int32Array(1) : new Int32Array(waiting)
   }
 
-  /** A Buffer over a whole block of at least so many bytes, or a negated errno. */
+  /** A Buffer over a whole block of at least this many bytes, or a negated errno. */
   lend(bytes: number, alignment: number): Buffer<ArrayBuffer> | number {
     if (this.#lends) {
       const block = this.#native!.lendBlock(bytes, alignment)
@@ -59,7 +62,7 @@ export class BlockSource {
       this.#lends = false
     }
     const part = this.carve(bytes, alignment)
-    markAsUntransferable(part.buffer) // of a block, the runtime sees to that
+    markAsUntransferable(part.buffer) // a block of the pool needs no mark: the runtime does not transfer external memory
     return part
   }
 
@@ -71,7 +74,7 @@ export class BlockSource {
     return Buffer.from(memory, past === 0 ? 0 : alignment - past, bytes)
   }
 
-  /** Detaches a block and gives it back to the pool. False where that cannot be; then it comes back when it is collected. */
+  /** Detaches a block and gives it back to the pool. If this fails (false), the block goes back when it is collected. */
   takeBack(memory: ArrayBuffer): boolean {
     return this.#lends && this.#native!.takeBackBlock(memory, this.#transfer)
   }

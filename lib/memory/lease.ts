@@ -1,6 +1,6 @@
 /**
- * A lease: memory of the pool, lent until it is released. Each is a small object of its own, so that one that was released
- * leads nowhere, whoever has the memory by then; what lies beneath (lib/memory/lent.ts) is used again.
+ * A lease: memory of the pool, lent until it is released. Each lease is a new, small object. Once it is released it leads to no
+ * memory, even when the memory has been lent to somebody else. The memory beneath it (lib/memory/lent.ts) is used again.
  */
 import type { Buffer } from 'node:buffer'
 import { leaseReleased } from '../checks/errors.js'
@@ -16,8 +16,8 @@ export function makeLease(memory: LentMemory, size: number): Lease {
 /**
  * Memory that is aligned and, where the kernel takes it, registered. Made by `engine.acquire` and `engine.acquireAsync`.
  *
- * It is the holder's from then until `release()`, or the end of the scope with `using`. What is in it at first is
- * undefined. Its ArrayBuffer cannot be transferred.
+ * The memory is the caller's until `release()`, or until the end of the scope with `using`. Its contents are undefined at first.
+ * Its ArrayBuffer cannot be transferred.
  *
  * @example
  * ```js
@@ -48,7 +48,7 @@ export class Lease {
   }
 
   /**
-   * The memory: a Buffer of exactly the size that was asked for.
+   * The memory, as a Buffer of exactly the size that was asked for.
    *
    * @throws ERR_AURAIO_RELEASED after the release.
    *
@@ -68,7 +68,7 @@ export class Lease {
   }
 
   /**
-   * The size that was asked for, in bytes; also after the release.
+   * The size that was asked for, in bytes. It can be read after the release too.
    *
    * @example
    * ```js
@@ -84,7 +84,7 @@ export class Lease {
   }
 
   /**
-   * Gives the memory back. What is in flight on it is finished first: only then does anybody else get it.
+   * Gives the memory back. Nobody else gets it before the operations on it have finished.
    *
    * @throws ERR_AURAIO_RELEASED the second time.
    *
@@ -104,7 +104,7 @@ export class Lease {
     memory.release()
   }
 
-  /** Releases, unless that has been done: for `using`. */
+  /** Releases the lease, unless it has been released: for `using`. */
   [Symbol.dispose](): void {
     const memory = this.#memory
     if (memory === undefined) return

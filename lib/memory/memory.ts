@@ -1,4 +1,4 @@
-/** What `acquire`, `acquireAsync` and `allocate` may be given, and which pool an engine's leases come from. */
+/** The options of `acquire`, `acquireAsync` and `allocate`, and the pool that the leases of an engine come from. */
 import type { Buffer } from 'node:buffer'
 import { constants } from 'node:buffer'
 import { BlockSource, type NativeMemory } from './blocks.js'
@@ -7,19 +7,19 @@ import { validateBoolean, validateInteger, validateObject, validateSignal } from
 import { startDebugging } from './lent.js'
 import { ALIGNMENT_MAX, ALIGNMENT_MIN, LEASE_BYTES_MAX, LeasePool } from './pool.js'
 
-/** Of the memory that leases come from. There is one pool for the process, so what is set here is set for all engines. */
+/** Options of the pool that leases come from. There is one pool for the process, so they hold for all engines. */
 export interface PoolOptions {
   /**
-   * Bytes that the pool may map from the system, for all threads together; the last engine that sets it decides. Memory
-   * that is mapped stays mapped when the ceiling sinks. On the backend `node` there is no ceiling.
+   * How many bytes the pool may map from the system, for all threads together. The last engine that sets it decides. When the
+   * ceiling is lowered, memory that is mapped stays mapped. On the backend `node` there is no ceiling.
    * @defaultValue a quarter of the memory, at most 64 GiB
    */
   bytesMax?: number | undefined
   /**
-   * Fills memory with 0xDB when its lease is released, and looks when it is lent again whether somebody has written to it
-   * through a reference that was kept: then there is the warning `AURAIO_USE_AFTER_RELEASE`, with the stack of the release. A
-   * read through such a reference sees 0xDB. Once set, it holds for the thread. Costs a walk through the memory at each
-   * release and at each acquisition.
+   * Finds programs that keep a reference to memory and use it after the release. Memory is filled with 0xDB when its lease is
+   * released, and looked through when it is lent again. If somebody wrote to it in between, there is the warning
+   * `AURAIO_USE_AFTER_RELEASE`, with the stack of the release. If somebody reads from it, they see 0xDB. Once set, this holds for
+   * the thread. It costs a walk through the memory at each release and at each acquisition.
    * @defaultValue false
    */
   debug?: boolean | undefined
@@ -27,18 +27,18 @@ export interface PoolOptions {
 
 export interface AcquireOptions {
   /**
-   * The address is a multiple of this: a power of two, at most 2 MiB. Less than the default is as good as the default.
+   * The address of the memory is a multiple of this: a power of two, at most 2 MiB. Less than the default means the default.
    * @defaultValue 4096
    */
   alignment?: number | undefined
 }
 
 export interface AcquireAsyncOptions extends AcquireOptions {
-  /** Stops waiting, with an AbortError. */
+  /** Ends the wait, with an AbortError. */
   signal?: AbortSignal | undefined
 }
 
-/** The environment's pools, by where their memory comes from: the binding, or the runtime. */
+/** The pools of this environment: one of memory that the binding lends, one of ordinary memory of the runtime. */
 const pools: { native: LeasePool | undefined; ordinary: LeasePool | undefined } = {
   native: undefined,
   ordinary: undefined,
@@ -75,7 +75,7 @@ export function validateAcquireOptions(options: unknown): { alignment: number; s
   return { alignment: validateAlignment(alignment), signal: validateSignal(signal) }
 }
 
-/** An ordinary Buffer, aligned: a part of an ArrayBuffer that is a little larger. */
+/** An ordinary Buffer that is aligned: a part of an ArrayBuffer that is a little larger. */
 export function allocateAligned(pool: LeasePool, size: unknown, options: unknown): Buffer<ArrayBuffer> {
   const { alignment } = validateAcquireOptions(options)
   return pool.source.carve(validateInteger(size, 'size', 1, constants.MAX_LENGTH - ALIGNMENT_MAX), alignment)

@@ -31,7 +31,7 @@ interface Part {
   memory: ArrayBuffer
   from: number
   to: number
-  /** The port's number for it. */
+  /** The registrar's number for the part. */
   id: number
   isLeaving: boolean
 }

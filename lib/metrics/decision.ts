@@ -1,34 +1,34 @@
 /** What a control loop decided, as the listeners of an engine get it. */
 
-/** One decision of a loop, with the numbers that led to it. Numbers that played no part in it are 0. */
+/** One decision of a control loop, with the numbers that led to it. A number that played no part in it is 0. */
 export interface ControlDecision {
-  /** Decisions of a process are numbered from 1: a gap is what came and went unseen. */
+  /** The decisions of a process are numbered from 1. A gap means that some were dropped before they could be told. */
   number: number
   /** The lane's `id` in `engine.stats().lanes`. */
   lane: number
   device: string
   mode: 'direct' | 'buffered'
-  /** When, in milliseconds of a monotonic clock; on Linux that of `process.hrtime()`. */
+  /** When it was taken, in milliseconds of a monotonic clock; on Linux this is the clock of `process.hrtime()`. */
   at: number
-  /** What the loop does from now on. */
+  /** The phase that the loop is in from now on. */
   phase: string
-  /** Why: `'plateau'`, `'guard'`, `'set'` and others. */
+  /** Why the loop decided so: `'plateau'`, `'guard'`, `'set'` and others. */
   reason: string
   /** The in-flight limit before. */
   from: number
-  /** The in-flight limit that it found; while it tests, another is in force. */
+  /** The in-flight limit that the loop has found. While the loop tests other limits, another one is in force. */
   to: number
-  /** Operations a second, where 64 KiB count as one more. */
+  /** Operations a second. Each 64 KiB that an operation moves count as one more. */
   throughput: number
   p99Us: number
   meanUs: number
   /** The natural logarithm of the throughput compared with that at the other limit, or before. */
   gain: number
-  /** What the gain was held against. */
+  /** What the gain was compared with. */
   threshold: number
   /** The standard error of the gain. */
   error: number
-  /** Completions that it rests on. */
+  /** How many completions the numbers rest on. */
   samples: number
 }
 

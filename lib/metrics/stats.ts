@@ -1,26 +1,26 @@
-/** What `engine.stats()` and `engine.histogram()` tell: plain numbers, a fresh object each time. */
+/** The types of what `engine.stats()` and `engine.histogram()` answer: plain numbers, in a new object each time. */
 import type { Priority } from '../control/wishes.js'
 
-/** One ring, or for the other backends what stands in its place. Counts are since the engine was made. */
+/** One ring, or what the other backends have in its place. Counts begin when the engine is made. */
 export interface RingStats {
-  /** The core that the ring belongs to; -1 where it belongs to none. */
+  /** The core that the ring belongs to; -1 if it belongs to none. */
   cpu: number
-  /** The NUMA node of that core; -1 where it belongs to none. */
+  /** The NUMA node of that core; -1 if the ring belongs to no core. */
   numaNode: number
-  /** Operations handed over. */
+  /** Operations that were handed to the ring. */
   submitted: number
-  /** Operations that have come back. */
+  /** Operations that have completed. */
   completed: number
   /** Calls of `io_uring_enter`; 0 for the other backends. */
   enters: number
   /**
-   * Reads and writes on handles opened with `direct: true` that were not aligned, and so were not made straight between the
+   * Reads and writes on handles opened with `direct: true` that were not aligned. Their bytes did not go straight between the
    * device and the buffer.
    */
   bounced: number
   /** Operations that the kernel holds now. */
   inFlight: number
-  /** Operations that wait for their turn. */
+  /** Operations that the kernel does not have yet. */
   queued: number
   /** Operations so far whose memory was registered: of a lease, or by `registerBuffers`. */
   fixedBuffers: number
@@ -29,9 +29,9 @@ export interface RingStats {
 }
 
 /**
- * The pool of leases: one for the process, so every engine tells the same, but for what this thread (the main thread or a
- * Worker) keeps for itself in JavaScript. Blocks that other threads keep so count as in use. On the backend `node` there
- * is no such pool, and all but what is kept is 0.
+ * The pool of leases. There is one for the process, so all engines tell the same numbers, with one exception: the free blocks
+ * that this thread (the main thread or a Worker) keeps in JavaScript count as cached, and those that other threads keep count as
+ * in use. On the backend `node` there is no pool, and all numbers but those of the blocks kept in JavaScript are 0.
  */
 export interface PoolStats {
   /** Bytes mapped from the system. */
@@ -42,9 +42,9 @@ export interface PoolStats {
   bytesCachedThreads: number
   /** Bytes free in the shards that threads share. */
   bytesCachedShards: number
-  /** Bytes registered with the kernel: of the pool, and by `registerBuffers`. */
+  /** Bytes registered with the kernel: memory of the pool, and memory given to `registerBuffers`. */
   bytesRegistered: number
-  /** What is mapped never exceeds this. */
+  /** The ceiling: `bytesMapped` never grows past it. */
   bytesMax: number
   /** Acquisitions that a thread's cache served. */
   hitsThread: number
@@ -57,40 +57,40 @@ export interface PoolStats {
 }
 
 /**
- * One lane: a device in one mode, whose in-flight limit all engines and threads of the process share. Percentiles are of the
- * last one to two seconds, in microseconds; 0 where nothing completed.
+ * One lane: a device in one mode (direct or buffered). All engines and threads of the process share its in-flight limit.
+ * Percentiles are those of the last one to two seconds, in microseconds; 0 if nothing completed in that time.
  */
 export interface LaneStats {
   /** Its number, for as long as the process lives. */
   id: number
-  /** The disk (`nvme0n1`), or the file system where there is no disk under it. */
+  /** The disk (`nvme0n1`), or the file system if there is no disk under it. */
   device: string
-  /** Past the page cache, or through it. */
+  /** `'direct'`: past the page cache. `'buffered'`: through it. */
   mode: 'direct' | 'buffered'
   policy: 'knee' | 'aimd' | 'fixed'
-  /** What the loop is doing: `'climb'`, `'search'`, `'hold'` and others. */
+  /** The phase of the control loop: `'climb'`, `'search'`, `'hold'` and others. */
   phase: string
   /** Operations that may be in flight on the device at once. */
   inFlightLimit: number
   /** Operations in flight on it now. */
   inFlight: number
-  /** Operations that wait behind the limit. */
+  /** Operations that wait because the limit is reached. */
   queued: number
-  /** Entries that are gathered for one system call. */
+  /** How many SQEs are gathered for one system call. */
   submitBatch: number
-  /** Entries that a system call has handed over lately, on average. */
+  /** How many SQEs a system call has handed over lately, on average. */
   sqePerEnter: number
-  /** The p99 above which concurrency is cut at once, in milliseconds. */
+  /** The p99 of completion latency above which the limit is cut at once, in milliseconds. */
   guardP99Ms: number
-  /** The device cannot keep the guard even with one operation in flight; the limit stays there. */
+  /** True if the device cannot keep the guard even with one operation in flight. The limit stays at its minimum then. */
   guardInfeasible: boolean
-  /** How often the guard has cut. */
+  /** How often the guard has cut the limit. */
   guardCuts: number
   /** Operations that the device has completed. */
   completed: number
-  /** Bytes that those have moved. */
+  /** Bytes that those operations have moved. */
   bytes: number
-  /** Reads that the page cache has served, which are in no other number here. */
+  /** Reads that the page cache has served. No other number here counts them. */
   cacheHits: number
   /** From the system call to the completion. */
   completionP50Us: number
@@ -98,31 +98,31 @@ export interface LaneStats {
   completionP99Us: number
   /** From the system call to the completion. */
   completionP999Us: number
-  /** With the wait behind the limit. */
+  /** From the submission to the completion, so with the wait behind the limit. */
   totalP99Us: number
   byClass: Record<Priority, ClassStats>
 }
 
-/** The operations of one class on a lane. */
+/** The operations of one priority on a lane. */
 export interface ClassStats {
   completed: number
-  /** Operations that wait behind the limit. */
+  /** Operations that wait because the limit is reached. */
   waiting: number
-  /** Latency with the wait behind the limit. */
+  /** The p99 of the latency from the submission to the completion, so with the wait behind the limit. */
   totalP99Us: number
 }
 
-/** Latencies of a lane since the process first used it, told apart by 1 %. */
+/** The latencies of a lane since the process first used it, with a precision of 1 %. */
 export interface LatencyHistogram {
-  /** Operations. */
+  /** How many operations it has. */
   count: number
   minUs: number
   maxUs: number
   meanUs: number
   stdDevUs: number
-  /** Pairs of a percentile, 0 to 100, and the microseconds that so many operations stayed within. */
+  /** Pairs of a percentile, 0 to 100, and the latency that this share of the operations did not exceed. */
   percentiles: [percentile: number, us: number][]
-  /** All of it, in HdrHistogram's compressed form (V2) as base64, which the tools of HdrHistogram read; in nanoseconds. */
+  /** The whole histogram in nanoseconds: HdrHistogram's compressed format (V2) as base64, which its tools can read. */
   encoded: string
 }
 
@@ -131,8 +131,8 @@ export interface EngineStats {
   backend: string
   rings: RingStats[]
   /**
-   * The lanes of the process, those of other engines and threads among them; they stay when their files are closed. None on the
-   * backend `node`.
+   * The lanes of the process, also those that only other engines and threads use. A lane stays when its files are closed. The
+   * backend `node` has none.
    */
   lanes: LaneStats[]
   pool: PoolStats

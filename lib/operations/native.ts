@@ -1,6 +1,6 @@
 /**
- * Chooses and makes the native half. The only importer of the generated binding; where that cannot be loaded, the package
- * still works, over `node:fs`, and `engine.backendReason` says why.
+ * Chooses and makes the port of an engine. Only this file imports the generated binding. If the binding cannot be loaded, the
+ * package works over `node:fs`, and `engine.backendReason` says why.
  */
 import { existsSync } from 'node:fs'
 import path from 'node:path'
@@ -11,12 +11,12 @@ import { PortablePort } from './portable.js'
 import type { Arguments, Dispatch, Performed, Port, PortOptions } from './port.js'
 import type { NativeMemory } from '../memory/blocks.js'
 
-/** `auto` takes the best that works here: io_uring, then threads of our own, then `node:fs`. */
+/** `'auto'` takes the first of these that works here: io_uring, threads of our own, `node:fs`. */
 export type Backend = 'auto' | 'uring' | 'threads' | 'node'
 
 const BACKENDS: readonly Backend[] = ['auto', 'uring', 'threads', 'node']
 
-/** Set for a whole process; the option of an engine beats it. */
+/** The environment variable that chooses the backend of a whole process. The option of an engine goes before it. */
 const VARIABLE = 'AURAIO_BACKEND'
 
 /** The port as the binding has it: with a method for each operation where {@link Port} has `perform`. */
@@ -44,6 +44,7 @@ const CALLS: { readonly [K in Performed]: Call<K> } = {
   statBigint: (port, slot, handle) => port.statLater(slot, handle),
 }
 
+/** Gives the binding's port a `perform`, by which all its operations are reached. */
 function portOf(native: NativePort): Port {
   const perform: Port['perform'] = (kind, slot, handle, ...args) => CALLS[kind](native, slot, handle, ...args)
   return Object.assign(native, { perform })
@@ -55,7 +56,7 @@ type Loaded = Binding | { error: unknown }
 
 let loaded: Loaded | undefined
 
-/** What was asked for: by the option, else by the environment, else nothing in particular. */
+/** The backend that was asked for: by the option, or else by the environment variable. */
 export function validateBackend(option: unknown): Backend {
   if (option !== undefined) return validateOneOf(option, 'options.backend', BACKENDS)
   const variable = process.env[VARIABLE]
@@ -63,7 +64,7 @@ export function validateBackend(option: unknown): Backend {
   return validateOneOf(variable, VARIABLE, BACKENDS)
 }
 
-/** @throws ERR_AURAIO_BACKEND if the options name a backend that is not to be had here. */
+/** @throws ERR_AURAIO_BACKEND if the options name a backend that does not work here. */
 export function createPort(
   options: PortOptions & { backend: Backend },
   dispatch: Dispatch,
@@ -90,7 +91,7 @@ export function createPort(
   throw backendMissing(backend, backendReason, undefined)
 }
 
-/** The binding's half of memory, if the port is the binding's. */
+/** The binding's functions for memory; undefined if the port is not the binding's. */
 export function memoryOf(port: Port): NativeMemory | undefined {
   if (port instanceof PortablePort || loaded === undefined || 'error' in loaded) return undefined
   return loaded

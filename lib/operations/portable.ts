@@ -1,9 +1,11 @@
 /**
- * The engine where no native binary can be loaded: the same port over `node:fs`, and so over libuv's four threads.
- * It is here for the same behaviour everywhere, not for speed. What it cannot do: cancel an operation, govern depth, which takes wishes and changes nothing, keep
- * operations off the threads that DNS and crypto share, end a read of an empty pipe when its handle is closed, and read or write past
- * the page cache what is not aligned, since it cannot know addresses: where any alignment is to be taken, it opens the file
- * without O_DIRECT.
+ * The port for where no native binary can be loaded: over `node:fs`, and so over libuv's four threads. It is here so that
+ * programs behave the same everywhere, and not for speed. It cannot do the following:
+ *
+ * - cancel an operation, or end a read of an empty pipe when its handle is closed;
+ * - control how many operations a device is given: it accepts wishes, and they change nothing;
+ * - keep operations off the threads that DNS and crypto use too;
+ * - know addresses: a direct file that is to take any alignment is opened without O_DIRECT.
  */
 import { Buffer } from 'node:buffer'
 import fs from 'node:fs'
@@ -20,7 +22,7 @@ import {
 } from './port.js'
 import { TRANSFER_MAX } from '../checks/options.js'
 
-/** Vectors longer than this are read in parts: libuv would read this much and say no more (IOV_MAX on Linux). */
+/** Longer vectors are read in parts, since libuv reads only this many views of them (IOV_MAX on Linux). */
 const VECTOR_MAX = 1024
 
 const O_DIRECT = (fs.constants as { O_DIRECT?: number }).O_DIRECT ?? 0 // Linux only
@@ -32,7 +34,7 @@ const NS_PER_S = 1_000_000_000n
 
 interface Entry {
   fd: number
-  /** Operations that libuv's threads have. */
+  /** How many of its operations libuv has now. */
   inFlight: number
   closeSlot: number
 }
@@ -172,7 +174,7 @@ export class PortablePort implements Port {
     if (stats !== undefined) fill(out, stats)
   }
 
-  /** Never asked: without the binding, memory is the runtime's own, and there is no ceiling to wait at. */
+  /** Never called: without the binding, memory is the runtime's own, and there is no ceiling to wait at. */
   acquireLater(): number {
     return ENOSYS
   }
@@ -181,7 +183,7 @@ export class PortablePort implements Port {
     return ENOSYS
   }
 
-  /** There is no kernel to register it with. */
+  /** Registers nothing: the kernel is not reached from here. */
   registerMemory(): number {
     return 0
   }
@@ -191,16 +193,16 @@ export class PortablePort implements Port {
   }
 
   registerFile(): void {
-    // nor is there a table
+    // there is no table of files
   }
 
-  /** node:fs does not duplicate descriptors, and a number alone may be another file's tomorrow. */
+  /** Refuses: node:fs cannot duplicate a descriptor, and without a duplicate the number may become another file's. */
   adopt(): number {
     return ENOSYS
   }
 
   nextPriority(): void {
-    // libuv's queue has one order
+    // libuv's queue has no priorities
   }
 
   setPriority(handle: number): number {
@@ -211,7 +213,7 @@ export class PortablePort implements Port {
     return this.#entries.has(handle) ? 0 : EBADF
   }
 
-  /** No loop runs. */
+  /** There is no control loop. */
   setControl(): number {
     return 0
   }
@@ -237,10 +239,10 @@ export class PortablePort implements Port {
   }
 
   cancel(): void {
-    // libuv cancels only what no thread has taken up, and node:fs offers not even that
+    // libuv can cancel only what no thread has begun, and node:fs does not offer even that
   }
 
-  /** Nothing is ever queued here: operations go to libuv as they come, and come back by the dispatcher. */
+  /** There is nothing to hand over: each operation goes to libuv at once, and its completion comes by the dispatcher. */
   flush(): number {
     return 0
   }
@@ -277,7 +279,8 @@ export class PortablePort implements Port {
 
   #end(entry: Entry, slot: number, error: Failure, result: number | undefined): void {
     entry.inFlight--
-    // asked before the completion: whoever closes in there finds nothing in flight, and closes at once
+    // Found out before the completion. A close that is called from inside the completion sees nothing in flight, and closes
+    // at once; it must not be closed here again.
     const closes = entry.inFlight === 0 && entry.closeSlot !== -1
     if (error === null) this.#complete(slot, result ?? 0, Math.floor((result ?? 0) / 2 ** 32))
     else this.#complete(slot, errnoOf(error), -1)
@@ -300,7 +303,7 @@ export class PortablePort implements Port {
     this.#dispatch(1)
   }
 
-  /** Reads `views` from `first` on; goes on as long as every part came full. */
+  /** Reads `views` from the index `first` on, part by part, for as long as each part is filled. */
   #readParts(
     entry: Entry,
     slot: number,
@@ -324,17 +327,17 @@ export class PortablePort implements Port {
   }
 }
 
-/** The position as node:fs wants it: null for the file's own. */
+/** The position as node:fs takes it: null is the file's own. */
 function here(position: number): number | null {
   return position === -1 ? null : position
 }
 
-/** Node takes a negative number for the present time, but not a Date before 1970. */
+/** Node takes a negative number for the present time. A Date before 1970 it takes as it is. */
 function time(seconds: number): number | Date {
   return seconds < 0 ? new Date(seconds * 1000) : seconds
 }
 
-/** A pipe takes no position. io_uring ignores one there, so this backend does too. */
+/** True if a pipe was given a position. io_uring ignores the position of a pipe, so this backend does too. */
 function isNotSeekable(error: Failure, position: number): boolean {
   return error !== null && error.code === 'ESPIPE' && position !== -1
 }

@@ -1,4 +1,4 @@
-/** What a read or a write of a FileHandle may be given, and what it resolves with. */
+/** The options of a read or a write of a FileHandle, and what it resolves with. */
 import type { PriorityOption } from '../control/wishes.js'
 import type { Position } from '../checks/options.js'
 
@@ -31,12 +31,12 @@ export interface ReadOptions extends PriorityOption {
    */
   offset?: number | null | undefined
   /**
-   * How many bytes to read at most. Without a buffer, the size of the one that is made, which is cut to what came.
+   * How many bytes to read at most. Without a buffer, one of this length is made, and cut to what was read.
    * @defaultValue `buffer.byteLength - offset`
    */
   length?: number | null | undefined
   /**
-   * Where in the file to begin; null or -1 is the file's own position, which then moves on.
+   * Where in the file to begin. null or -1 means the file's own position, which then moves on.
    * @defaultValue null
    */
   position?: Position | undefined
@@ -55,7 +55,7 @@ export interface WriteOptions extends PriorityOption {
    */
   length?: number | null | undefined
   /**
-   * Where in the file to begin; null is the file's own position, which then moves on.
+   * Where in the file to begin. null means the file's own position, which then moves on.
    * @defaultValue null
    */
   position?: Position | undefined
