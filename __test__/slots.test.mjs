@@ -231,6 +231,18 @@ test('a short write whose rest fails reports what was written', async (t) => {
   t.is((await file.write(Buffer.alloc(100), 0, 100, 0)).bytesWritten, 40)
 })
 
+test('an operation that fails is not taken for the continued write that had its slot before', async (t) => {
+  const { port, file } = setUp()
+  const parts = [30, 70]
+  port.onCall = (name, slot) => port.complete(slot, parts.shift())
+  t.is((await file.write(Buffer.alloc(100), 0, 100, 0)).bytesWritten, 100)
+  port.onCall = (name, slot) => port.complete(slot, -5)
+  await t.throwsAsync(file.read(Buffer.alloc(100), 0, 100, 0), { code: 'EIO' })
+  await t.throwsAsync(file.readv([Buffer.alloc(100)], 0), { code: 'EIO' })
+  await t.throwsAsync(file.write(Buffer.alloc(100), 0, 100, 0), { code: 'EIO' })
+  t.is(new Set(port.calls.map(([, slot]) => slot)).size, 1, 'all of them had the same slot')
+})
+
 test('a short writev is continued in the middle of a buffer', async (t) => {
   const { port, file } = setUp()
   const parts = [15, 25]

@@ -7,9 +7,9 @@ import path from 'node:path'
 import process from 'node:process'
 import { backendMissing } from '../checks/errors.js'
 import { validateOneOf } from '../checks/options.js'
+import type { NativeMemory } from '../memory/blocks.js'
 import { PortablePort } from './portable.js'
 import type { Arguments, Dispatch, Performed, Port, PortOptions } from './port.js'
-import type { NativeMemory } from '../memory/blocks.js'
 
 /** `'auto'` takes the first of these that works here: io_uring, threads of our own, `node:fs`. */
 export type Backend = 'auto' | 'uring' | 'threads' | 'node'

@@ -58,7 +58,7 @@ export class Span {
   length = 0
   /** Where in the file; -1 is the file's own position. */
   position = 0
-  /** What a write had moved before it came up short and was continued. */
+  /** What a write has moved before it came up short and was continued; 0 in any other operation. */
   transferred = 0
 }
 
@@ -139,7 +139,7 @@ export function endAll(begun: Tracked[]): void {
 /**
  * False if a view of `byteLength` bytes has lost its memory since the operation began. No view of a resizable ArrayBuffer gets
  * here, and a SharedArrayBuffer can only grow. So all of the memory is there, or its ArrayBuffer was detached and has no byte.
- * The length of the ArrayBuffer is asked for, as V8 answers it faster than the length of a view.
+ * It is the ArrayBuffer that is asked, since Node 20 answers `byteLength` of an ArrayBuffer faster than that of a view.
  */
 export function isIntact(memory: ArrayBufferLike, byteLength: number): boolean {
   return memory.byteLength >= byteLength

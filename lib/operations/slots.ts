@@ -99,8 +99,8 @@ export class Slots {
   }
 
   /**
-   * `memory` is the view's ArrayBuffer and `byteLength` its length. The caller has asked the view for both already, and each
-   * costs a call out of the compiled code.
+   * `memory` and `byteLength` are the view's. The caller has asked the view for them already; to ask again would make each read
+   * slower.
    */
   read(
     file: OperatedFile,
@@ -150,7 +150,6 @@ export class Slots {
     span.offset = offset
     span.length = length
     span.position = position
-    span.transferred = 0
     const promise = new Promise(slot.capture as (resolve: (value: WriteResult<View>) => void) => void)
     file.hold()
     if (position !== -1 || file.takeTurn(slot)) this.#start(slot)
@@ -256,7 +255,6 @@ export class Slots {
     slot.span.length = slot.vector.byteLengths.reduce((sum, bytes) => sum + bytes, 0)
     slot.span.position = position
     slot.priority = priority
-    slot.span.transferred = 0
     if (kind === WRITEV) file.hold()
     const promise = new Promise(slot.capture as (resolve: (value: number) => void) => void)
     if (position !== -1 || file.takeTurn(slot)) this.#start(slot)
@@ -449,7 +447,10 @@ export class Slots {
     slot.path = undefined
     slot.opening = undefined
     this.#release(slot)
-    if (kind === WRITE || kind === WRITEV) file!.release()
+    if (kind === WRITE || kind === WRITEV) {
+      slot.span.transferred = 0 // only a write that is being continued has another number, whatever the next operation is
+      file!.release()
+    }
     if (kind === CLOSE) file!.closed()
   }
 
