@@ -5,10 +5,10 @@ import { createRequire } from 'node:module'
 import test from 'ava'
 
 const require = createRequire(import.meta.url)
-const { Decisions } = require('../dist/lib/decisions.js')
-const { OpenFile } = require('../dist/lib/open-file.js')
-const { makeFileHandle } = require('../dist/lib/file-handle.js')
-const { Slots } = require('../dist/lib/slots.js')
+const { Decisions } = require('../dist/lib/engine/decisions.js')
+const { OpenFile } = require('../dist/lib/file/open-file.js')
+const { makeFileHandle } = require('../dist/lib/file/handle.js')
+const { Slots } = require('../dist/lib/operations/slots.js')
 
 const CHANNEL = 'auraio:control'
 
@@ -201,7 +201,7 @@ test.serial(
       write: transfer('write'),
       readv: transfer('readv'),
       writev: transfer('writev'),
-      sync: transfer('sync'),
+      perform: (kind, slot) => transfer(kind)(slot),
       stat: (_, fields) => {
         fields.fill(8)
         return 0

@@ -9,8 +9,8 @@ import { contract, nodeAtLeast, targets } from './helpers/backends.mjs'
 import { pattern, sameBytes, tempFile } from './helpers/temp.mjs'
 
 const require = createRequire(import.meta.url)
-const { LeasePool } = require('../dist/lib/pool.js')
-const { memoryOf } = require('../dist/lib/native.js')
+const { LeasePool } = require('../dist/lib/memory/pool.js')
+const { memoryOf } = require('../dist/lib/operations/native.js')
 
 const NO_PIPES = { unable: { node: 'libuv’s threads cannot be called back from a pipe' } }
 const UNALIGNED = { unable: { node: 'its memory is not aligned' } }

@@ -3,9 +3,9 @@ import { createRequire } from 'node:module'
 import test from 'ava'
 
 const require = createRequire(import.meta.url)
-const { Slots } = require('../dist/lib/slots.js')
-const { OpenFile } = require('../dist/lib/open-file.js')
-const { makeFileHandle } = require('../dist/lib/file-handle.js')
+const { Slots } = require('../dist/lib/operations/slots.js')
+const { OpenFile } = require('../dist/lib/file/open-file.js')
+const { makeFileHandle } = require('../dist/lib/file/handle.js')
 
 /** Records calls. It completes the operations that a test passes to `complete`, inline or in the next turn of the event loop. */
 class FakePort {
@@ -44,8 +44,8 @@ class FakePort {
     return this.#call('writev', args)
   }
 
-  sync(...args) {
-    return this.#call('sync', args)
+  perform(kind, ...args) {
+    return this.#call(kind, args)
   }
 
   close(...args) {
@@ -229,6 +229,18 @@ test('a short write whose rest fails reports the bytes that were written', async
   const zero = [40, 0]
   port.onCall = (name, slot) => port.complete(slot, zero.shift())
   t.is((await file.write(Buffer.alloc(100), 0, 100, 0)).bytesWritten, 40)
+})
+
+test('an operation that fails is not taken for the continued write that had its slot before', async (t) => {
+  const { port, file } = setUp()
+  const parts = [30, 70]
+  port.onCall = (name, slot) => port.complete(slot, parts.shift())
+  t.is((await file.write(Buffer.alloc(100), 0, 100, 0)).bytesWritten, 100)
+  port.onCall = (name, slot) => port.complete(slot, -5)
+  await t.throwsAsync(file.read(Buffer.alloc(100), 0, 100, 0), { code: 'EIO' })
+  await t.throwsAsync(file.readv([Buffer.alloc(100)], 0), { code: 'EIO' })
+  await t.throwsAsync(file.write(Buffer.alloc(100), 0, 100, 0), { code: 'EIO' })
+  t.is(new Set(port.calls.map(([, slot]) => slot)).size, 1, 'all of them had the same slot')
 })
 
 test('a short writev is continued in the middle of a buffer', async (t) => {

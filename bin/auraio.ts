@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The `auraio` command. It picks the subcommand and turns a failure into one sentence and an exit code; what it runs
- * uses the public API alone, so that its figures are those that a program would see.
+ * The command `auraio`. It runs the subcommand, and turns a failure into one sentence and an exit code. Subcommands use only the
+ * public API, so that their figures are those that a program would see.
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -53,7 +53,7 @@ function parseRoot(args: string[]): { help?: boolean; version?: boolean } {
   }
 }
 
-/** The package's version: package.json is two folders above the compiled file. */
+/** The version of the package. package.json is two folders above the compiled file. */
 function version(): string {
   const manifest = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')) as { version: string }
   return manifest.version

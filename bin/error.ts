@@ -1,6 +1,6 @@
-/** A failure that the command foresaw: its message is the whole of what the user is told. */
+/** A failure that the command expects. The user is told its message and nothing else. */
 export class CommandError extends Error {
-  /** 1: it could not be done here; 2: the command line is wrong. */
+  /** 1 means that it could not be done here; 2 means that the command line is wrong. */
   readonly exitCode: number
 
   constructor(message: string, exitCode: 1 | 2 = 1) {
@@ -10,7 +10,7 @@ export class CommandError extends Error {
   }
 }
 
-/** `parseArgs` explains at length how to pass odd positional arguments; its first sentence says what is wrong. */
+/** Of a message of `parseArgs` only the first sentence is kept. It says what is wrong; the others explain rare arguments. */
 export function asUsageError(error: unknown): CommandError {
   const message = error instanceof Error ? error.message : String(error)
   const [sentence = message] = message.split(/\.(?:\s|$)|\n/, 1)

@@ -1,5 +1,5 @@
 // stat, the calls that change what it returns, and sync.
-import { chmodSync, fstatSync, statSync, Stats, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, fstatSync, statSync, Stats, writeFileSync } from 'node:fs'
 import process from 'node:process'
 import test from 'ava'
 import { contract } from '../helpers/backends.mjs'
@@ -59,6 +59,26 @@ contract(test, 'stat distinguishes devices and directories', async (t, { open })
   const directory = await open('/tmp')
   t.true((await directory.stat()).isDirectory())
   await directory.close()
+})
+
+contract(test, 'chown with -1 leaves the owner or the group as it is', async (t, { open }) => {
+  const path = tempFile(t)
+  writeFileSync(path, 'x')
+  // root alone may give a file away, and only then does it show that -1 is not taken for 0
+  const isRoot = process.getuid() === 0
+  if (isRoot) chownSync(path, 1234, 5678)
+  const before = statSync(path)
+  const file = await open(path, 'r+')
+  await file.chown(-1, -1)
+  t.is(statSync(path).uid, before.uid)
+  t.is(statSync(path).gid, before.gid)
+  if (isRoot) {
+    await file.chown(-1, 4321)
+    t.deepEqual([statSync(path).uid, statSync(path).gid], [1234, 4321])
+    await file.chown(4321, -1)
+    t.deepEqual([statSync(path).uid, statSync(path).gid], [4321, 4321])
+  }
+  await file.close()
 })
 
 contract(test, 'chmod, chown and utimes change the results of stat', async (t, { open }) => {

@@ -325,7 +325,7 @@ for (const { name } of native) {
     const path = tempFile(t)
     writeFileSync(path, pattern(1 << 20))
     const script = `${UNTIL}
-      const { memoryOf } = require('./dist/lib/native.js')
+      const { memoryOf } = require('./dist/lib/operations/native.js')
       const [backend, path] = args
       const engine = new Engine({ backend })
       const file = await engine.open(path)

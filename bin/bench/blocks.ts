@@ -1,13 +1,13 @@
 /**
- * What a benchmark's file holds: blocks of random bytes that each begin with their own number, so that a read can be
- * checked by looking at eight bytes. Random, so that no file system makes it small by compression.
+ * The contents of a benchmark's file: blocks of random bytes. Each begins with its own number, so that eight bytes tell whether a
+ * read brought the right block. The bytes are random so that no file system can compress them.
  */
 import { randomFillSync } from 'node:crypto'
 
 export const BLOCK_BYTES = 4096
 const BLOCK_WORDS = BLOCK_BYTES / 4
 
-/** The one part of it that is used; Node's own types leave WebAssembly to those of the browser. */
+/** The only part of WebAssembly that is used here. Node's types do not declare it. */
 declare const WebAssembly: { Memory: new (size: { initial: number; maximum: number }) => { buffer: ArrayBuffer } }
 
 /** Memory for a number of blocks, with its two views. */
@@ -17,8 +17,8 @@ export interface BlockMemory {
 }
 
 /**
- * Page-aligned, as O_DIRECT wants it. JavaScript has no other way to ask for that: the memory of a WebAssembly module
- * begins on a page, while a Buffer of this size begins 16 bytes into one.
+ * Memory that begins at a page, as O_DIRECT needs it. Only the memory of a WebAssembly module does so in every JavaScript program; a
+ * Buffer of this size begins 16 bytes after the beginning of a page.
  */
 export function allocateBlocks(blocks: number): BlockMemory {
   const pages = Math.ceil((blocks * BLOCK_BYTES) / 65536)
@@ -27,7 +27,7 @@ export function allocateBlocks(blocks: number): BlockMemory {
   return { bytes: bytes.fill(0), words: new Uint32Array(buffer, 0, blocks * BLOCK_WORDS) }
 }
 
-/** Random bytes; only the stamps differ when it is used again for other blocks. */
+/** Fills the memory with random bytes. When it is used again for other blocks, only the numbers of the blocks are changed. */
 export function fillRandom(memory: BlockMemory): void {
   randomFillSync(memory.bytes)
 }

@@ -1,4 +1,4 @@
-/** `auraio bench`: makes the file, lets the two take turns, and prints what came of it. */
+/** `auraio bench`: makes the file, measures auraio and node:fs/promises in turns, and prints the results. */
 import { Engine } from '../../index.js'
 import { BLOCK_BYTES } from './blocks.js'
 import { chooseSize } from './dataset.js'
@@ -14,9 +14,9 @@ import type { Report } from './report.js'
 import { sweep } from './sweep.js'
 import { formatSize } from './units.js'
 
-/** Latencies are sampled, as taking one shows beside a cached read; of the dearer direct reads more may be taken. */
+/** The latency of one read in this many is taken. Taking it costs time that shows beside a cached read, but not a direct one. */
 const SAMPLE_EVERY = { cached: 16, direct: 4 } as const
-/** How much of the progress bar making the file takes; the rounds share the rest. */
+/** The part of the progress bar that stands for making the file. The rounds share the rest. */
 const PREPARED = 0.2
 
 export async function bench(args: string[], version: string): Promise<void> {

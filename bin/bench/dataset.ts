@@ -1,6 +1,6 @@
 /**
- * The file that is read: made in a private directory, filled, checked and warmed by one sequential read. Whatever can
- * be wrong with the place (not there, not writable, no room) becomes one sentence here.
+ * The file that is read. It is made in a private directory and filled. One sequential read then checks it and brings it into the page
+ * cache. If the directory is missing, not writable or too full, the error is one sentence that says so.
  */
 import { rmSync } from 'node:fs'
 import { mkdtemp, statfs } from 'node:fs/promises'
@@ -16,11 +16,11 @@ const CHUNK_BLOCKS = 4096 // 16 MiB: larger than the window of any file system's
 
 export interface Dataset {
   path: string
-  /** Removes the directory and the file; on POSIX, open handles keep working. Safe to repeat. */
+  /** Removes the directory and the file. On POSIX, open handles keep working. It may be called again. */
   remove(): void
 }
 
-/** How large the file may be: what was asked if there is room for it, else what makes sense there. */
+/** The size of the file: the size that was asked for if there is room, or else one that suits the machine. */
 export async function chooseSize(directory: string, asked: number | undefined, freeMemory: number): Promise<number> {
   const free = await freeSpace(directory)
   const bytes = asked ?? Math.min(FILE_BYTES_DEFAULT, free / 4, freeMemory / 4)
@@ -39,10 +39,10 @@ async function freeSpace(directory: string): Promise<number> {
   const { bavail, blocks, bsize } = await statfs(directory).catch((error: unknown) => {
     throw explain(error, directory)
   })
-  return blocks === 0 ? Infinity : bavail * bsize // some FUSE file systems say 0 of 0: unknown
+  return blocks === 0 ? Infinity : bavail * bsize // some FUSE file systems answer 0 blocks: the room is unknown
 }
 
-/** Makes the private directory. The process removes it when it exits, however it comes to exit by itself. */
+/** Makes the private directory. The process removes it on exit, unless a signal kills the process. */
 export async function createDataset(directory: string): Promise<Dataset> {
   const own = await mkdtemp(join(resolve(directory), 'auraio-bench-')).catch((error: unknown) => {
     throw explain(error, directory)
@@ -52,7 +52,7 @@ export async function createDataset(directory: string): Promise<Dataset> {
   return { path: join(own, 'data'), remove }
 }
 
-/** Writes the blocks and waits until they are on the device, so that no write-back runs while reads are measured. */
+/** Writes the blocks, and waits until they are on the device. So no write-back runs while reads are measured. */
 export async function fill(
   file: FileHandle,
   directory: string,

@@ -1,16 +1,16 @@
-/** Whether O_DIRECT reads of a file would measure its device, and if not, why. */
+/** Finds out whether O_DIRECT reads of a file would measure its device. */
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { codeOf } from '../error.js'
 import { BLOCK_BYTES, allocateBlocks } from './blocks.js'
 
-/** `undefined` on systems without it, whatever the types say. */
+/** `undefined` on systems without O_DIRECT, although the types say otherwise. */
 export const O_DIRECT: number | undefined = constants.O_DIRECT
 
-/** One clause that says what is missing, or `undefined` if direct reads work. */
+/** A clause that says why direct reads do not work; `undefined` if they do. */
 export async function whyNotDirect(path: string, fileSystem: string): Promise<string | undefined> {
   if (O_DIRECT === undefined) return `${process.platform} has no O_DIRECT`
-  // Since Linux 6.6 tmpfs accepts the flag, and then does nothing with it.
+  // tmpfs accepts the flag since Linux 6.6, and ignores it.
   if (fileSystem === 'tmpfs' || fileSystem === 'ramfs')
     return `${fileSystem} keeps its files in memory, not on a device`
   try {

@@ -1,4 +1,4 @@
-/** The handles that are measured: each peer's, buffered and, where that means something, direct. */
+/** The handles that are measured. Each peer has one for cached reads and, if direct reads reach the device, one for those. */
 import { constants } from 'node:fs'
 import { open as openNode } from 'node:fs/promises'
 import { open } from '../../index.js'
@@ -12,14 +12,14 @@ type Closeable = Readable & { close(): Promise<void> }
 export interface BenchFiles {
   cached: Record<Peer, Readable>
   direct: Record<Peer, Readable> | undefined
-  /** Why there are no direct ones. */
+  /** Why there are no handles for direct reads. */
   directReason: string | undefined
   close(): Promise<void>
 }
 
 /**
- * Makes the file, opens it for everyone and removes its name at once where the system allows that (not on Windows): from
- * then on nothing can be left behind, not even by SIGKILL. Then fills the file and reads it into the page cache.
+ * Makes the file and opens it for each peer. Then its name is removed, where the system allows that (not on Windows), so that nothing
+ * can be left behind, not even by SIGKILL. Then the file is filled, and read into the page cache.
  */
 export async function openFiles(
   directory: string,

@@ -1,8 +1,8 @@
-/** Signals end the benchmark; the file goes with the process's `exit` event. */
+/** Signals end the benchmark. The file is removed in the `exit` event of the process. */
 
 const EXIT_CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const
 
-/** From now on, each of the signals writes its sentence to stderr and ends the process. */
+/** From now on, a signal writes its sentence to stderr and ends the process. */
 export function endOnSignal(sentence: (signal: string) => string): void {
   for (const [signal, exitCode] of Object.entries(EXIT_CODES)) {
     process.on(signal, () => {
@@ -12,14 +12,14 @@ export function endOnSignal(sentence: (signal: string) => string): void {
   }
 }
 
-/** What came in the way, once it did. */
+/** The signal that ended a sweep early, once one has come. */
 export interface Interruption {
   signal: AbortSignal
   /** The name of the signal, and the exit code for it. */
   by: { name: string; exitCode: number } | undefined
 }
 
-/** From now on, the first of the signals only asks for an end; a second one ends the process. */
+/** From now on, the first signal asks the sweep to end. A second one ends the process. */
 export function stopOnSignal(): Interruption {
   const controller = new AbortController()
   const interruption: Interruption = { signal: controller.signal, by: undefined }

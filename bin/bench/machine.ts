@@ -1,4 +1,4 @@
-/** What the numbers were measured on. */
+/** The machine that the numbers were measured on. */
 import { readFileSync, realpathSync } from 'node:fs'
 import { cpus, freemem, release, totalmem, type } from 'node:os'
 import { sep } from 'node:path'
@@ -22,13 +22,13 @@ export function machine(): Machine {
   }
 }
 
-/** Memory that the page cache could grow into: what is available, in a container at most what is left to it. */
+/** Memory that the page cache could use: what the system has available, but in a container no more than the container may use. */
 export function freeMemory(): number {
   const left = (process as { availableMemory?: () => number }).availableMemory?.() ?? 0
   return left > 0 ? Math.min(left, freemem()) : freemem()
 }
 
-/** The name of the file system that a directory is on, from the mount with the longest matching path. */
+/** The name of the file system that a directory is on: that of the mount with the longest path that matches. */
 export function fileSystemOf(directory: string): string {
   let name = 'unknown'
   let longest = -1
@@ -47,7 +47,7 @@ export function fileSystemOf(directory: string): string {
       }
     }
   } catch {
-    // No /proc: the name is for the reader only.
+    // Without /proc the name is unknown. Only the reader of the report needs it.
   }
   return name
 }

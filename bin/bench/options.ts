@@ -9,26 +9,26 @@ export interface BenchOptions {
   json: boolean
   /** Where the file is made. */
   directory: string
-  /** Size of the file in bytes; `undefined`: as large as makes sense there. */
+  /** Size of the file in bytes; `undefined` means a size that suits the machine. */
   fileBytes: number | undefined
-  /** Measured rounds of each peer. */
+  /** How many rounds of each peer are measured. */
   rounds: number
-  /** Length of a round. */
+  /** Length of a round in seconds. */
   seconds: number
-  /** Reads kept in flight. */
+  /** How many reads are kept in flight. */
   depth: number
-  /** Set where fixed depths are to be compared with the tuned one. */
+  /** Set if fixed depths are to be compared with the depth that the engine finds. */
   sweep: SweepOptions | undefined
 }
 
 export interface SweepOptions {
-  /** The file to read; `undefined`: one made in the directory. */
+  /** The file to read; `undefined` means one that is made in the directory. */
   path: string | undefined
   /** The fixed depths, the smallest first. */
   depths: number[]
 }
 
-/** Callers of a sweep, and so the deepest queue that it can show. */
+/** How many callers a sweep has. It cannot show a deeper queue than this. */
 export const CALLERS = 256
 
 const DEPTHS_DEFAULT = '1,2,4,8,16,32,64,128,256'
@@ -119,7 +119,7 @@ function refuseMixtures(values: RawOptions, isSweep: boolean): void {
   }
 }
 
-/** Each once, the smallest first. */
+/** Each depth once, the smallest first. */
 function depthsOf(text: string): number[] {
   const range = { min: 1, max: CALLERS, whole: true }
   return [...new Set(text.split(',').map((depth) => numberOf('each of --depths', depth, range)))].sort((a, b) => a - b)

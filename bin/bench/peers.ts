@@ -1,4 +1,4 @@
-/** The two that are compared, and the rounds in which they take turns. */
+/** The two peers that are compared, and the rounds in which they take turns. */
 import { randomReads } from './reads.js'
 import type { Load, Measurement, Readable } from './reads.js'
 import { median } from './units.js'
@@ -6,7 +6,7 @@ import { median } from './units.js'
 export const PEERS = ['auraio', 'node:fs/promises'] as const
 export type Peer = (typeof PEERS)[number]
 
-/** The numbers that are quoted, as medians over the rounds. */
+/** The results of one peer: medians over the rounds. */
 export type Figures = Pick<Measurement, 'operationsPerSecond' | 'cpuUsPerOperation' | 'p50Us' | 'p99Us'>
 export const FIGURES = ['operationsPerSecond', 'cpuUsPerOperation', 'p50Us', 'p99Us'] as const
 
@@ -20,8 +20,8 @@ export interface Comparison {
 const WARM_UP_SECONDS_MAX = 0.5
 
 /**
- * Runs a warm-up of each, then the rounds, each time in the other order. `onRound` hears how many rounds are done, with
- * halves, and whose turn it is.
+ * Warms up each peer, then runs the rounds. The order of the peers changes from round to round. `onRound` is told how many rounds are
+ * done (one peer's turn is half a round), and whose turn it is.
  */
 export async function compare(
   files: Record<Peer, Readable>,

@@ -1,4 +1,4 @@
-/** A progress bar on stderr. It is drawn between rounds only: a timer would be measured along with the reads. */
+/** A progress bar on stderr. It is drawn only between rounds, since a timer would be measured together with the reads. */
 
 const WIDTH = 24
 const CLEAR_LINE = '\r\x1b[2K'
@@ -11,7 +11,7 @@ export class Progress {
     this.#stream = stream.isTTY ? stream : undefined
   }
 
-  /** @param fraction - of the whole that is done, 0 to 1 */
+  /** @param fraction - how much of the whole is done, 0 to 1 */
   show(fraction: number, what: string): void {
     const filled = Math.round(fraction * WIDTH)
     const bar = '█'.repeat(filled) + '░'.repeat(WIDTH - filled)

@@ -1,12 +1,12 @@
 /**
- * One round: random reads of one block, a fixed number in flight, for a fixed time. Each of the workers is a plain loop
- * over `await handle.read()`, as a program would write it, and the same for every peer.
+ * One round: random reads of one block each, with a fixed number in flight, for a fixed time. Each worker is a plain loop over
+ * `await handle.read()`, as a program would write it. It is the same for every peer.
  */
 import { createHistogram } from 'node:perf_hooks'
 import { BLOCK_BYTES, allocateBlocks, isStamped } from './blocks.js'
 import type { BlockMemory } from './blocks.js'
 
-/** As much of a FileHandle as a round needs. */
+/** What a round needs of a FileHandle. */
 export interface Readable {
   read(buffer: Uint8Array, offset: number, length: number, position: number): Promise<{ bytesRead: number }>
 }
@@ -15,9 +15,9 @@ export interface Load {
   fileBytes: number
   depth: number
   seconds: number
-  /** The latency of one read in so many is taken: two clock readings and a record show beside a cached read. */
+  /** The latency of one read in this many is taken. To take it costs two readings of the clock, which shows beside a cached read. */
   sampleEvery: number
-  /** Whether the blocks carry their numbers, so that what was read can be looked at. */
+  /** True if the blocks begin with their numbers, so that what was read can be checked. */
   isChecked?: boolean
   /** Ends the round early. */
   signal?: AbortSignal
@@ -27,7 +27,7 @@ export interface Measurement {
   operations: number
   seconds: number
   operationsPerSecond: number
-  /** Of all threads of the process: the thread pool's and the kernel's workers for the ring are among them. */
+  /** CPU time of all threads of the process, with those of the thread pool and the kernel's workers for the ring. */
   cpuUsPerOperation: number
   p50Us: number
   p99Us: number
@@ -39,11 +39,11 @@ interface Round {
   load: Load
   memory: BlockMemory
   latency: { record(ns: number): void }
-  /** `performance.now()` at which no further read begins. */
+  /** The time of `performance.now()` from which on no read begins. */
   end: number
 }
 
-/** Reads into memory of its own, or into what is given: a block for each read in flight. */
+/** Runs one round. `memory` has a block for each read in flight; without it, the round makes its own. */
 export async function randomReads(
   file: Readable,
   load: Load,
@@ -73,7 +73,7 @@ export async function randomReads(
   }
 }
 
-/** Keeps one read in flight until the round ends, and answers how many there were. */
+/** Keeps one read in flight until the round ends, and answers how many reads it made. */
 async function worker(round: Round, at: number): Promise<number> {
   const { file, memory, latency } = round
   const { sampleEvery, isChecked = true } = round.load

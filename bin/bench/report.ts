@@ -1,4 +1,4 @@
-/** The results as people read them. The JSON is the object itself. */
+/** Prints the results for people to read. The JSON output is the object itself. */
 import type { Machine } from './machine.js'
 import { FIGURES, PEERS } from './peers.js'
 import type { Comparison, Figures } from './peers.js'
@@ -19,7 +19,7 @@ export interface Report {
   /** What to bear in mind when reading the numbers. */
   notes: string[]
   cached: Comparison
-  /** `null` where there are no direct reads; `directReason` then says why. */
+  /** `null` if there are no direct reads. `directReason` says why then. */
   direct: Comparison | null
   directReason: string | null
 }

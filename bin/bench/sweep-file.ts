@@ -1,4 +1,4 @@
-/** The file of a sweep: one made for it, or one that the user names. */
+/** The file that a sweep reads: one that is made for it, or one that the user names. */
 import { existsSync } from 'node:fs'
 import { open, rm } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
@@ -11,24 +11,24 @@ import { fileSystemOf, freeMemory } from './machine.js'
 import { FILE_BYTES_MIN } from './options.js'
 import type { BenchOptions } from './options.js'
 
-/** Blocks of a foreign file that are looked at, to tell whether it is one of ours. */
+/** How many blocks of a user's file are looked at, to tell whether `auraio bench` made it. */
 const PROBES = 64
 
 export interface SweepFile {
-  /** What to open. */
+  /** The path or link to open it by. */
   source: string
-  /** What to tell. */
+  /** The path to show to the user. */
   path: string
   fileSystem: string
   fileBytes: number
-  /** Whether its blocks carry their numbers. */
+  /** True if its blocks begin with their numbers. */
   isChecked: boolean
-  /** Why it is read through the page cache; `undefined` where it is not. */
+  /** Why it is read through the page cache; `undefined` if it is read past it. */
   directReason: string | undefined
   close(): Promise<void>
 }
 
-/** `onProgress` hears how much of a file is made; what it throws ends that. */
+/** `onProgress` is told how much of a file has been made. If it throws, the making ends. */
 export async function openSweepFile(
   { directory, fileBytes, sweep }: BenchOptions,
   onProgress: (fraction: number) => void,
@@ -40,7 +40,10 @@ export async function openSweepFile(
   return openNamed(path)
 }
 
-/** In a directory of its own, which goes with the process; on Linux the name goes at once, so that nothing can be left behind. */
+/**
+ * Makes the file in a directory of its own, which the process removes on exit. On Linux the name is removed at once, so that nothing
+ * can be left behind.
+ */
 async function makeTemporary(
   directory: string,
   asked: number | undefined,
@@ -69,7 +72,7 @@ async function makeTemporary(
   }
 }
 
-/** Where the user said; it stays for the next sweep, unless it is not finished. */
+/** Makes the file at the path that the user named. It stays there for the next sweep, unless it was not finished. */
 async function makeNamed(
   path: string,
   asked: number | undefined,
@@ -122,7 +125,7 @@ async function isOurs(file: FileHandle, fileBytes: number): Promise<boolean> {
   return true
 }
 
-/** A file with something in it to try a read on. */
+/** Writes a block to the file, so that a direct read can be tried on it. */
 async function withBlock(file: FileHandle, path: string): Promise<string> {
   await file.write(new Uint8Array(BLOCK_BYTES), 0, BLOCK_BYTES, 0)
   return path

@@ -1,18 +1,18 @@
-/** What comes of a sweep: medians, the knee, and the table. The JSON is the object itself. */
+/** The results of a sweep: medians, the knee, and the table for people to read. The JSON output is the object itself. */
 import type { Machine } from './machine.js'
 import { formatNumber, formatSize, median } from './units.js'
 
-/** One run: figures of the callers' side, and percentiles of completion latency. */
+/** The figures of one run. Percentiles are those of completion latency. */
 export interface Run {
   operationsPerSecond: number
   cpuUsPerOperation: number
   p50Us: number
   p99Us: number
-  /** The in-flight limit at its end; `null` where no lane governs the file. */
+  /** The in-flight limit at the end of the run; `null` if the file has no lane. */
   limit: number | null
 }
 
-/** By depth, or `'tuned'`. */
+/** The runs of each depth, and of `'tuned'`: the depth that the engine finds. */
 export type Runs = Map<number | 'tuned', Run[]>
 
 export interface Row extends Run {
@@ -22,10 +22,11 @@ export interface Row extends Run {
 
 export interface Summary {
   rows: Row[]
-  /** The smallest depth within 3 % of the best, and the best; `null` where no fixed depth was measured. */
+  /** The smallest depth whose IOPS are within 3 % of the best; `null` if no fixed depth was measured. */
   kneeDepth: number | null
+  /** The depth with the most IOPS; `null` likewise. */
   bestDepth: number | null
-  /** The tuned row over the others; `null` where one of them is missing. */
+  /** The figures of the tuned row divided by those of the others; `null` if one of the rows is missing. */
   tuned: { operationsOverBest: number; operationsOverKnee: number; p99OverKnee: number } | null
 }
 
@@ -41,20 +42,20 @@ export interface SweepReport extends Summary {
   callers: number
   rounds: number
   secondsPerRound: number
-  /** Past the page cache. */
+  /** True if reads go past the page cache. */
   direct: boolean
-  /** Whether every block that was read was looked at. */
+  /** True if every block that was read was checked. */
   checked: boolean
-  /** The signal that ended it early. */
+  /** The signal that ended the sweep early, if one did. */
   interrupted: string | null
   /** What to bear in mind when reading the numbers. */
   notes: string[]
 }
 
-/** Less than this of the best, and a depth is short of the knee. */
+/** A depth with less than this part of the best IOPS is below the knee. */
 const KNEE = 0.97
 
-/** `undefined` where nothing was measured. */
+/** `undefined` if nothing was measured. */
 export function summarise(runs: Runs): Summary | undefined {
   const rows = [...runs].filter(([, list]) => list.length > 0).map(([depth, list]) => rowOf(depth, list))
   if (rows.length === 0) return undefined

@@ -1,7 +1,7 @@
 /**
- * `auraio bench --sweep`: reads with the in-flight limit fixed at one depth after the other, and with the one that is found
- * without any configuration. Each run has an engine of its own, so that what it asks for goes with it; the order is shuffled
- * anew for each round, so that no depth always follows the same other.
+ * `auraio bench --sweep`: reads with the in-flight limit fixed at one depth after another, and with the limit that an engine finds
+ * without configuration. Each run has an engine of its own, so that its wishes end with the run. The order is shuffled for each
+ * round, so that no depth always follows the same other depth.
  */
 import { constants } from 'node:fs'
 import { Engine } from '../../index.js'
@@ -22,11 +22,11 @@ import { formatSweep, summarise } from './sweep-report.js'
 import type { Run, Runs, SweepReport } from './sweep-report.js'
 import { formatSize } from './units.js'
 
-/** The latency of one read in so many is taken in JavaScript too: with a limit, most of it is the wait for a place. */
+/** The latency of one read in this many is taken in JavaScript. Where a limit is in force, most of it is the wait for the limit. */
 const SAMPLE_EVERY = 4
-/** Runs begin where the one before left the device's loop. What it takes from there is not measured. */
+/** A run begins with the control loop as the run before has left it. This much time, at most, passes before measuring begins. */
 const WARM_UP_SECONDS_MAX = 1
-/** How much of the progress bar making the file takes. */
+/** The part of the progress bar that stands for making the file. */
 const PREPARED = 0.1
 
 export async function sweep(
@@ -101,7 +101,7 @@ async function measure(
   }
 }
 
-/** One engine's life: a warm-up, and what is measured. Nothing where it was interrupted. */
+/** The life of one engine: a warm-up, then the measured reads. `undefined` if it was interrupted. */
 async function oneRun(
   row: number | 'tuned',
   { source, fileBytes, isChecked, directReason }: SweepFile,
