@@ -3,7 +3,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use crate::{
-    Engine, Error, Pool, Result, SimOptions, Topology,
+    Engine, Error, Pool, Result, Topology,
     control::{Bounds, Guard, Policy, Priority},
 };
 
@@ -48,8 +48,10 @@ pub enum BackendChoice {
     Uring,
     /// A crew of threads that make plain system calls, on any platform.
     Threads,
-    /// A seeded stand-in that reorders, delays, cuts short and refuses, for tests.
-    Sim(SimOptions),
+    /// A simulated kernel for tests, which reorders, delays, cuts short and refuses as a seed decides. Only with the cargo
+    /// feature `sim`.
+    #[cfg(feature = "sim")]
+    Sim(crate::SimOptions),
 }
 
 /// What performs the operations of an engine.
@@ -66,7 +68,8 @@ pub enum BackendKind {
     Uring,
     /// A crew of threads.
     Threads,
-    /// The seeded stand-in.
+    /// The simulated kernel. Only with the cargo feature `sim`.
+    #[cfg(feature = "sim")]
     Sim,
 }
 
@@ -81,6 +84,7 @@ impl BackendKind {
         match self {
             Self::Uring => "uring",
             Self::Threads => "threads",
+            #[cfg(feature = "sim")]
             Self::Sim => "sim",
         }
     }
@@ -141,9 +145,9 @@ impl Builder {
     /// What performs the operations.
     ///
     /// ```
-    /// use auraio::{BackendChoice, Engine, SimOptions};
+    /// use auraio::{BackendChoice, Engine};
     ///
-    /// let engine = Engine::builder().backend(BackendChoice::Sim(SimOptions::default())).build()?;
+    /// let engine = Engine::builder().backend(BackendChoice::Threads).build()?;
     /// engine.block_on(engine.submit(auraio::op::Nop))?;
     /// # Ok::<(), auraio::Error>(())
     /// ```

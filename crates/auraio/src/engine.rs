@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     others: Mutex<Vec<Weak<Ring>>>,
     making: Mutex<()>,
     driver: OnceLock<Driver>,
+    /// Counts the simulated kernels, each of which has a seed of its own.
+    #[cfg(feature = "sim")]
     seeds: AtomicU64,
     /// Memory that the program has registered.
     regions: Arc<Regions>,
@@ -107,6 +109,7 @@ impl Engine {
             others: Mutex::default(),
             making: Mutex::default(),
             driver: OnceLock::new(),
+            #[cfg(feature = "sim")]
             seeds: AtomicU64::new(0),
             regions: Arc::default(),
         };
@@ -394,6 +397,7 @@ impl Shared {
                 .map_err(|error| Error::os(error.raw_os_error().unwrap_or(sys::errno::EMFILE), "eventfd"))
         };
         let main: Box<dyn Backend> = match (&self.options.backend, self.backend) {
+            #[cfg(feature = "sim")]
             (BackendChoice::Sim(sim), _) => {
                 // Each ring has a seed of its own that follows from the engine's.
                 let nth = self.seeds.fetch_add(1, Ordering::Relaxed);
