@@ -186,6 +186,7 @@ mod tests {
         FileFacts {
             seekable: true,
             local: true,
+            plain_close: true,
             direct: true,
             bounces: true,
             alignment,

@@ -16,6 +16,8 @@
 mod asked;
 #[path = "simulation/buffers.rs"]
 mod buffers;
+#[path = "simulation/closes.rs"]
+mod closes;
 #[path = "simulation/completions.rs"]
 mod completions;
 #[path = "simulation/rng.rs"]
@@ -28,7 +30,7 @@ mod world;
 use std::{
     fs,
     mem::ManuallyDrop,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use auraio::{SimCounts, SimOptions};
@@ -62,6 +64,17 @@ fn pin() {
     }
 }
 
+/// Only one program runs at a time, because the rings of another would share the lanes of this one's files.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A directory in memory, if there is one.
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in(if fs::exists("/dev/shm").unwrap() { "/dev/shm" } else { "/tmp" }).unwrap()
+}
+
 /// What the simulated kernel does to the program of a seed.
 fn options_of(seed: u64) -> SimOptions {
     let mut rng = Rng(seed ^ 0x5eed);
@@ -92,11 +105,9 @@ fn options_of(seed: u64) -> SimOptions {
 
 /// Runs the program of a seed; answers what was observed, and what the kernel did.
 fn run(seed: u64, options: &SimOptions, sabotage: Sabotage) -> (u64, SimCounts) {
-    static TURN: Mutex<()> = Mutex::new(());
-    // Rings of other tests share the lane of this one's files.
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     pin();
-    let dir = tempfile::tempdir_in(if fs::exists("/dev/shm").unwrap() { "/dev/shm" } else { "/tmp" }).unwrap();
+    let dir = directory();
     // A simulated kernel that has panicked completes nothing any more, so what is left of a failed program is leaked
     // rather than waited for.
     let mut world = ManuallyDrop::new(World::new(seed, options, sabotage, dir.path()));

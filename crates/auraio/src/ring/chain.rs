@@ -264,7 +264,7 @@ impl State {
                     slot.call = Call::Write { fd, buf, len, offset: offset.saturating_add(bytes) };
                     redo = true;
                 }
-                (Err(_), _) if !slot.cancelled && state.restarts < RESTARTS_MAX => {
+                (Err(_), _) if !slot.cancelled && !slot.is_close() && state.restarts < RESTARTS_MAX => {
                     no_worker = on_ring && result == -errno::ECANCELED;
                     redo = no_worker || matches!(-result, errno::EINTR | errno::EAGAIN);
                 }

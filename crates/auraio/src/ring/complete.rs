@@ -78,6 +78,13 @@ impl State {
             self.complete_step(chain, index, result, effects);
             return;
         }
+        if slot.is_close() {
+            // The kernel gives the descriptor back before the file system can answer, so a close is performed once, whatever
+            // the answer is. An interrupted close is done, as Node says too.
+            let result = if result == -errno::EINTR { 0 } else { result };
+            self.complete(index, result, port, out, effects);
+            return;
+        }
         let was_attempt = slot.attempt;
         if self.sample(index, result, now) {
             return;

@@ -359,7 +359,9 @@ impl Ring {
         state.slots.get_mut(index).place = Place::Held;
         state.held += 1;
         if let Some(file) = file {
-            state.slots.get_mut(index).inline = file.closes_at_once();
+            let slot = state.slots.get_mut(index);
+            slot.inline = file.closes_at_once();
+            slot.force_async = !file.closes_on_ring();
             file.close_later(Ticket { ring: Arc::clone(self), key });
             // What could wait for ever has to be cancelled, on whichever ring it is: not under this one's lock.
             if file.facts().seekable {

@@ -139,6 +139,11 @@ impl Slot {
             && self.file.as_ref().is_some_and(|file| !file.facts().direct)
     }
 
+    /// Whether the operation is a close that a thread has to make, because a ring could not say whether it was performed.
+    pub(super) const fn closes_by_thread(&self) -> bool {
+        self.is_close() && self.force_async
+    }
+
     /// A close is never cancelled: the descriptor has to go back.
     pub(super) const fn is_close(&self) -> bool {
         matches!(self.call, Call::Close { .. })

@@ -62,6 +62,8 @@ impl State {
         let slot = self.slots.get_mut(index);
         let way = if slot.inline {
             Route::Inline
+        } else if slot.closes_by_thread() {
+            Route::Threads
         } else {
             let pooled = self.registered.is_pool_memory(&slot.call);
             route(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()), pooled)
@@ -107,7 +109,7 @@ impl State {
         }
         let pooled = self.registered.is_pool_memory(&slot.call);
         let way = route(&slot.call, slot.expect, slot.file.as_ref().map(|file| file.facts()), pooled);
-        if slot.cancelled || slot.inline || !matches!(way, Route::Ring | Route::RingAsync) {
+        if slot.cancelled || slot.inline || slot.closes_by_thread() || !matches!(way, Route::Ring | Route::RingAsync) {
             self.start(index, effects);
             return;
         }
@@ -484,7 +486,8 @@ impl State {
         }
     }
 
-    /// The same, and what waits for room or for a place completes at once.
+    /// The same, and what waits for room or for a place completes at once. A close is not cancelled: its descriptor has to go
+    /// back.
     pub(super) fn cancel_with(&mut self, index: u32, effects: &mut Effects) {
         self.cancel_all(&[index], effects);
     }
@@ -507,6 +510,9 @@ impl State {
         let mut waited = Vec::new();
         for &index in all {
             let slot = self.slots.get(index);
+            if slot.is_close() {
+                continue;
+            }
             let waits = slot.place == Place::Waiting && !matches!(slot.sink, Sink::Chain(_));
             self.cancel(index);
             if waits {
