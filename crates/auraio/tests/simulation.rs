@@ -20,6 +20,8 @@ mod buffers;
 mod closes;
 #[path = "simulation/completions.rs"]
 mod completions;
+#[path = "simulation/endless.rs"]
+mod endless;
 #[path = "simulation/rng.rs"]
 mod rng;
 #[path = "simulation/sabotage.rs"]

@@ -269,8 +269,8 @@ fn probe() -> Result<(), Refusal> {
     Err(Refusal { reason: "io_uring is Linux's alone".into(), passing: false })
 }
 
-/// The simulator for one ring. Rings of one engine differ by `nth`.
+/// The simulator for one ring.
 #[cfg(feature = "sim")]
-pub(crate) fn sim_backend(options: &sim::SimOptions, nth: u64, in_flight_max: u32) -> Box<dyn Backend> {
-    Box::new(sim::SimBackend::new(options.for_ring(nth, in_flight_max)))
+pub(crate) fn sim_backend(options: sim::SimOptions) -> Box<dyn Backend> {
+    Box::new(sim::SimBackend::new(options))
 }

@@ -100,6 +100,8 @@ impl State {
             errno::EINTR | errno::EAGAIN if slot.cancelled => {
                 self.complete(index, -errno::ECANCELED, port, out, effects);
             }
+            // The threads have made the call again by themselves, after growing pauses (`backend/threads/pauses.rs`).
+            errno::EAGAIN if last_resort => self.complete(index, result, port, out, effects),
             errno::EINTR | errno::EAGAIN if !(last_resort && slot.attempts >= ATTEMPTS_MAX) => self.again(index),
             _ => self.complete(index, result, port, out, effects),
         }

@@ -43,7 +43,7 @@ use std::{
 
 pub use options::{SimCounts, SimOptions};
 
-use self::{marks::Marks, memory::Watch, rng::Rng, table::Table};
+use self::{memory::Watch, rng::Rng, table::Table};
 use super::{Backend, Cqe, Entry, Wait};
 use crate::sys::{Bell, Call, Descriptor};
 
@@ -70,7 +70,6 @@ pub(crate) struct SimBackend {
     bell: Option<Bell>,
     rung: bool,
     files: Table,
-    marks: Marks,
 }
 
 #[derive(Debug)]
@@ -98,7 +97,6 @@ impl SimBackend {
             bell: Bell::new().ok(),
             rung: false,
             files: Table::default(),
-            marks: Marks::default(),
         }
     }
 

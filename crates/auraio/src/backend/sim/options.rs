@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::rng::Rng;
-use crate::lock;
+use super::{marks::Marks, rng::Rng};
+use crate::{lock, sys::errno};
 
 /// A simulated kernel for tests, which a program gets with the cargo feature `sim`. It makes real calls on real files; a
 /// seed decides when, in which order, and what goes wrong.
@@ -14,7 +14,8 @@ use crate::lock;
 ///
 /// A probability is a number from 0 (never; less than 0 and NaN mean the same) to 1 (always). The engine hides a fault of
 /// which the kernel says "try again" (`eagain`, `eintr`, `ecanceled`): it makes the call again, and in the end on a thread of
-/// its own, which no longer asks the simulator. It shows a `failure`, a `close_error` and a short transfer to the caller.
+/// its own, which no longer asks the simulator. An `eagain_for_ever` goes on there, until the engine passes the
+/// answer on. It shows a `failure`, a `close_error` and a short transfer to the caller.
 ///
 /// ```
 /// use auraio::SimOptions;
@@ -81,6 +82,8 @@ pub struct SimOptions {
     pub watch_memory: bool,
     /// Shared by clones. Visible in the crate so that tests can write `SimOptions { eintr: 1.0, ..SimOptions::calm(seed) }`.
     pub(crate) counts: Counts,
+    /// What one ring remembers. Visible in the crate for the same reason.
+    pub(crate) marks: Marks,
 }
 
 impl SimOptions {
@@ -138,6 +141,7 @@ impl SimOptions {
             cq_overflow: 0.0,
             watch_memory: true,
             counts: Counts::default(),
+            marks: Marks::default(),
         }
     }
 
@@ -156,7 +160,14 @@ impl SimOptions {
     /// counts are shared.
     pub(crate) fn for_ring(&self, nth: u64, in_flight_max: u32) -> Self {
         let seed = if nth == 0 { self.seed } else { self.seed ^ Rng::new(nth).next() };
-        Self { seed, completion_entries: self.completion_entries.min(in_flight_max), ..self.clone() }
+        let completion_entries = self.completion_entries.min(in_flight_max);
+        Self { seed, completion_entries, marks: Marks::default(), ..self.clone() }
+    }
+
+    /// The errno for an operation that never gets another answer; it is counted.
+    pub(crate) fn endless_answer(&self) -> i32 {
+        self.count(|counts| counts.eagain_for_ever += 1);
+        errno::EAGAIN
     }
 
     pub(super) fn count(&self, add: impl FnOnce(&mut SimCounts)) {

@@ -63,7 +63,7 @@ impl SimBackend {
     /// error. Only the answer goes wrong. A second close of the same opening would close whatever has the number by then.
     fn close(&mut self, fd: Descriptor, user_data: u64) -> i32 {
         assert!(
-            self.marks.close(user_data),
+            self.options.marks.close(user_data),
             "sim seed {:#x}: close {user_data:#x} of descriptor {fd} was performed before, and is performed again",
             self.seed()
         );
@@ -94,9 +94,8 @@ impl SimBackend {
         // SAFETY: the caller of `push` keeps the list of vectors until the completion is reaped.
         if unsafe { bytes_asked(call) }.is_some() {
             let may = options.eagain_for_ever > 0.0;
-            if may && self.marks.is_endless(user_data, || self.rng.chance(options.eagain_for_ever)) {
-                options.count(|counts| counts.eagain_for_ever += 1);
-                return Some(errno::EAGAIN);
+            if may && self.options.marks.is_endless(user_data, || self.rng.chance(options.eagain_for_ever)) {
+                return Some(options.endless_answer());
             }
             if self.rng.chance(options.eagain) {
                 options.count(|counts| counts.eagain += 1);
