@@ -187,6 +187,7 @@ mod tests {
             seekable: true,
             local: true,
             plain_close: true,
+            fuse: false,
             direct: true,
             bounces: true,
             alignment,

@@ -16,6 +16,8 @@ pub(crate) struct FileFacts {
     pub(crate) local: bool,
     /// Its close is the kernel's own business: no file system is asked, so the close neither waits nor fails.
     pub(crate) plain_close: bool,
+    /// Served by a FUSE server, which may answer anything at any time.
+    pub(crate) fuse: bool,
     /// Opened for direct I/O.
     pub(crate) direct: bool,
     /// Opened for direct I/O of any alignment: what is not aligned is bounced (`ring/bounce.rs`).
@@ -64,6 +66,7 @@ pub(crate) fn file_facts(fd: Descriptor, open_flags: i32) -> Result<FileFacts, i
         local: mount.local,
         // A driver of a character device may have a `flush` too.
         plain_close: mount.local && !mount.flushes && metadata.is_seekable(),
+        fuse: mount.fuse,
         direct,
         bounces: false,
         alignment: alignment_of(&metadata, direct),
@@ -98,6 +101,7 @@ pub(crate) fn file_facts(fd: Descriptor, open_flags: i32) -> Result<FileFacts, i
         seekable: metadata.is_seekable(),
         local: true,
         plain_close: true,
+        fuse: false,
         direct,
         bounces: false,
         alignment: alignment_of(&metadata, direct),
@@ -134,6 +138,7 @@ mod mounts {
         pub(super) local: bool,
         /// Whether a close asks the file system, which may then wait or answer with an error.
         pub(super) flushes: bool,
+        pub(super) fuse: bool,
     }
 
     impl Kind {
@@ -141,7 +146,8 @@ mod mounts {
         fn of(file_system: Option<&str>) -> Self {
             let local = file_system.is_some_and(|name| LOCAL.binary_search(&name).is_ok());
             let flushes = file_system.is_none_or(|name| !local || FLUSHING.contains(&name));
-            Self { local, flushes }
+            let fuse = file_system.is_some_and(|name| matches!(name, "fuse" | "fuseblk") || name.starts_with("fuse."));
+            Self { local, flushes, fuse }
         }
     }
 
@@ -202,6 +208,13 @@ mod mounts {
             assert!(["ext4", "tmpfs", "xfs"].into_iter().all(|name| !flushes(Some(name))));
             assert!(["overlay", "f2fs", "nfs4", "fuse.sshfs", "unknown"].into_iter().all(|name| flushes(Some(name))));
             assert!(flushes(None));
+        }
+
+        #[test]
+        fn a_fuse_mount_is_known_by_its_type() {
+            let fuse = |name| Kind::of(Some(name)).fuse;
+            assert!(fuse("fuse") && fuse("fuseblk") && fuse("fuse.sshfs"));
+            assert!(!fuse("fusectl") && !fuse("virtiofs") && !fuse("ext4"));
         }
 
         #[test]
