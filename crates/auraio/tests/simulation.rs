@@ -1,11 +1,13 @@
 //! Random programs on the simulated kernel, against a model of the files.
 //!
-//! Each seed decides what a program does (reads and writes of every kind, over a few files, up to 64 at once in disjoint
-//! ranges, through a port and through futures, some of them cancelled or dropped) and what the simulated kernel does to
-//! it. What must hold, whatever the seed: every operation completes once, with its own buffer; no buffer is let go of
-//! before its completion; no more is in flight than allowed; what is read is what was written; and all of it comes to an
-//! end within a number of steps. A failure prints its seed; `AURAIO_SIM_SEEDS=100000` runs so many, and
-//! `AURAIO_SIM_SEED=7` that one alone.
+//! A seed decides what a program does, and what the simulated kernel does to it. A program reads and writes a few files in
+//! every way, up to 64 operations at once in disjoint ranges, through a port and through futures, and cancels or drops some
+//! of them. Whatever the seed, five things must hold: every operation completes once, with its own buffer; no buffer is let
+//! go of before its completion; no more is in flight than allowed; what is read is what was written; and all of it comes to
+//! an end within a number of steps.
+//!
+//! A failure prints its seed. `AURAIO_SIM_SEED=7` runs that seed alone, and `AURAIO_SIM_SEEDS=100000` runs so many. Closes that
+//! fail and operations that never end have programs of their own (`simulation/closes.rs`, `simulation/endless.rs`).
 //!
 //! The last tests break each promise on purpose, to show that the rig finds out.
 #![cfg(target_os = "linux")]
