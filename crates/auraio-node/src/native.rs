@@ -1,7 +1,7 @@
 //! Everything of the binding that needs raw pointers: views of JavaScript's memory, the array of completions, the event
 //! loop, and tear-down.
 //!
-//! Three rules hold here. What the kernel may write to is kept alive by the caller's slot table (lib/slots.ts) until the
+//! Three rules hold here. What the kernel may write to is kept alive by the caller's slot table (lib/operations/slots.ts) until the
 //! completion is delivered, and where an environment ends before that, by the cleanup hook, which does not return until
 //! the kernel is done. A watch of a descriptor is taken down before the descriptor is closed. And nothing here is global:
 //! every environment has its own.

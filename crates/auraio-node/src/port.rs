@@ -1,4 +1,4 @@
-//! The class that TypeScript's `Port` is (lib/port.ts says what each method means).
+//! The class that TypeScript's `Port` is (lib/operations/port.ts says what each method means).
 
 use std::{cell::RefCell, path::PathBuf, rc::Rc};
 
@@ -437,7 +437,7 @@ fn ring_stats(ring: &RingStats) -> NativeRingStats {
     }
 }
 
-/// In the order that lib/port.ts gives.
+/// In the order that lib/operations/port.ts gives.
 fn stat_fields(metadata: &Metadata) -> [i64; 18] {
     let (accessed, modified) = (metadata.accessed(), metadata.modified());
     // A file system that does not keep the time of creation has the time of the last change in its place, as in Node.

@@ -4,7 +4,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use crate::{
-    Engine, Error, Pool, Result, SimOptions, Topology,
+    Engine, Error, Pool, Result, Topology,
     control::{Bounds, Guard, Policy, Priority},
 };
 
@@ -50,7 +50,9 @@ pub enum BackendChoice {
     /// A crew of threads that make plain system calls, on any platform.
     Threads,
     /// A simulated kernel for tests. From a seed, it reorders and delays operations, cuts transfers short, and refuses calls.
-    Sim(SimOptions),
+    /// Only with the cargo feature `sim`.
+    #[cfg(feature = "sim")]
+    Sim(crate::SimOptions),
 }
 
 /// The backend that performs the operations of an engine.
@@ -67,7 +69,8 @@ pub enum BackendKind {
     Uring,
     /// A crew of threads.
     Threads,
-    /// The simulated kernel for tests.
+    /// The simulated kernel for tests. Only with the cargo feature `sim`.
+    #[cfg(feature = "sim")]
     Sim,
 }
 
@@ -82,6 +85,7 @@ impl BackendKind {
         match self {
             Self::Uring => "uring",
             Self::Threads => "threads",
+            #[cfg(feature = "sim")]
             Self::Sim => "sim",
         }
     }
@@ -142,9 +146,9 @@ impl Builder {
     /// Which backend performs the operations.
     ///
     /// ```
-    /// use auraio::{BackendChoice, Engine, SimOptions};
+    /// use auraio::{BackendChoice, Engine};
     ///
-    /// let engine = Engine::builder().backend(BackendChoice::Sim(SimOptions::default())).build()?;
+    /// let engine = Engine::builder().backend(BackendChoice::Threads).build()?;
     /// engine.block_on(engine.submit(auraio::op::Nop))?;
     /// # Ok::<(), auraio::Error>(())
     /// ```

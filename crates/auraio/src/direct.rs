@@ -188,6 +188,8 @@ mod tests {
         FileFacts {
             seekable: true,
             local: true,
+            plain_close: true,
+            fuse: false,
             direct: true,
             bounces: true,
             alignment,

@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     others: Mutex<Vec<Weak<Ring>>>,
     making: Mutex<()>,
     driver: OnceLock<Driver>,
+    /// Counts the simulated kernels, each of which has a seed of its own.
+    #[cfg(feature = "sim")]
     seeds: AtomicU64,
     /// Memory that the program has registered.
     regions: Arc<Regions>,
@@ -107,6 +109,7 @@ impl Engine {
             others: Mutex::default(),
             making: Mutex::default(),
             driver: OnceLock::new(),
+            #[cfg(feature = "sim")]
             seeds: AtomicU64::new(0),
             regions: Arc::default(),
         };
@@ -403,11 +406,16 @@ impl Shared {
             ThreadsBackend::new(Arc::clone(&self.crew), depth)
                 .map_err(|error| Error::os(error.raw_os_error().unwrap_or(sys::errno::EMFILE), "eventfd"))
         };
+        #[cfg(feature = "sim")]
+        let mut simulated = None;
         let main = match (&self.options.backend, self.backend) {
+            #[cfg(feature = "sim")]
             (BackendChoice::Sim(sim), _) => {
                 // Each ring has a seed of its own that follows from the engine's.
                 let nth = self.seeds.fetch_add(1, Ordering::Relaxed);
-                backend::sim_backend(sim, nth, depth)
+                let sim = sim.for_ring(nth, depth);
+                simulated = Some(sim.clone());
+                backend::sim_backend(sim)
             }
             #[cfg(target_os = "linux")]
             (_, BackendKind::Uring) => {
@@ -428,7 +436,12 @@ impl Shared {
             }
             _ => AnyBackend::Threads(threads()?),
         };
-        let helper = if self.backend == BackendKind::Threads { None } else { Some(threads()?) };
+        #[cfg_attr(not(feature = "sim"), expect(unused_mut, reason = "only the simulator changes it"))]
+        let mut helper = if self.backend == BackendKind::Threads { None } else { Some(threads()?) };
+        #[cfg(feature = "sim")]
+        if let (Some(helper), Some(sim)) = (&mut helper, simulated) {
+            helper.simulate(sim);
+        }
         let spec = RingSpec {
             cpu,
             numa_node: self.topology.node_of(cpu).unwrap_or(0),

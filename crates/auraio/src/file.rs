@@ -85,7 +85,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     fn of(facts: &FileFacts) -> Self {
-        if !facts.seekable {
+        if !facts.seekable || facts.fuse {
             return Self { refused: u64::MAX, refused_address: u64::MAX };
         }
         let alignment = &facts.alignment;
@@ -228,9 +228,21 @@ impl FileInner {
         }
     }
 
-    /// Whether closing can neither wait for a device or server nor report anything: then it is done at once.
+    /// Whether the submitting thread closes the file at once: the close can neither wait for a device or server nor report
+    /// anything. So it is with a local file that was not written through. Of one that was, a ring makes the close, unless
+    /// the kernel would need a worker for it: to ask overlay or f2fs takes no time, but a worker does.
     pub(crate) fn closes_at_once(&self) -> bool {
-        self.facts.local && !self.wrote.load(Ordering::Relaxed)
+        let facts = &self.facts;
+        let needs_worker = facts.seekable && !facts.plain_close;
+        facts.local && (needs_worker || !self.wrote.load(Ordering::Relaxed))
+    }
+
+    /// Whether a ring may close the file. The kernel hands the close of a file whose file system has a `flush` to a worker. If
+    /// it has no worker, the result is `ECANCELED` and the file is still open; but `ECANCELED` may as well be what the file
+    /// system answered, and then the file is closed (measured on 6.18 with FUSE under RLIMIT_NPROC). Nobody can tell the two
+    /// apart, so such a close is made by a thread of the engine, with close(2).
+    pub(crate) const fn closes_on_ring(&self) -> bool {
+        self.facts.plain_close
     }
 
     /// Takes the turn at the file's own position, or queues for it: then `ticket` is released when it comes.

@@ -17,7 +17,7 @@
 //! ```
 //!
 //! or taken in bulk through a [`Port`]. The map of the crate: `engine` chooses a ring, `ring` keeps the slots and what
-//! waits, `backend` is what stands behind a ring (the kernel, a crew of threads, a simulator), `sys` is the platform.
+//! waits, `backend` is what stands behind a ring (the kernel, or a crew of threads; with the feature `sim` a simulated kernel too), `sys` is the platform.
 //! docs/ARCHITECTURE.md follows one read through all of them.
 
 mod backend;
@@ -45,6 +45,7 @@ mod tuning;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+#[cfg(feature = "sim")]
 pub use backend::sim::{SimCounts, SimOptions};
 pub use buf::{BorrowedMemory, IoBuf, IoBufMut, Slice};
 pub use chain::{Chain, ChainFuture, ChainResults};

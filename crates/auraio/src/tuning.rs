@@ -81,7 +81,9 @@ impl Builder {
     pub(crate) fn control(&self, backend: BackendKind) -> Settings {
         let max = match backend {
             BackendKind::Threads => self.threads_max,
-            BackendKind::Uring | BackendKind::Sim => self.queue_depth,
+            BackendKind::Uring => self.queue_depth,
+            #[cfg(feature = "sim")]
+            BackendKind::Sim => self.queue_depth,
         };
         let bounds = self.in_flight.unwrap_or(Bounds { min: 1, max });
         Settings { policy: self.policy, guard: self.guard, bounds }

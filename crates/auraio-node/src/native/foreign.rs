@@ -7,7 +7,7 @@ use super::View;
 
 /// Registers the bytes of a view for as long as the answer lives.
 pub(crate) fn register(engine: &Engine, view: &View) -> auraio::Result<Registration> {
-    // SAFETY: lib/registered.ts keeps the ArrayBuffer reachable and in its place (it cannot be transferred) until it has
+    // SAFETY: lib/memory/registered.ts keeps the ArrayBuffer reachable and in its place (it cannot be transferred) until it has
     // asked for the end; a port that ends before drops what is registered.
     unsafe { engine.register_memory(view.address, view.len) }
 }

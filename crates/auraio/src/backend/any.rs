@@ -5,9 +5,11 @@
 
 use std::io;
 
+#[cfg(feature = "sim")]
+use super::sim::SimBackend;
 #[cfg(target_os = "linux")]
 use super::uring::UringBackend;
-use super::{Backend, Cqe, Entry, Wait, registry, sim::SimBackend, threads::ThreadsBackend};
+use super::{Backend, Cqe, Entry, Wait, registry, threads::ThreadsBackend};
 use crate::sys::{Call, Descriptor};
 
 /// One of the backends that there are.
@@ -16,6 +18,7 @@ pub(crate) enum AnyBackend {
     #[cfg(target_os = "linux")]
     Uring(UringBackend),
     Threads(ThreadsBackend),
+    #[cfg(feature = "sim")]
     Sim(Box<SimBackend>),
 }
 
@@ -26,6 +29,7 @@ macro_rules! ask {
             #[cfg(target_os = "linux")]
             AnyBackend::Uring($backend) => $answer,
             AnyBackend::Threads($backend) => $answer,
+            #[cfg(feature = "sim")]
             AnyBackend::Sim($backend) => $answer,
         }
     };

@@ -1,19 +1,20 @@
 //! What stands behind a ring, and how it is chosen.
 //!
 //! A [`Backend`] takes calls and gives completions: the kernel through `io_uring` ([`uring`]), a crew of threads
-//! ([`threads`]), or a seeded stand-in for tests ([`sim`]). It knows nothing of slots, owners, retries or limits: those
+//! ([`threads`]), or a seeded stand-in for tests (`sim`, behind the cargo feature of that name). It knows nothing of slots, owners, retries or limits: those
 //! are the ring's (`ring/`), written once, so the three differ in nothing that a caller can see but speed.
 
 use std::{io, sync::OnceLock, time::Duration};
 
 use crate::{
-    BackendChoice, BackendKind, Error, Result, SimOptions,
+    BackendChoice, BackendKind, Error, Result,
     control::Priority,
     sys::{Call, Descriptor},
 };
 
 mod any;
 pub(crate) mod registry;
+#[cfg(feature = "sim")]
 pub(crate) mod sim;
 pub(crate) mod threads;
 #[cfg(target_os = "linux")]
@@ -191,6 +192,7 @@ pub(crate) fn uring_is_back() -> bool {
 /// asks for one that is not known.
 pub(crate) fn choose(choice: &BackendChoice) -> Result<(BackendKind, String)> {
     match choice {
+        #[cfg(feature = "sim")]
         BackendChoice::Sim(_) => Ok((BackendKind::Sim, "the simulator was asked for".into())),
         BackendChoice::Threads => Ok((BackendKind::Threads, "threads were asked for".into())),
         BackendChoice::Uring => by_name("uring", "it was asked for"),
@@ -270,7 +272,8 @@ fn probe() -> Result<(), Refusal> {
     Err(Refusal { reason: "io_uring is Linux's alone".into(), passing: false })
 }
 
-/// The simulator for one ring; `nth` sets the rings of one engine apart.
-pub(crate) fn sim_backend(options: &SimOptions, nth: u64, in_flight_max: u32) -> AnyBackend {
-    AnyBackend::Sim(Box::new(sim::SimBackend::new(options.for_ring(nth, in_flight_max))))
+/// The simulator for one ring.
+#[cfg(feature = "sim")]
+pub(crate) fn sim_backend(options: sim::SimOptions) -> AnyBackend {
+    AnyBackend::Sim(Box::new(sim::SimBackend::new(options)))
 }

@@ -9,6 +9,8 @@
 mod crew;
 #[cfg(unix)]
 mod park;
+#[cfg(unix)]
+mod pauses;
 mod work;
 
 use std::{
@@ -41,6 +43,9 @@ pub(crate) struct ThreadsBackend {
     /// Pushed and not yet reaped, by `user_data`.
     owed: HashMap<u64, Arc<Task>>,
     in_flight_max: u32,
+    /// The simulated kernel that this backend stands beside, whose faults go on here.
+    #[cfg(feature = "sim")]
+    simulated: Option<crate::SimOptions>,
 }
 
 impl ThreadsBackend {
@@ -48,7 +53,21 @@ impl ThreadsBackend {
     /// When the descriptor for the wake-up cannot be had (`EMFILE`, `ENFILE`).
     pub(crate) fn new(crew: Arc<Crew>, in_flight_max: u32) -> io::Result<Self> {
         let sink = Arc::new(Sink { completions: SegQueue::new(), bell: Bell::new()? });
-        Ok(Self { crew, sink, pushed: Vec::new(), owed: HashMap::new(), in_flight_max })
+        Ok(Self {
+            crew,
+            sink,
+            pushed: Vec::new(),
+            owed: HashMap::new(),
+            in_flight_max,
+            #[cfg(feature = "sim")]
+            simulated: None,
+        })
+    }
+
+    /// Goes on with the faults of the simulated kernel of the same ring.
+    #[cfg(feature = "sim")]
+    pub(crate) fn simulate(&mut self, sim: crate::SimOptions) {
+        self.simulated = Some(sim);
     }
 
     fn cancel_task(&self, task: &Task) {
@@ -93,7 +112,12 @@ impl Backend for ThreadsBackend {
 
     #[expect(unsafe_code, reason = "the contract of the trait")]
     unsafe fn push(&mut self, entry: Entry) {
-        let step = Step::new(entry);
+        #[cfg_attr(not(feature = "sim"), expect(unused_mut, reason = "only the simulator adds to it"))]
+        let mut step = Step::new(entry);
+        #[cfg(feature = "sim")]
+        {
+            step.endless = self.simulated.clone().filter(|sim| sim.marks.was_endless(entry.user_data));
+        }
         let before = self.owed.insert(entry.user_data, Arc::clone(&step.task));
         debug_assert!(before.is_none(), "user_data {} is in use", entry.user_data);
         self.pushed.push(step);

@@ -12,8 +12,9 @@ use crate::{File, Result, buf::Payload, file::FileInner, sys::Call};
 /// Dropping a [`File`] closes it too, but then nobody hears of an error.
 ///
 /// # Errors
-/// What close(2) gives: `EIO`, `ENOSPC` or `EDQUOT` of a write that failed late, on a network file system. The file is
-/// closed all the same.
+/// What close(2) gives, for example `EIO`, `ENOSPC` or `EDQUOT` of a write that failed late on a network file system. The
+/// file is closed all the same, so a close is made once, whatever it answers, and cannot be cancelled. One that a signal
+/// interrupted (`EINTR`) is done, and no error.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};

@@ -17,7 +17,7 @@ pub(crate) enum Route {
     Ring,
     /// On the ring, by a worker of the kernel from the start, because the attempt would hold the submitting thread.
     RingAsync,
-    /// On the engine's crew of threads: the kernel has no opcode for it.
+    /// On the engine's crew of threads: the kernel has no opcode for it, or would do something else than asked.
     Threads,
 }
 
@@ -59,6 +59,14 @@ pub(crate) fn route(call: &Call, bytes: u64, file: Option<&FileFacts>, pooled: b
     let local = file.is_some_and(|facts| facts.local);
     let direct = file.is_some_and(|facts| facts.direct);
     match *call {
+        // The kernel makes a direct transfer again, by itself and without a pause, when a FUSE server answers EAGAIN to it: 60,000
+        // times a second, on 6.18 with `FUSE_ASYNC_DIO`, also with IOSQE_ASYNC. The server decides which files are direct,
+        // and does not tell. The threads pause between the tries.
+        Call::Read { .. } | Call::ReadVectored { .. } | Call::Write { .. } | Call::WriteVectored { .. }
+            if file.is_some_and(|facts| facts.fuse) =>
+        {
+            Route::Threads
+        }
         // us: syscall 0.43, ring 8.4 at depth 1, 2.3 at 32 a flush: the ring always needs a worker for it.
         Call::Stat { path, .. } if path.is_null() && local => Route::Inline,
         // us: 0.85 inline, 0.83 / 0.56 on the ring; with a worker 1.76, so only what would hold the thread gets one.

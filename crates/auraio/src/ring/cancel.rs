@@ -56,6 +56,10 @@ impl State {
         let mut waited = Vec::new();
         for &index in all {
             let hot = self.slots.hot(index);
+            if hot.is_close() {
+                // Its descriptor has to go back.
+                continue;
+            }
             let waits = hot.place == Place::Waiting && !matches!(hot.sink(), Sink::Chain(_));
             self.cancel(index);
             if waits {

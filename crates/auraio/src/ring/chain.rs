@@ -263,7 +263,7 @@ impl State {
                     cold.call = Call::Write { fd, buf, len, offset: offset.saturating_add(bytes) };
                     redo = true;
                 }
-                (Err(_), _) if !hot.has(flag::CANCELLED) && state.restarts < RESTARTS_MAX => {
+                (Err(_), _) if !hot.has(flag::CANCELLED) && !hot.is_close() && state.restarts < RESTARTS_MAX => {
                     no_worker = on_ring && result == -errno::ECANCELED;
                     redo = no_worker || matches!(-result, errno::EINTR | errno::EAGAIN);
                 }

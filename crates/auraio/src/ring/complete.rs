@@ -103,6 +103,13 @@ impl State {
             self.complete_step(chain, index, result, effects);
             return;
         }
+        if hot.is_close() {
+            // The kernel gives the descriptor back before the file system can answer, so a close is performed once, whatever
+            // the answer is. An interrupted close is done, as Node says too.
+            let result = if result == -errno::EINTR { 0 } else { result };
+            self.complete(index, result, port, out, effects);
+            return;
+        }
         let was_attempt = hot.has(flag::ATTEMPT);
         if self.sample(index, result, now) {
             return;
@@ -119,6 +126,8 @@ impl State {
             errno::EINTR | errno::EAGAIN if cancelled => {
                 self.complete(index, -errno::ECANCELED, port, out, effects);
             }
+            // The threads have made the call again by themselves, after growing pauses (`backend/threads/pauses.rs`).
+            errno::EAGAIN if last_resort => self.complete(index, result, port, out, effects),
             errno::EINTR | errno::EAGAIN if !(last_resort && hot.attempts >= ATTEMPTS_MAX) => self.again(index),
             _ => self.complete(index, result, port, out, effects),
         }

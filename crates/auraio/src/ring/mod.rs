@@ -367,6 +367,8 @@ impl Ring {
         state.lines.held += 1;
         if let Some(file) = file {
             hot.set_to(flag::INLINE, file.closes_at_once());
+            // A ring could not say whether such a close was performed, so a thread makes it.
+            hot.set_to(flag::ASYNC, !file.closes_on_ring());
             file.close_later(Ticket { ring: Arc::clone(self), key });
             // An operation that could wait for ever has to be cancelled, on whichever ring it is: not while this ring's
             // state is held.

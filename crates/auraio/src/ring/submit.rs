@@ -44,7 +44,13 @@ impl State {
             return;
         }
         let (hot, cold) = (self.slots.hot(index), self.slots.cold(index));
-        let way = if hot.has(flag::INLINE) { Route::Inline } else { self.way_of(cold) };
+        let way = if hot.has(flag::INLINE) {
+            Route::Inline
+        } else if hot.is_close() && hot.has(flag::ASYNC) {
+            Route::Threads
+        } else {
+            self.way_of(cold)
+        };
         if way == Route::Inline {
             let call = cold.call;
             self.slots.hot_mut(index).place = Place::Inline;

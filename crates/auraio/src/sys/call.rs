@@ -204,6 +204,7 @@ impl Call {
     }
 
     /// The same transfer on another file; what is no transfer stays as it is.
+    #[cfg(feature = "sim")]
     pub(crate) const fn on_descriptor(mut self, file: Descriptor) -> Self {
         if let Self::Read { fd, .. }
         | Self::Write { fd, .. }

@@ -15,6 +15,10 @@ pub(crate) struct FileFacts {
     /// This kernel serves it from a device or from memory, so calls on it that need no device never wait. False for network
     /// file systems and FUSE, and for file systems that run code of the kernel when they are read (proc, sysfs).
     pub(crate) local: bool,
+    /// Its close is the kernel's own business: no file system is asked, so the close neither waits nor fails.
+    pub(crate) plain_close: bool,
+    /// A FUSE server serves it, which may answer anything at any time.
+    pub(crate) fuse: bool,
     /// It was opened for direct I/O.
     pub(crate) direct: bool,
     /// It was opened for direct I/O of any alignment: transfers that are not aligned are bounced (`ring/bounce.rs`).
@@ -57,9 +61,13 @@ pub(crate) fn file_facts(fd: Descriptor, open_flags: i32) -> Result<FileFacts, i
     let raw = super::linux::stat_without_sync(fd)?;
     let metadata = Metadata::from_raw(&raw);
     let direct = open_flags & libc::O_DIRECT != 0;
+    let mount = mounts::kind(metadata.mount_id(), metadata.dev());
     Ok(FileFacts {
         seekable: metadata.is_seekable(),
-        local: mounts::is_local(metadata.mount_id(), metadata.dev()),
+        local: mount.local,
+        // A driver of a character device may have a `flush` too.
+        plain_close: mount.local && !mount.flushes && metadata.is_seekable(),
+        fuse: mount.fuse,
         direct,
         bounces: false,
         alignment: alignment_of(&metadata, direct),
@@ -93,6 +101,8 @@ pub(crate) fn file_facts(fd: Descriptor, open_flags: i32) -> Result<FileFacts, i
     Ok(FileFacts {
         seekable: metadata.is_seekable(),
         local: true,
+        plain_close: true,
+        fuse: false,
         direct,
         bounces: false,
         alignment: alignment_of(&metadata, direct),
@@ -104,7 +114,7 @@ pub(crate) fn file_facts(fd: Descriptor, open_flags: i32) -> Result<FileFacts, i
     })
 }
 
-/// Which mounts are local.
+/// What kind of file system a mount has.
 #[cfg(target_os = "linux")]
 mod mounts {
     use std::{
@@ -119,35 +129,56 @@ mod mounts {
         "nilfs2", "ntfs3", "overlay", "ramfs", "squashfs", "tmpfs", "udf", "vfat", "xfs", "zfs",
     ];
 
+    /// The local file systems that are asked at each close (`flush` in their `file_operations`): overlay passes the question on
+    /// to the file system below, f2fs ends an atomic write.
+    const FLUSHING: [&str; 2] = ["f2fs", "overlay"];
+
+    /// What is known of a mount.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) struct Kind {
+        pub(super) local: bool,
+        /// Whether a close asks the file system, which may then wait or answer with an error.
+        pub(super) flushes: bool,
+        pub(super) fuse: bool,
+    }
+
+    impl Kind {
+        /// A mount that is not in the list (it belongs to another namespace, or there is no /proc) counts as not local.
+        fn of(file_system: Option<&str>) -> Self {
+            let local = file_system.is_some_and(|name| LOCAL.binary_search(&name).is_ok());
+            let flushes = file_system.is_none_or(|name| !local || FLUSHING.contains(&name));
+            let fuse = file_system.is_some_and(|name| matches!(name, "fuse" | "fuseblk") || name.starts_with("fuse."));
+            Self { local, flushes, fuse }
+        }
+    }
+
     /// How many mounts the table may have. Mounts come and go in a long-lived process; a full table is emptied.
     const KNOWN_MAX: usize = 1024;
 
-    /// Whether each known mount is local, by mount id and device. The id names the mount, because btrfs and overlay report
-    /// devices that the list of mounts does not show. The device is part of the key, because an id is used again after an
-    /// unmount.
-    static KNOWN: RwLock<Option<HashMap<MountKey, bool>>> = RwLock::new(None);
+    /// The kind of each known mount, by mount id and device. The id names the mount, because btrfs and overlay report devices
+    /// that the list of mounts does not show. The device is part of the key, because an id is used again after an unmount.
+    static KNOWN: RwLock<Option<HashMap<MountKey, Kind>>> = RwLock::new(None);
 
     /// The mount's id, if the kernel says it, and the device.
     type MountKey = (Option<u64>, u64);
 
-    pub(super) fn is_local(mount_id: Option<u64>, dev: u64) -> bool {
+    pub(super) fn kind(mount_id: Option<u64>, dev: u64) -> Kind {
         let key = (mount_id, dev);
         let known =
             KNOWN.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|map| map.get(&key).copied());
-        if let Some(local) = known {
-            return local;
+        if let Some(kind) = known {
+            return kind;
         }
         // A mount that is not in the list (another namespace, or no /proc) counts as not local.
         let list = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-        let local = type_of_mount(&String::from_utf8_lossy(&list), mount_id, dev)
-            .is_some_and(|name| LOCAL.binary_search(&name).is_ok());
+        let kind = Kind::of(type_of_mount(&String::from_utf8_lossy(&list), mount_id, dev));
         let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
         let map = known.get_or_insert_default();
         if map.len() >= KNOWN_MAX {
             map.clear();
         }
-        map.insert(key, local);
-        local
+        map.insert(key, kind);
+        kind
     }
 
     /// The type of a mount's file system. A line of the list looks like
@@ -172,6 +203,21 @@ mod mounts {
         #[test]
         fn the_local_types_are_sorted_for_the_binary_search() {
             assert!(LOCAL.is_sorted());
+        }
+
+        #[test]
+        fn a_close_asks_what_is_not_local_and_two_that_are() {
+            let flushes = |name| Kind::of(name).flushes;
+            assert!(["ext4", "tmpfs", "xfs"].into_iter().all(|name| !flushes(Some(name))));
+            assert!(["overlay", "f2fs", "nfs4", "fuse.sshfs", "unknown"].into_iter().all(|name| flushes(Some(name))));
+            assert!(flushes(None));
+        }
+
+        #[test]
+        fn a_fuse_mount_is_known_by_its_type() {
+            let fuse = |name| Kind::of(Some(name)).fuse;
+            assert!(fuse("fuse") && fuse("fuseblk") && fuse("fuse.sshfs"));
+            assert!(!fuse("fusectl") && !fuse("virtiofs") && !fuse("ext4"));
         }
 
         #[test]
@@ -206,7 +252,7 @@ mod tests {
     fn proc_is_not_local_and_a_pipe_cannot_seek() {
         let file = std::fs::File::open("/proc/self/status").unwrap();
         let facts = file_facts(file.as_raw_fd(), 0).unwrap();
-        assert!(facts.regular && !facts.local && !facts.direct && !facts.append);
+        assert!(facts.regular && !facts.local && !facts.plain_close && !facts.direct && !facts.append);
         let (reader, _writer) = std::io::pipe().unwrap();
         let facts = file_facts(reader.as_raw_fd(), 0).unwrap();
         assert!(!facts.seekable && !facts.regular);
@@ -223,7 +269,8 @@ mod tests {
             println!("skipped: /dev/shm is no tmpfs here");
             return;
         }
-        assert!(file_facts(file.as_raw_fd(), 0).unwrap().local);
+        let facts = file_facts(file.as_raw_fd(), 0).unwrap();
+        assert!(facts.local && facts.plain_close);
     }
 
     #[test]

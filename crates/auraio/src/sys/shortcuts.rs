@@ -21,7 +21,8 @@ pub(crate) const fn descriptor_number(fd: Descriptor) -> i64 {
     }
 }
 
-/// Another descriptor for the same open file.
+/// Another descriptor for the same open file. Only the simulated kernel asks for one.
+#[cfg(feature = "sim")]
 pub(crate) fn duplicate(fd: Descriptor) -> std::io::Result<Descriptor> {
     #[cfg(unix)]
     {

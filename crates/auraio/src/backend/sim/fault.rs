@@ -1,4 +1,4 @@
-//! What a call is asked to do, and how to ask for less: the arithmetic behind short reads, short writes and chains.
+//! The arithmetic of transfers: how many bytes a call asks for, how to ask for fewer, and whether a result is all of them.
 #![expect(unsafe_code, reason = "reads the list of vectors of a call, as the kernel does")]
 
 use super::rng::Rng;

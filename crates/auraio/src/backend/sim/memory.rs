@@ -1,10 +1,10 @@
 //! The oracle for memory: nobody touches what an operation in flight reads or writes.
 //!
-//! A real kernel writes to a buffer at a moment of its own choosing, so memory given back too early is overwritten later,
-//! by then in the hands of somebody else, and no test sees why. Here the target of a read is filled with noise when the
-//! operation starts; whoever used it since then has changed the noise, and is found out just before the real call is
-//! made. The source of a write is remembered by a hash. Afterwards the old bytes are put back, so that beyond what the
-//! call itself writes a buffer ends as it was.
+//! A real kernel writes to a buffer at a moment of its own choosing. If the buffer was given back too early, it then belongs to
+//! somebody else, whose bytes are overwritten, and no test sees why. The simulator fills the target of a read with noise when
+//! the operation starts. Just before it makes the real call it looks at the noise: if it has changed, somebody used the
+//! memory. Of the source of a write it keeps a hash. Afterwards it puts the old bytes back, so that a buffer ends with them
+//! wherever the call itself writes nothing.
 #![expect(unsafe_code, reason = "stands in for the kernel, which follows the addresses of the calls it was given")]
 
 use std::{

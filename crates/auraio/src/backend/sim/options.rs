@@ -2,19 +2,20 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::rng::Rng;
-use crate::lock;
+use super::{marks::Marks, rng::Rng};
+use crate::{lock, sys::errno};
 
-/// A simulated kernel for tests: calls are performed for real, on real files, but a seed decides when, in which order, and
-/// what goes wrong.
+/// A simulated kernel for tests, which a program gets with the cargo feature `sim`. It makes real calls on real files; a
+/// seed decides when, in which order, and what goes wrong.
 ///
-/// It is for tests of programs that use this crate: engines built with `backend(BackendChoice::Sim(options))` show them
-/// completions out of order, short reads and writes, and calls that must be made again, as a kernel may do at any time
-/// but seldom does. Time is simulated too: nothing sleeps. The same seed and the same calls give the same history.
+/// An engine built with `backend(BackendChoice::Sim(options))` shows completions out of order, short reads and writes, and
+/// calls that have to be made again. A real kernel may do all of this at any time, but seldom does. Time is simulated too:
+/// nothing sleeps. The same seed and the same calls give the same history.
 ///
-/// Fields that are called a probability go from 0 (never, also what anything below or NaN means) to 1 (always). A fault of
-/// which the kernel says "try again" (`eagain`, `eintr`, `ecanceled`) is hidden by the engine, which tries again, so 1
-/// means for ever; a `failure` is shown to the caller.
+/// A probability is a number from 0 (never; less than 0 and NaN mean the same) to 1 (always). The engine hides a fault of
+/// which the kernel says "try again" (`eagain`, `eintr`, `ecanceled`): it makes the call again, and in the end on a thread of
+/// its own, which no longer asks the simulator. An `eagain_for_ever` goes on there, until the engine passes the
+/// answer on. It shows a `failure`, a `close_error` and a short transfer to the caller.
 ///
 /// ```
 /// use auraio::SimOptions;
@@ -31,10 +32,10 @@ pub struct SimOptions {
     /// Entries that can be pushed before they are handed over: the size of the SQ, at least 1. No chain can be longer.
     /// Default 32.
     pub submission_entries: u32,
-    /// Completions that can be held: the size of the CQ, and so the most that may be in flight, at least 1. A ring of an
-    /// engine has no more than the engine's depth, whatever is said here. Default 4,096.
+    /// Completions that can be held, at least 1: the size of the CQ, and so the most operations in flight. The rings of an
+    /// engine are never deeper than the engine's own depth. Default 4,096.
     pub completion_entries: u32,
-    /// Probability that what completes in one step does so in random order. Default 0.5.
+    /// Probability that the operations of one step complete in random order. Default 0.5.
     pub reorder: f64,
     /// Probability that an operation takes longer than one step. Default 0.5.
     pub delay: f64,
@@ -45,13 +46,19 @@ pub struct SimOptions {
     pub short_io: f64,
     /// Probability that a read or write answers `EAGAIN`, unperformed. Default 0.02.
     pub eagain: f64,
-    /// Probability that a call answers `EINTR`, unperformed. Never of a close, which frees the descriptor even when it is
-    /// interrupted. Default 0.02.
+    /// Probability that a call answers `EINTR`, unperformed. A close never does. Default 0.02.
     pub eintr: f64,
-    /// Probability that a call answers `ECANCELED`, unperformed, though nobody cancelled it: what Linux does when it
-    /// cannot start a worker thread (`pids.max`, `RLIMIT_NPROC`). Default 0.02.
+    /// Probability that a call answers `ECANCELED`, unperformed, though nobody cancelled it. Linux does so when it cannot
+    /// start a worker thread (`pids.max`, `RLIMIT_NPROC`). A close never does: those that may need a worker are not given
+    /// to a ring. Default 0.02.
     pub ecanceled: f64,
-    /// Probability that a call fails with `failure_errno`, unperformed. Default 0.
+    /// Probability that a read or write is one to which the kernel answers `EAGAIN` for ever, unperformed, however often it
+    /// is asked. Some FUSE servers do so. Default 0.
+    pub eagain_for_ever: f64,
+    /// Probability that a close answers `EINTR`, `EAGAIN`, `ECANCELED` or `EIO` although it was performed. Linux gives the
+    /// descriptor back before the file system can answer, so such a close must not be made again. Default 0.
+    pub close_error: f64,
+    /// Probability that a call other than a close fails with `failure_errno`, unperformed. Default 0.
     pub failure: f64,
     /// The positive errno of such a failure. Default 5, `EIO`.
     pub failure_errno: i32,
@@ -75,10 +82,12 @@ pub struct SimOptions {
     pub watch_memory: bool,
     /// Shared by clones. Visible in the crate so that tests can write `SimOptions { eintr: 1.0, ..SimOptions::calm(seed) }`.
     pub(crate) counts: Counts,
+    /// What one ring remembers. Visible in the crate for the same reason.
+    pub(crate) marks: Marks,
 }
 
 impl SimOptions {
-    /// Everything goes wrong now and then.
+    /// Every fault that the engine hides happens now and then; short transfers do too.
     ///
     /// ```
     /// assert!(auraio::SimOptions::new(1).eintr > 0.0);
@@ -101,8 +110,8 @@ impl SimOptions {
         }
     }
 
-    /// Nothing goes wrong: all is performed in the order of submission, in the step after it, and cancellations come in
-    /// time. To be spoiled field by field.
+    /// Nothing goes wrong. Each call is performed in the step after its submission, in order, and every cancellation comes
+    /// in time. Set single fields to have single faults.
     ///
     /// ```
     /// assert_eq!(auraio::SimOptions::calm(1).eintr, 0.0);
@@ -120,6 +129,8 @@ impl SimOptions {
             eagain: 0.0,
             eintr: 0.0,
             ecanceled: 0.0,
+            eagain_for_ever: 0.0,
+            close_error: 0.0,
             failure: 0.0,
             failure_errno: 5,
             partial_submit: 0.0,
@@ -130,11 +141,12 @@ impl SimOptions {
             cq_overflow: 0.0,
             watch_memory: true,
             counts: Counts::default(),
+            marks: Marks::default(),
         }
     }
 
-    /// What was done so far by everything that runs on these options or on clones of them, so that a test can show that
-    /// the fault it is about did happen.
+    /// Counts of what was done so far, by every ring that runs on these options or on a clone of them. A test uses them to
+    /// show that the fault it is about did happen.
     ///
     /// ```
     /// assert_eq!(auraio::SimOptions::new(1).injected().short_io, 0); // nothing has run on them yet
@@ -144,10 +156,18 @@ impl SimOptions {
         *lock(&self.counts.0)
     }
 
-    /// The options of one ring of several: a seed of its own (the given one for the first), the counts in common.
+    /// The options of one ring of an engine. The first ring has the seed of the engine, each other one has its own; the
+    /// counts are shared.
     pub(crate) fn for_ring(&self, nth: u64, in_flight_max: u32) -> Self {
         let seed = if nth == 0 { self.seed } else { self.seed ^ Rng::new(nth).next() };
-        Self { seed, completion_entries: self.completion_entries.min(in_flight_max), ..self.clone() }
+        let completion_entries = self.completion_entries.min(in_flight_max);
+        Self { seed, completion_entries, marks: Marks::default(), ..self.clone() }
+    }
+
+    /// The errno for an operation that never gets another answer; it is counted.
+    pub(crate) fn endless_answer(&self) -> i32 {
+        self.count(|counts| counts.eagain_for_ever += 1);
+        errno::EAGAIN
     }
 
     pub(super) fn count(&self, add: impl FnOnce(&mut SimCounts)) {
@@ -161,7 +181,7 @@ impl Default for SimOptions {
     }
 }
 
-/// What was counted is no part of what was asked for, so it counts for nothing when options are compared.
+/// The counts. They are equal to any others: options that ask for the same are equal, whatever has happened since.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts(Arc<Mutex<SimCounts>>);
 
@@ -194,6 +214,10 @@ pub struct SimCounts {
     pub eintr: u64,
     /// Calls answered with `ECANCELED` that nobody cancelled.
     pub ecanceled: u64,
+    /// Answers of `EAGAIN` to operations that never get another.
+    pub eagain_for_ever: u64,
+    /// Closes that were performed and answered with an error.
+    pub close_errors: u64,
     /// Calls answered with `failure_errno`.
     pub failures: u64,
     /// Submissions that took only a part.

@@ -1,5 +1,5 @@
-//! Whether a call could be performed without waiting: an empty pipe must not hold up the whole simulation, as it does not
-//! hold up a ring. What is not a pipe, a socket or the like is always ready, and so is everything on Windows.
+//! Whether a call could be performed without waiting. An empty pipe does not hold up a ring, so it must not hold up the
+//! simulation. Regular files are always ready, and on Windows everything is.
 
 #[cfg(unix)]
 pub(super) use unix::{is_ready, wait_for_any};

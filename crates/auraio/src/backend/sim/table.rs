@@ -5,7 +5,7 @@ use std::io;
 
 use crate::sys::{self, Call, Descriptor, errno};
 
-/// Few, so that tests run out of them.
+/// The places of the table: few, so that tests run out of them.
 pub(super) const PLACES: u32 = 8;
 
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ impl Table {
         Ok(())
     }
 
-    /// The call on the file that a place holds; the error is what a kernel answers where it holds none.
+    /// The same call on the file that a place of the table holds. The error is what the kernel answers for an empty place.
     pub(super) fn resolve(&self, call: &Call, place: Option<u32>) -> Result<Call, i32> {
         let Some(place) = place else { return Ok(*call) };
         let file = self.places.get(place as usize).copied().flatten().ok_or(errno::EBADF)?;

@@ -44,15 +44,29 @@ struct Parked {
     until: Until,
 }
 
-enum Until {
+/// How long an entry waits.
+pub(super) enum Until {
+    /// Until the descriptor is ready.
     Ready(Watch),
+    /// Until then, because nothing announces that it can go on.
     Due(Instant),
 }
 
+impl Until {
+    /// For a few milliseconds.
+    pub(super) fn soon() -> Self {
+        Self::after(RETRY)
+    }
+
+    pub(super) fn after(pause: Duration) -> Self {
+        Self::Due(Instant::now() + pause)
+    }
+}
+
 impl Park {
-    /// Takes the work in, until its descriptor is ready or, without one, for a few milliseconds. If the watcher cannot be had, the work fails with what stood against it; if the crew closes, it
-    /// is dropped, which cancels it.
-    pub(super) fn add(&self, work: Work, watch: Option<Watch>) {
+    /// Takes the work in until it can go on. If the watcher cannot be had, the work fails with the reason for that. If the crew
+    /// closes, the work is dropped, which cancels it.
+    pub(super) fn add(&self, work: Work, until: Until) {
         let mut state = self.state();
         if state.closing {
             drop(state);
@@ -72,7 +86,6 @@ impl Park {
             },
         };
         // Still under the lock, so that `close` comes before the check above or after this.
-        let until = watch.map_or_else(|| Until::Due(Instant::now() + RETRY), Until::Ready);
         inbox.arrived().parked.push(Parked { work, until });
         drop(state);
         inbox.bell.ring();

@@ -15,6 +15,8 @@ use std::{
 use crossbeam_queue::SegQueue;
 
 use super::{super::Cqe, super::Entry, crew::Shared};
+#[cfg(unix)]
+use super::{park::Until, pauses::Pauses};
 use crate::sys::{Bell, Call, Progress, Tried, errno, transfer_len, try_perform};
 
 /// Where completions go.
@@ -63,12 +65,35 @@ pub(super) struct Step {
     call: Call,
     pub(super) link: bool,
     pub(super) task: Arc<Task>,
+    /// The simulated kernel that answers this entry with `EAGAIN` for ever.
+    #[cfg(feature = "sim")]
+    pub(super) endless: Option<crate::SimOptions>,
 }
 
 impl Step {
     pub(super) fn new(entry: Entry) -> Self {
         let task = Task { user_data: entry.user_data, stage: AtomicU8::new(WAITING) };
-        Self { call: entry.call, link: entry.link, task: Arc::new(task) }
+        Self {
+            call: entry.call,
+            link: entry.link,
+            task: Arc::new(task),
+            #[cfg(feature = "sim")]
+            endless: None,
+        }
+    }
+
+    /// Performs the call, or says what it would have to wait for.
+    ///
+    /// # Safety
+    /// As for [`try_perform`].
+    #[expect(unsafe_code, reason = "the call holds addresses")]
+    unsafe fn try_perform(&self, progress: &mut Progress) -> Tried {
+        #[cfg(feature = "sim")]
+        if let Some(sim) = &self.endless {
+            return Tried::Done(-sim.endless_answer());
+        }
+        // SAFETY: the caller's promise, passed on.
+        unsafe { try_perform(&self.call, progress) }
     }
 }
 
@@ -118,13 +143,22 @@ impl Task {
 pub(super) struct Work {
     chain: VecDeque<Step>,
     progress: Progress,
+    #[cfg(unix)]
+    pauses: Pauses,
     sink: Arc<Sink>,
     crew: Arc<Shared>,
 }
 
 impl Work {
     pub(super) fn new(chain: VecDeque<Step>, sink: Arc<Sink>, crew: Arc<Shared>) -> Self {
-        Self { chain, progress: Progress::default(), sink, crew }
+        Self {
+            chain,
+            progress: Progress::default(),
+            #[cfg(unix)]
+            pauses: Pauses::default(),
+            sink,
+            crew,
+        }
     }
 
     /// Whether the task in turn was cancelled while parked.
@@ -144,39 +178,52 @@ impl Work {
     /// Performs the chain in order, until it is done, fails, or has to wait.
     #[expect(unsafe_code, reason = "the calls hold addresses")]
     pub(super) fn run(mut self) {
-        while let Some(Step { call, link, task }) = self.chain.front() {
+        while let Some(step) = self.chain.front() {
+            let Step { call, link, task, .. } = step;
             if !task.start() {
                 return;
             }
             // SAFETY: the task is ours from `start` to `settle`, its completion is not queued, and until that is reaped
             // the addresses are good: so says the contract of `Backend::push`.
-            match unsafe { try_perform(call, &mut self.progress) } {
+            let tried = unsafe { step.try_perform(&mut self.progress) };
+            #[cfg(unix)]
+            if matches!(tried, Tried::Done(result) if result == -errno::EAGAIN)
+                && may_come_again(call)
+                && let Some(pause) = self.pauses.next()
+            {
+                return self.park(Until::after(pause));
+            }
+            match tried {
                 Tried::Done(result) => {
                     // SAFETY: as above; the completion is queued below.
                     let whole = unsafe { did_everything(call, result) };
                     task.settle(&self.sink, result);
                     let goes_on = whole || !link;
                     self.chain.pop_front();
+                    #[cfg(unix)]
+                    {
+                        self.pauses = Pauses::default();
+                    }
                     if !goes_on {
                         return;
                     }
                 }
                 #[cfg(unix)]
-                Tried::Wait(watch) => return self.park(Some(watch)),
+                Tried::Wait(watch) => return self.park(Until::Ready(watch)),
                 #[cfg(unix)]
-                Tried::Later => return self.park(None),
+                Tried::Later => return self.park(Until::soon()),
             }
         }
     }
 
-    /// Leaves this thread until the descriptor is ready, or for a few milliseconds.
+    /// Leaves this thread until the task in turn can go on.
     #[cfg(unix)]
-    fn park(self, watch: Option<crate::sys::Watch>) {
+    fn park(self, until: Until) {
         let Some(step) = self.chain.front() else { return };
         // Not if a cancel came while it ran: then the drop completes it.
         if step.task.moves(RUNNING, PARKED) {
             let crew = Arc::clone(&self.crew);
-            crew.park.add(self, watch);
+            crew.park.add(self, until);
         }
     }
 
@@ -197,6 +244,13 @@ impl Drop for Work {
             step.task.settle(&self.sink, -errno::ECANCELED);
         }
     }
+}
+
+/// Whether a call that the file system answered with `EAGAIN` is made again after a pause. An opening is not: it says so of a
+/// lease that somebody holds, when it was asked not to wait.
+#[cfg(unix)]
+const fn may_come_again(call: &Call) -> bool {
+    call.is_transfer() || matches!(call, Call::ReadPath { .. })
 }
 
 /// Whether the next entry of a chain may start: a short transfer is a failure, the end of a file that is read by its path
