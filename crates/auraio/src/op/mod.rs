@@ -12,7 +12,7 @@ use crate::{
     control::Priority,
     file::FileInner,
     ring::Bounce,
-    sys::{Call, CallKind, Descriptor, SysPath, perform_close},
+    sys::{Call, Descriptor, SysPath, perform_close},
 };
 
 mod advise;
@@ -28,6 +28,7 @@ mod read_path;
 pub(crate) mod route;
 mod stat;
 mod sync;
+pub(crate) mod table;
 mod truncate;
 mod vectored;
 mod write;
@@ -47,6 +48,8 @@ pub use sync::{Sync, SyncRange, SyncRangeFlags};
 pub use truncate::Truncate;
 pub use vectored::{ReadVectored, WriteVectored};
 pub use write::Write;
+
+use table::CallKind;
 
 /// Something that an engine can be asked to do.
 ///
@@ -216,6 +219,14 @@ impl Drop for Done {
             perform_close(descriptor);
         }
     }
+}
+
+/// The names of all kinds of calls, for the tests of what is built on this crate: a kind that such a crate has no row for
+/// fails there.
+#[doc(hidden)]
+#[must_use]
+pub fn kinds() -> Vec<String> {
+    CallKind::ALL.iter().map(|kind| format!("{kind:?}")).collect()
 }
 
 /// A path in the form that the system takes.

@@ -6,6 +6,7 @@
 //! things are cheaper done at once on the submitting thread and can never wait for a device or a server: a stat of an
 //! open local file, and the close of a local file that was never written through.
 
+use super::table::Way;
 use crate::sys::{Call, FileFacts};
 
 /// Where an operation is performed.
@@ -53,18 +54,21 @@ pub(crate) fn heavy_max(cores: usize) -> u32 {
     u32::try_from(cores / 2).unwrap_or(u32::MAX).max(1)
 }
 
-/// The table. `bytes` is what the call moves at most, `file` what is known of the file that the call works on, if it works on an open one.
-/// `pooled` says whether the memory is the pool's.
+/// Where one call is performed. `bytes` is the most that the call moves. `file` is what is known of the open file that the
+/// call works on, if it works on one. `pooled` says whether the memory is the pool's.
+#[inline(always)]
 pub(crate) fn route(call: &Call, bytes: u64, file: Option<&FileFacts>, pooled: bool) -> Route {
-    let local = file.is_some_and(|facts| facts.local);
-    let direct = file.is_some_and(|facts| facts.direct);
-    match *call {
-        // us: syscall 0.43, ring 8.4 at depth 1, 2.3 at 32 a flush: the ring always needs a worker for it.
-        Call::Stat { path, .. } if path.is_null() && local => Route::Inline,
-        // us: 0.85 inline, 0.83 / 0.56 on the ring; with a worker 1.76, so only what would hold the thread gets one.
+    match call.facts().way {
+        Way::Ring => Route::Ring,
+        Way::Threads => Route::Threads,
+        // A stat, us: syscall 0.43, ring 8.4 at depth 1, 2.3 at 32 a flush: the ring always needs a worker for it.
+        Way::InlineIfLocal if file.is_some_and(|facts| facts.local) => Route::Inline,
+        Way::InlineIfLocal => Route::Ring,
+        // A transfer, us: 0.85 inline, 0.83 / 0.56 on the ring; with a worker 1.76, so only what would hold the thread gets one.
         // A buffered write of ext4 goes to a worker by itself (7.0 us at depth 1, 3.55 at 32); xfs and btrfs finish it
         // inline, copying: past the same size as a read it would hold the thread.
-        Call::Read { .. } | Call::ReadVectored { .. } | Call::Write { .. } | Call::WriteVectored { .. } => {
+        Way::BySize => {
+            let direct = file.is_some_and(|facts| facts.direct);
             let limit = match (direct, pooled) {
                 (false, false) => BUFFERED_READ_ASYNC_BYTES,
                 (false, true) => POOL_READ_ASYNC_BYTES,
@@ -73,27 +77,20 @@ pub(crate) fn route(call: &Call, bytes: u64, file: Option<&FileFacts>, pooled: b
             };
             if bytes >= limit { Route::RingAsync } else { Route::Ring }
         }
-        // No opcode for these.
-        Call::SetMode { .. } | Call::SetOwner { .. } | Call::SetTimes { .. } => Route::Threads,
-        _ => Route::Ring,
     }
 }
 
 /// Whether the kernel always hands this call to a worker, which it may fail to have (`pids.max`, `RLIMIT_NPROC`).
+#[inline(always)]
 pub(crate) const fn needs_worker(call: &Call) -> bool {
-    !matches!(call, Call::Nop | Call::Read { .. } | Call::ReadVectored { .. } | Call::Close { .. } | Call::Open { .. })
+    call.facts().needs_worker
 }
 
 /// Bytes of a buffered read that count against the budget of a flush.
+#[inline(always)]
 pub(crate) fn inline_read_bytes(call: &Call, bytes: u64, file: Option<&FileFacts>, pooled: bool) -> u64 {
-    match call {
-        Call::Read { .. } | Call::ReadVectored { .. } if file.is_none_or(|facts| !facts.direct) => {
-            if pooled {
-                bytes / POOL_BUDGET_SHARE
-            } else {
-                bytes
-            }
-        }
-        _ => 0,
+    if !call.is_read() || file.is_some_and(|facts| facts.direct) {
+        return 0;
     }
+    if pooled { bytes / POOL_BUDGET_SHARE } else { bytes }
 }

@@ -18,8 +18,8 @@ use std::{
 use rustix::fs::{FileType, OFlags};
 
 use super::{
-    CURRENT_POSITION, Call, Descriptor, IoVec, PathPtr, Watch, errno, io_vec, io_vec_base, io_vec_len, perform,
-    poll_watches, transfer_len, transfer_offset,
+    CURRENT_POSITION, Call, Descriptor, IoVec, PathPtr, Transfer, TransferMemory, Watch, errno, io_vec, io_vec_base,
+    io_vec_len, perform, poll_watches,
     unix::{lend, open, outcome, perform_as_asked, read_some},
     vectors,
 };
@@ -51,7 +51,8 @@ pub(crate) struct Progress {
 pub(crate) unsafe fn try_perform(call: &Call, progress: &mut Progress) -> Tried {
     match *call {
         Call::Read { .. } | Call::Write { .. } | Call::ReadVectored { .. } | Call::WriteVectored { .. } => {
-            if transfer_offset(call) != Some(CURRENT_POSITION) {
+            let Some(asked) = call.transfer() else { return Tried::Done(-errno::EINVAL) };
+            if asked.offset != CURRENT_POSITION {
                 // SAFETY: the caller's promise, passed on.
                 let result = unsafe { perform_as_asked(call) };
                 if result != -errno::ESPIPE {
@@ -59,7 +60,7 @@ pub(crate) unsafe fn try_perform(call: &Call, progress: &mut Progress) -> Tried 
                 }
             }
             // SAFETY: the same addresses.
-            unsafe { try_transfer(&call.at_offset(CURRENT_POSITION)) }
+            unsafe { try_transfer(Transfer { offset: CURRENT_POSITION, ..asked }) }
         }
         Call::Open { path, flags, mode, resolve } => {
             // SAFETY: the caller keeps the path.
@@ -70,8 +71,27 @@ pub(crate) unsafe fn try_perform(call: &Call, progress: &mut Progress) -> Tried 
             // SAFETY: the caller's promise, passed on.
             unsafe { try_read_path(path, buf, len, progress) }
         }
-        // SAFETY: the caller's promise, passed on.
-        _ => Tried::Done(unsafe { perform(call) }),
+        Call::Nop
+        | Call::WriteBuffered { .. }
+        | Call::Sync { .. }
+        | Call::SyncRange { .. }
+        | Call::Close { .. }
+        | Call::Stat { .. }
+        | Call::Allocate { .. }
+        | Call::Truncate { .. }
+        | Call::Advise { .. }
+        | Call::Rename { .. }
+        | Call::RemoveFile { .. }
+        | Call::RemoveDir { .. }
+        | Call::CreateDir { .. }
+        | Call::HardLink { .. }
+        | Call::Symlink { .. }
+        | Call::SetMode { .. }
+        | Call::SetOwner { .. }
+        | Call::SetTimes { .. } => {
+            // SAFETY: the caller's promise, passed on.
+            Tried::Done(unsafe { perform(call) })
+        }
     }
 }
 
@@ -95,49 +115,37 @@ fn kind(fd: Descriptor) -> Kind {
 }
 
 /// # Safety
-/// As for [`perform`]; `call` is a read or a write.
-unsafe fn try_transfer(call: &Call) -> Tried {
-    let (fd, writes) = match *call {
-        Call::Read { fd, .. } | Call::ReadVectored { fd, .. } => (fd, false),
-        Call::Write { fd, .. } | Call::WriteVectored { fd, .. } => (fd, true),
-        _ => return Tried::Done(-errno::EINVAL),
-    };
+/// As for [`perform`].
+unsafe fn try_transfer(asked: Transfer) -> Tried {
+    let Transfer { fd, writes, memory, .. } = asked;
     let kind = kind(fd);
-    // SAFETY: the caller keeps the vectors.
-    let is_empty = unsafe { transfer_len(call) } == Some(0);
+    let single;
+    let pieces = match memory {
+        TransferMemory::One { start, len } => {
+            single = [io_vec(start, len as usize)];
+            &single
+        }
+        TransferMemory::Many { iov, count } => {
+            // SAFETY: the caller keeps the vectors until the call is done.
+            unsafe { vectors(iov, count) }
+        }
+    };
+    let is_empty = pieces.iter().all(|piece| io_vec_len(piece) == 0);
     if kind == Kind::Finite || is_empty {
         // SAFETY: the caller's promise, passed on.
-        return Tried::Done(unsafe { perform_as_asked(call) });
+        return Tried::Done(unsafe { perform_as_asked(&asked.call()) });
     }
     let watch = if writes { Watch::writable(fd) } else { Watch::readable(fd) };
     if !is_ready(watch) {
         return Tried::Wait(watch);
     }
-    let single;
-    let pieces = match *call {
-        Call::Read { buf, len, .. } => {
-            single = [io_vec(buf, len as usize)];
-            &single
-        }
-        Call::Write { buf, len, .. } => {
-            single = [io_vec(buf.cast_mut(), len as usize)];
-            &single
-        }
-        Call::ReadVectored { iov, count, .. } | Call::WriteVectored { iov, count, .. } => {
-            // SAFETY: the caller keeps the vectors until the call is done.
-            unsafe { vectors(iov, count) }
-        }
-        _ => return Tried::Done(-errno::EINVAL),
-    };
     // SAFETY: the pieces are the caller's memory.
     let result = unsafe { move_ready(fd, kind, writes, pieces) };
-    match result {
-        _ if result == -errno::EAGAIN || result == -errno::EINTR => {
-            // Ready, and yet there is nothing: somebody else took it. Asking at once and again would spin.
-            if is_ready(watch) { Tried::Later } else { Tried::Wait(watch) }
-        }
-        _ => Tried::Done(result),
+    if result != -errno::EAGAIN && result != -errno::EINTR {
+        return Tried::Done(result);
     }
+    // It was ready, but somebody else took what there was. To ask again at once would spin.
+    if is_ready(watch) { Tried::Later } else { Tried::Wait(watch) }
 }
 
 /// Moves what can be moved now. `-EAGAIN` if that is nothing.

@@ -138,17 +138,6 @@ unsafe fn try_call(call: &Call) -> Result<i32, i32> {
         }
         // SAFETY: the caller's promise, passed on.
         Call::ReadPath { path, buf, len } => unsafe { read_path(path, buf, len) },
-        // SAFETY: the caller's promise, passed on.
-        _ => unsafe { by_path(call) },
-    }
-}
-
-/// Everything that names a file by its path and answers no data.
-///
-/// # Safety
-/// As for [`perform`].
-unsafe fn by_path(call: &Call) -> Result<i32, i32> {
-    match *call {
         Call::Open { resolve: 1.., .. } => Err(errno::EOPNOTSUPP),
         Call::Open { path, flags, mode, resolve: 0 } => {
             // SAFETY: the caller keeps the path. So for all that follow.
@@ -162,27 +151,30 @@ unsafe fn by_path(call: &Call) -> Result<i32, i32> {
             checked(unsafe { MoveFileExW(from, to, MOVEFILE_REPLACE_EXISTING) })
         }
         // SAFETY: as above.
-        Call::Unlink { path, directory: false } => checked(unsafe { DeleteFileW(path) }),
+        Call::RemoveFile { path } => checked(unsafe { DeleteFileW(path) }),
         // SAFETY: as above.
-        Call::Unlink { path, directory: true } => checked(unsafe { RemoveDirectoryW(path) }),
+        Call::RemoveDir { path } => checked(unsafe { RemoveDirectoryW(path) }),
         // SAFETY: as above.
-        Call::MakeDirectory { path, .. } => checked(unsafe { CreateDirectoryW(path, ptr::null()) }),
+        Call::CreateDir { path, .. } => checked(unsafe { CreateDirectoryW(path, ptr::null()) }),
         // SAFETY: as above.
-        Call::Link { from, to } => checked(unsafe { CreateHardLinkW(to, from, ptr::null()) }),
-        Call::Symlink { target, link } => {
-            // SAFETY: as above.
-            let attributes = unsafe { GetFileAttributesW(target) };
-            // The link must say now whether it will lead to a directory. A relative target is looked up from the current
-            // directory here and from the link's own later; where the two differ, the link is one to a file.
-            let is_directory = attributes != INVALID_FILE_ATTRIBUTES && attributes & FILE_ATTRIBUTE_DIRECTORY != 0;
-            let kind = if is_directory { SYMBOLIC_LINK_FLAG_DIRECTORY } else { 0 };
-            // SAFETY: as above.
-            let made =
-                unsafe { CreateSymbolicLinkW(link, target, kind | SYMBOLIC_LINK_FLAG_ALLOW_UNPRIVILEGED_CREATE) };
-            checked(i32::from(made))
-        }
-        _ => Err(errno::ENOSYS),
+        Call::HardLink { from, to } => checked(unsafe { CreateHardLinkW(to, from, ptr::null()) }),
+        // SAFETY: as above.
+        Call::Symlink { target, link } => unsafe { symlink(target, link) },
     }
+}
+
+/// # Safety
+/// Both paths are texts that end in a NUL.
+unsafe fn symlink(target: PathPtr, link: PathPtr) -> Result<i32, i32> {
+    // SAFETY: the caller's promise.
+    let attributes = unsafe { GetFileAttributesW(target) };
+    // The link must say now whether it will lead to a directory. A relative target is looked up from the current directory
+    // here, and from the link's own directory later. Where the two differ, the link is one to a file.
+    let is_directory = attributes != INVALID_FILE_ATTRIBUTES && attributes & FILE_ATTRIBUTE_DIRECTORY != 0;
+    let kind = if is_directory { SYMBOLIC_LINK_FLAG_DIRECTORY } else { 0 };
+    // SAFETY: the caller's promise.
+    let made = unsafe { CreateSymbolicLinkW(link, target, kind | SYMBOLIC_LINK_FLAG_ALLOW_UNPRIVILEGED_CREATE) };
+    checked(i32::from(made))
 }
 
 const fn handle(fd: Descriptor) -> HANDLE {

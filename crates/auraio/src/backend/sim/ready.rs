@@ -8,7 +8,7 @@ pub(super) use unix::{is_ready, wait_for_any};
 mod unix {
     use std::time::Duration;
 
-    use crate::sys::{Call, Watch, poll_watches};
+    use crate::sys::{Call, Transfer, Watch, poll_watches};
 
     pub(in super::super) fn is_ready(call: &Call) -> bool {
         // What cannot be waited for is ready too: the call itself will tell what is the matter.
@@ -23,10 +23,10 @@ mod unix {
     }
 
     const fn waited_for(call: &Call) -> Option<Watch> {
-        match *call {
-            Call::Read { fd, .. } | Call::ReadVectored { fd, .. } if fd >= 0 => Some(Watch::readable(fd)),
-            Call::Write { fd, .. } | Call::WriteVectored { fd, .. } if fd >= 0 => Some(Watch::writable(fd)),
-            _ => None,
+        match call.transfer() {
+            Some(Transfer { fd, writes: false, .. }) if fd >= 0 => Some(Watch::readable(fd)),
+            Some(Transfer { fd, writes: true, .. }) if fd >= 0 => Some(Watch::writable(fd)),
+            Some(_) | None => None,
         }
     }
 }
