@@ -122,6 +122,8 @@ pub struct Prepared {
     pub(crate) more: Option<Later>,
     pub(crate) payload: Payload,
     pub(crate) file: Option<Arc<FileInner>>,
+    /// The second file of an operation that works on two. Its close waits for the operation, as that of the first does.
+    pub(crate) other: Option<Arc<FileInner>>,
     /// A file to be closed: `call` is performed once nobody else holds it.
     pub(crate) closing: Option<Arc<FileInner>>,
     /// Uses the file's own position, so it waits for others that do.
@@ -140,6 +142,7 @@ impl Prepared {
             more: None,
             payload,
             file: None,
+            other: None,
             closing: None,
             cursor: false,
             class: None,

@@ -305,9 +305,7 @@ impl State {
             };
             // Behind a step that failed, what did not happen was cancelled by the chain, not by the kernel.
             slot.cancelled |= position > state.from;
-            if let Some(file) = slot.file.take() {
-                effects.note().released.push(file);
-            }
+            effects.note().released.extend(slot.file.take().into_iter().chain(slot.other.take()));
         }
         self.completed += state.steps.len() as u64;
         state.done = true;

@@ -174,6 +174,9 @@ impl State {
         self.leave_lane(index);
         let slot = self.slots.get_mut(index);
         let file = slot.file.take();
+        if let Some(other) = slot.other.take() {
+            effects.note().released.push(other);
+        }
         let cursor = slot.cursor;
         match std::mem::replace(&mut slot.sink, Sink::Nobody) {
             Sink::Port { port: whose, token } => {

@@ -90,6 +90,8 @@ pub(super) struct Slot {
     pub(super) more: Option<Later>,
     pub(super) payload: Payload,
     pub(super) file: Option<Arc<FileInner>>,
+    /// The second file of an operation that works on two.
+    pub(super) other: Option<Arc<FileInner>>,
     pub(super) sink: Sink,
     pub(super) result: i64,
 }
@@ -164,7 +166,7 @@ impl Slots {
     /// Gives the operation a slot.
     #[inline(always)]
     pub(super) fn insert(&mut self, prepared: Prepared, sink: Sink) -> u32 {
-        let Prepared { call, expect, more, payload, file, cursor, class, .. } = prepared;
+        let Prepared { call, expect, more, payload, file, other, cursor, class, .. } = prepared;
         let class = class.unwrap_or_else(|| file.as_ref().map_or(Priority::Normal, |file| file.priority()));
         if self.free == NONE {
             let index = self.entries.len() as u32;
@@ -195,6 +197,7 @@ impl Slots {
                 more,
                 payload,
                 file,
+                other,
                 sink,
                 result: 0,
             });
@@ -223,6 +226,7 @@ impl Slots {
         slot.more = more;
         slot.payload = payload;
         slot.file = file;
+        slot.other = other;
         slot.sink = sink;
         index
     }
