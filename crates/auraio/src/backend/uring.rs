@@ -470,6 +470,7 @@ fn sqe(call: &Call) -> squeue::Entry {
         | Call::SetMode { .. }
         | Call::SetOwner { .. }
         | Call::SetTimes { .. }
+        | Call::CopyFileRange { .. }
         | Call::WriteBuffered { .. } => opcode::Nop::new().build(),
         Call::Sync { fd, data_only } => {
             let flags = if data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };

@@ -150,6 +150,14 @@ pub(crate) enum Call {
         fd: Descriptor,
         times: *const [FileTime; 2],
     },
+    /// At offsets in both files, never at their own positions. `len` is at most [`BYTES_MAX`].
+    CopyFileRange {
+        from: Descriptor,
+        from_offset: u64,
+        to: Descriptor,
+        to_offset: u64,
+        len: u32,
+    },
     /// Open `path` read-only, read up to `len` bytes from its start, close it: one linked chain on a ring that has the
     /// slots for it. Answers the bytes read, or the error of the first step that failed.
     ReadPath {
@@ -199,6 +207,7 @@ impl Call {
             | Self::SetMode { .. }
             | Self::SetOwner { .. }
             | Self::SetTimes { .. }
+            | Self::CopyFileRange { .. }
             | Self::ReadPath { .. } => return None,
         })
     }

@@ -39,7 +39,7 @@ pub(crate) const fn io_vec_len(vec: &IoVec) -> usize {
 /// The vectors of a vectored call can be read.
 pub(crate) unsafe fn transfer_len(call: &Call) -> Option<u64> {
     match *call {
-        Call::Read { len, .. } | Call::Write { len, .. } => Some(u64::from(len)),
+        Call::Read { len, .. } | Call::Write { len, .. } | Call::CopyFileRange { len, .. } => Some(u64::from(len)),
         Call::ReadVectored { iov, count, .. }
         | Call::WriteVectored { iov, count, .. }
         | Call::WriteBuffered { iov, count, .. } => {

@@ -88,7 +88,8 @@ pub(crate) unsafe fn try_perform(call: &Call, progress: &mut Progress) -> Tried 
         | Call::Symlink { .. }
         | Call::SetMode { .. }
         | Call::SetOwner { .. }
-        | Call::SetTimes { .. } => {
+        | Call::SetTimes { .. }
+        | Call::CopyFileRange { .. } => {
             // SAFETY: the caller's promise, passed on.
             Tried::Done(unsafe { perform(call) })
         }

@@ -20,7 +20,9 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use super::linux as platform;
 #[cfg(not(target_os = "linux"))]
 use super::macos as platform;
-use super::{CURRENT_POSITION, Call, Descriptor, FileTime, PathPtr, Transfer, TransferMemory, errno, transfer_offset};
+use super::{
+    CURRENT_POSITION, Call, Descriptor, FileTime, PathPtr, Transfer, TransferMemory, copy::Copy, errno, transfer_offset,
+};
 
 /// Performs one call and gives its result, or the negated errno.
 ///
@@ -70,6 +72,9 @@ pub(super) unsafe fn perform_as_asked(call: &Call) -> i32 {
         Call::CreateDir { path, mode } => answer(|| rustix::fs::mkdirat(CWD, text(path), mode_bits(mode))),
         Call::HardLink { from, to } => answer(|| rustix::fs::linkat(CWD, text(from), CWD, text(to), AtFlags::empty())),
         Call::Symlink { target, link } => answer(|| rustix::fs::symlinkat(text(target), CWD, text(link))),
+        Call::CopyFileRange { from, from_offset, to, to_offset, len } => {
+            Copy { from, from_offset, to, to_offset, len }.perform()
+        }
         Call::ReadPath { path, buf, len } => {
             // SAFETY: the caller's promise, passed on.
             unsafe { read_path(path, buf, len) }

@@ -18,7 +18,7 @@ use windows_sys::Win32::{
     },
 };
 
-use super::{CURRENT_POSITION, Call, Descriptor, FileTime, IoVec, PathPtr, errno, io_vec, vectors};
+use super::{CURRENT_POSITION, Call, Descriptor, FileTime, IoVec, PathPtr, copy::Copy, errno, io_vec, vectors};
 use error::{checked, last_error};
 pub(crate) use stat::{RawStat, raw_stat_zeroed};
 
@@ -138,6 +138,12 @@ unsafe fn try_call(call: &Call) -> Result<i32, i32> {
         }
         // SAFETY: the caller's promise, passed on.
         Call::ReadPath { path, buf, len } => unsafe { read_path(path, buf, len) },
+        Call::CopyFileRange { from, from_offset, to, to_offset, len } => {
+            match (Copy { from, from_offset, to, to_offset, len }).perform() {
+                error if error < 0 => Err(-error),
+                copied => Ok(copied),
+            }
+        }
         Call::Open { resolve: 1.., .. } => Err(errno::EOPNOTSUPP),
         Call::Open { path, flags, mode, resolve: 0 } => {
             // SAFETY: the caller keeps the path. So for all that follow.

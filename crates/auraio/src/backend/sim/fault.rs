@@ -61,7 +61,10 @@ pub(super) unsafe fn shortened(call: &Call, rng: &mut Rng) -> Option<Shortened> 
     let mut cut = *call;
     let mut kept = Vec::new();
     match &mut cut {
-        Call::Read { len, .. } | Call::Write { len, .. } | Call::ReadPath { len, .. } => {
+        Call::Read { len, .. }
+        | Call::Write { len, .. }
+        | Call::ReadPath { len, .. }
+        | Call::CopyFileRange { len, .. } => {
             *len = u32::try_from(bytes).unwrap_or(*len);
         }
         Call::ReadVectored { iov, count, .. }
