@@ -753,6 +753,21 @@ impl Engine {
         self.submit(op::Stat::path(path.as_ref()))
     }
 
+    /// What is known of a path, and of the link itself if its last part is a symbolic link. See [`op::Stat`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let link = dir.path().join("link");
+    /// engine.block_on(engine.submit(auraio::op::Symlink::new("nowhere", &link)))?;
+    /// assert!(engine.block_on(engine.symlink_metadata(&link))?.is_symlink());
+    /// assert_eq!(engine.block_on(engine.metadata(&link)).unwrap_err().errno(), 2); // ENOENT
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn symlink_metadata(&self, path: impl AsRef<Path>) -> OpFuture<op::Stat> {
+        self.submit(op::Stat::symlink(path.as_ref()))
+    }
+
     /// Removes a file. See [`op::RemoveFile`].
     ///
     /// ```
