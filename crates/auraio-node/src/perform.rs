@@ -35,6 +35,11 @@ impl Asked<'_> {
         self.number(at).map(|mode| mode as u32)
     }
 
+    /// The handle of another file than the first.
+    fn handle(&self, at: usize) -> Option<u32> {
+        self.mode(at)
+    }
+
     fn path(&self, at: usize) -> Option<PathBuf> {
         self.paths.get(at).and_then(owned_path)
     }
@@ -86,7 +91,7 @@ pub(crate) fn perform(port: &Submitter, kind: Kind, asked: &Asked<'_>) -> Option
         }
         // The offset; the other file's handle, the offset there; the length.
         Kind::CopyFileRange => {
-            let (from, other) = (asked.offset(0)?, asked.mode(1)?);
+            let (from, other) = (asked.offset(0)?, asked.handle(1)?);
             let (to, length) = (asked.offset(2)?, asked.offset(3)?);
             port.on_two(asked, other, |source, target| op::CopyFileRange::new(source, from, target, to, length))
         }
