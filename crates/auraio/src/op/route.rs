@@ -1,10 +1,12 @@
-//! Which way an operation goes: one table of costs, in one place.
+//! Decides where one call is performed.
 //!
-//! The costs were measured on kernel 6.18 with ext4, xfs, btrfs and tmpfs (microseconds an operation at depth 1 and at
-//! 32 a flush; docs/decisions/0003-routes.md has the table and its source). What the ring would hand to a worker thread
-//! of the kernel anyway (`io-wq`) still goes to the ring: the kernel's pool has the better view of what blocks. Only two
-//! things are cheaper done at once on the submitting thread and can never wait for a device or a server: a stat of an
-//! open local file, and the close of a local file that was never written through.
+//! The table of operations (`op/table.rs`) says which way calls of a kind go. Where that depends on the call's size and
+//! file, this file decides. The costs were measured on kernel 6.18 with ext4, xfs, btrfs and tmpfs, in microseconds an
+//! operation at depth 1 and at 32 a flush; docs/decisions/0003-routes.md has all of them and their source.
+//!
+//! Calls that the kernel always hands to one of its own workers (`io-wq`) go to the ring all the same, because the kernel
+//! knows best which of them block. Only two operations are cheaper when the submitting thread performs them at once, and can
+//! never wait for a device or a server: a stat of an open local file, and the close of a local file that was not written to.
 
 use super::table::Way;
 use crate::sys::{Call, FileFacts};

@@ -1,12 +1,12 @@
-//! Calls that could block without end, made so that they never hold a thread: pipes, FIFOs, sockets, terminals.
+//! Performs calls on pipes, FIFOs, sockets and terminals, which can wait without end, without holding a thread.
 //!
-//! [`try_perform`] does what [`perform`](super::perform) does, but where that would wait for another process it gives
-//! back what to wait for. A regular file costs nothing more: only a transfer without an offset (all that the ring sends
-//! for a file that cannot seek) asks once what kind of file it has.
+//! [`try_perform`] does what [`perform`](super::perform) does, but where that would wait for another process, it gives
+//! back the descriptor to wait for. A call on a regular file costs no more than with `perform`: only a transfer without an
+//! offset (all that the ring sends for a file that cannot seek) asks first what kind of file it has.
 //!
-//! A descriptor found ready may be empty again when it is read, if another thread or process reads it too. Linux can be
-//! told not to wait (`RWF_NOWAIT`; sockets take `MSG_DONTWAIT` everywhere). Where neither holds (macOS pipes, terminals)
-//! a thread can be held by such a race; one reader for each pipe is the common case.
+//! A descriptor that is ready may be empty again by the time it is read, if another thread or process reads it too. Linux can
+//! be told not to wait (`RWF_NOWAIT`), and so can sockets everywhere (`MSG_DONTWAIT`). macOS pipes and terminals cannot, and
+//! there such a race can hold a thread. Most pipes have one reader, so it is rare.
 #![expect(unsafe_code, reason = "system calls on memory that the caller keeps alive")]
 
 use std::{

@@ -26,8 +26,8 @@ use super::{
 
 /// Performs one call and gives its result, or the negated errno.
 ///
-/// An interruption is retried here, but for what may block without end: opens, and transfers without an offset, may
-/// answer `-EINTR`. A positioned transfer on a file that cannot seek is repeated without its offset, which is what
+/// If a signal interrupts a call, it is made again here. Opens, and transfers without an offset, can block without end, so
+/// they answer `-EINTR` instead. A transfer at an offset on a file that cannot seek is repeated without its offset, as
 /// `io_uring` does with a pipe.
 ///
 /// # Safety

@@ -1,5 +1,6 @@
-//! Whether a call could be performed without waiting: an empty pipe must not hold up the whole simulation, as it does not
-//! hold up a ring. What is not a pipe, a socket or the like is always ready, and so is everything on Windows.
+//! Tells whether a call can be performed without waiting. An empty pipe holds up one operation of a real ring, so it must not
+//! hold up the whole simulation. Calls on anything but pipes, sockets and the like are always ready, and so are all calls on
+//! Windows.
 
 #[cfg(unix)]
 pub(super) use unix::{is_ready, wait_for_any};
