@@ -10,11 +10,12 @@ use napi::{
 use napi_derive::napi;
 
 use crate::{
-    control::{Asked, class_of},
+    control::{self, class_of},
     native::{
         CompletionArray, StatOut, View, Watch, Watcher, hot,
         lend::{Environment, Span},
     },
+    perform::{self, Asked},
     shared,
     state::{Core, NUMBER, OPENED, SLOTS_MAX, STAT},
     submit::{EBADF, EINVAL, Submitter, offset_of},
@@ -105,7 +106,7 @@ impl NativePort {
             submit_batch: options.submit_batch,
             register: options.register,
         };
-        let asked = Asked {
+        let asked = control::Asked {
             policy: &options.policy,
             fixed: options.in_flight_fixed,
             min: options.in_flight_min,
@@ -248,17 +249,25 @@ impl NativePort {
         mode: u32,
         bounce: bool,
     ) -> i32 {
-        let path = match path {
-            Either::A(path) => PathBuf::from(path),
-            Either::B(bytes) => match bytes_path(&bytes) {
-                Some(path) => path,
-                None => return -EINVAL,
-            },
-        };
+        let Some(path) = owned_path(&path) else { return -EINVAL };
         let core = &mut *self.submitter.core.borrow_mut();
         let options = OpenOptions::new().flags(flags).mode(mode).direct(bounce);
         let operation = op::Open::new(core.engine(), path, options);
         self.submitter.queue(core, slot, OPENED, Span::NONE, operation)
+    }
+
+    /// Begins any operation that has no method of its own: `kind` is its number (src/kinds.rs), and src/perform.rs says which
+    /// numbers and paths a kind takes. `handle` is looked at by the kinds that work on an open file.
+    #[napi(catch_unwind)]
+    pub fn perform(
+        &self,
+        slot: u32,
+        kind: u32,
+        handle: u32,
+        #[napi(ts_arg_type = "ReadonlyArray<number>")] numbers: Vec<f64>,
+        #[napi(ts_arg_type = "ReadonlyArray<string | Uint8Array>")] paths: Vec<Either<String, Uint8Array>>,
+    ) -> i32 {
+        perform::perform_number(&self.submitter, kind, &Asked { slot, handle, numbers: &numbers, paths: &paths })
     }
 
     /// The stat of an open file, at once: 0, a negated errno, or 1 where it could have to wait.
@@ -399,7 +408,15 @@ fn refuse(error: Error) -> napi::Error {
     }
 }
 
-fn timestamp(seconds: f64) -> Timestamp {
+/// A path as JavaScript gives it; `None` where bytes are none on this platform.
+pub(crate) fn owned_path(path: &Either<String, Uint8Array>) -> Option<PathBuf> {
+    match path {
+        Either::A(path) => Some(PathBuf::from(path)),
+        Either::B(bytes) => bytes_path(bytes),
+    }
+}
+
+pub(crate) fn timestamp(seconds: f64) -> Timestamp {
     let whole = seconds.floor();
     let nanos = ((seconds - whole) * 1e6).round() * 1e3;
     // Rounding up to a whole second is one second more, not a thousand million nanoseconds.

@@ -105,9 +105,8 @@ impl Chain {
         if steps.is_empty() || steps.len() > CHAIN_MAX {
             return Err(Error::InvalidInput("a chain has 1 to 32 steps"));
         }
-        let linkable = |step: &Prepared| {
-            !step.cursor && step.closing.is_none() && step.more.is_none() && !matches!(step.call, Call::ReadPath { .. })
-        };
+        let linkable =
+            |step: &Prepared| !step.cursor && step.closing.is_none() && step.more.is_none() && step.call.entries() == 1;
         if !steps.iter().all(linkable) {
             return Err(Error::InvalidInput("a step of the chain cannot be linked"));
         }

@@ -8,7 +8,7 @@
 use crate::{
     File,
     op::Prepared,
-    sys::{CURRENT_POSITION, Call, FileFacts, io_vec_base, io_vec_len, vectors},
+    sys::{CURRENT_POSITION, Call, FileFacts, Transfer, TransferMemory, io_vec_base, io_vec_len, vectors},
 };
 
 /// The alignment of an open file's direct transfers: each must be a multiple of these numbers, in bytes, which are powers of two
@@ -109,34 +109,27 @@ impl Prepared {
 /// The vectors of a vectored call can be read.
 #[inline]
 pub(crate) unsafe fn is_misaligned(call: &Call, facts: &FileFacts) -> bool {
+    let Some(Transfer { writes, memory, offset, .. }) = call.transfer() else { return false };
     let alignment = &facts.alignment;
-    let writes = call.is_write();
     let unit = u64::from(if writes { alignment.write_offset } else { alignment.offset });
-    let memory = alignment.memory as usize;
-    let place = |offset: u64| if writes && facts.append { 0 } else { offset };
-    match *call {
-        Call::Read { offset, .. }
-        | Call::Write { offset, .. }
-        | Call::ReadVectored { offset, .. }
-        | Call::WriteVectored { offset, .. }
-            if place(offset) == CURRENT_POSITION =>
-        {
-            false
-        }
-        Call::Read { buf, len, offset, .. } => is_off(buf.addr(), memory, len.into(), place(offset), unit),
-        Call::Write { buf, len, offset, .. } => is_off(buf.addr(), memory, len.into(), place(offset), unit),
-        Call::ReadVectored { iov, count, offset, .. } | Call::WriteVectored { iov, count, offset, .. } => {
+    let memory_unit = alignment.memory as usize;
+    let place = if writes && facts.append { 0 } else { offset };
+    if place == CURRENT_POSITION {
+        return false;
+    }
+    match memory {
+        TransferMemory::One { start, len } => is_off(start.addr(), memory_unit, len.into(), place, unit),
+        TransferMemory::Many { iov, count } => {
             // SAFETY: the caller's promise.
             let vectors = unsafe { vectors(iov, count) };
             let part = u64::from(alignment.offset) - 1;
             let mut total = 0;
             let parts_off = vectors.iter().any(|vector| {
                 total += io_vec_len(vector) as u64;
-                io_vec_base(vector).addr() & (memory - 1) != 0 || io_vec_len(vector) as u64 & part != 0
+                io_vec_base(vector).addr() & (memory_unit - 1) != 0 || io_vec_len(vector) as u64 & part != 0
             });
-            parts_off || is_off(0, memory, total, place(offset), unit)
+            parts_off || is_off(0, memory_unit, total, place, unit)
         }
-        _ => false,
     }
 }
 
@@ -144,13 +137,14 @@ pub(crate) unsafe fn is_misaligned(call: &Call, facts: &FileFacts) -> bool {
 /// only a few instructions.
 #[inline(always)]
 pub(crate) fn is_plainly_aligned(call: &Call, facts: &FileFacts) -> bool {
-    let DirectAlignment { memory, offset: unit, write_offset } = facts.alignment;
-    match *call {
-        Call::Read { buf, len, offset, .. } => !is_off(buf.addr(), memory as usize, len.into(), offset, unit.into()),
-        Call::Write { buf, len, offset, .. } => {
-            !is_off(buf.addr(), memory as usize, len.into(), offset, write_offset.into())
+    let DirectAlignment { memory: memory_unit, offset: read_unit, write_offset } = facts.alignment;
+    let Some(Transfer { writes, memory, offset, .. }) = call.transfer() else { return false };
+    let unit = if writes { write_offset } else { read_unit };
+    match memory {
+        TransferMemory::One { start, len } => {
+            !is_off(start.addr(), memory_unit as usize, len.into(), offset, unit.into())
         }
-        _ => false,
+        TransferMemory::Many { .. } => false,
     }
 }
 

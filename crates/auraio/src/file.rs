@@ -637,6 +637,37 @@ impl File {
             .then(|| sys::stat_now(self.inner.descriptor).map_err(|errno| crate::Error::os(errno, "fstat")))
     }
 
+    /// Copies `len` bytes at `offset` to another file, at an offset there, without a buffer; as [`op::CopyFileRange`], which
+    /// says what happens when. Answers the bytes that were copied: fewer than `len` are no error, and 0 is the end of this
+    /// file.
+    ///
+    /// ```
+    /// use auraio::{Engine, OpenOptions};
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    /// std::fs::write(&from, "0123456789").unwrap();
+    /// let engine = Engine::builder().build()?;
+    /// engine.block_on(async {
+    ///     let source = engine.open(&from, OpenOptions::new().read(true)).await?;
+    ///     let target = engine.open(&to, OpenOptions::new().write(true).create(true)).await?;
+    ///     let (mut at, len) = (0, source.metadata().await?.len());
+    ///     while at < len {
+    ///         match source.copy_range_to(at, &target, at, len - at).await? {
+    ///             0 => break, // somebody has cut the source short meanwhile
+    ///             copied => at += copied,
+    ///         }
+    ///     }
+    ///     source.close().await?;
+    ///     target.close().await
+    /// })?;
+    /// assert_eq!(std::fs::read(&to).unwrap(), b"0123456789");
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn copy_range_to(&self, offset: u64, to: &Self, to_offset: u64, len: u64) -> OpFuture<op::CopyFileRange> {
+        self.submit(op::CopyFileRange::new(self, offset, to, to_offset, len))
+    }
+
     /// Sets the permission bits. See [`op::SetMode`].
     ///
     /// ```
@@ -772,6 +803,21 @@ impl Engine {
     /// ```
     pub fn metadata(&self, path: impl AsRef<Path>) -> OpFuture<op::Stat> {
         self.submit(op::Stat::path(path.as_ref()))
+    }
+
+    /// What is known of a path, and of the link itself if its last part is a symbolic link. See [`op::Stat`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = auraio::Engine::builder().build()?;
+    /// let link = dir.path().join("link");
+    /// engine.block_on(engine.submit(auraio::op::Symlink::new("nowhere", &link)))?;
+    /// assert!(engine.block_on(engine.symlink_metadata(&link))?.is_symlink());
+    /// assert_eq!(engine.block_on(engine.metadata(&link)).unwrap_err().errno(), 2); // ENOENT
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn symlink_metadata(&self, path: impl AsRef<Path>) -> OpFuture<op::Stat> {
+        self.submit(op::Stat::symlink(path.as_ref()))
     }
 
     /// Removes a file. See [`op::RemoveFile`].

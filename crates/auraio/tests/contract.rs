@@ -16,6 +16,8 @@ mod support;
 mod attributes;
 #[path = "contract/chains.rs"]
 mod chains;
+#[path = "contract/copies.rs"]
+mod copies;
 #[path = "contract/direct.rs"]
 mod direct;
 #[path = "contract/direct_random.rs"]

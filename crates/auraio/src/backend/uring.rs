@@ -12,7 +12,10 @@ use std::{io, os::fd::AsRawFd, time::Duration};
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 
 use super::{Backend, Cqe, Entry, Wait, registry};
-use crate::sys::{self, Call, Descriptor, PathPtr, STATX_MASK, errno, ioprio::ioprio_of, statx_flags};
+use crate::{
+    op::table::Opcode,
+    sys::{self, Call, Descriptor, PathPtr, STATX_MASK, errno, ioprio::ioprio_of, statx_flags},
+};
 
 mod master;
 
@@ -301,20 +304,19 @@ impl Backend for UringBackend {
     }
 
     fn supports(&self, call: &Call) -> bool {
-        match *call {
-            Call::Truncate { .. } => self.features.truncate,
-            Call::ReadPath { .. } => {
+        match call.facts().opcode {
+            Opcode::Always => true,
+            Opcode::Missing => false,
+            Opcode::Ftruncate => self.features.truncate,
+            Opcode::DirectSlot => {
                 self.features.direct_slots && self.paths.entries.len() - self.paths.free.len() < DIRECT_SLOTS as usize
             }
-            Call::SetMode { .. } | Call::SetOwner { .. } | Call::SetTimes { .. } | Call::WriteBuffered { .. } => false,
-            // An SQE carries 32 bits of length here.
-            Call::SyncRange { len, .. } | Call::Advise { len, .. } => u32::try_from(len).is_ok(),
-            _ => true,
+            Opcode::Length32 => call.range_len().is_some_and(|len| u32::try_from(len).is_ok()),
         }
     }
 
     fn weight(&self, call: &Call) -> u32 {
-        if matches!(call, Call::ReadPath { .. }) { 3 } else { 1 }
+        call.entries()
     }
 
     #[inline(always)]
@@ -350,7 +352,26 @@ impl Backend for UringBackend {
                 let sqe = transfer!(Writev, WritevFixed, entry, fd, (iov, count), offset);
                 self.push_entry(&sqe.flags(flags).user_data(user_data), user_data);
             }
-            _ => self.push_rare(entry, flags),
+            Call::WriteBuffered { .. }
+            | Call::Sync { .. }
+            | Call::SyncRange { .. }
+            | Call::Open { .. }
+            | Call::Close { .. }
+            | Call::Stat { .. }
+            | Call::Allocate { .. }
+            | Call::Truncate { .. }
+            | Call::Advise { .. }
+            | Call::Rename { .. }
+            | Call::RemoveFile { .. }
+            | Call::RemoveDir { .. }
+            | Call::CreateDir { .. }
+            | Call::HardLink { .. }
+            | Call::Symlink { .. }
+            | Call::SetMode { .. }
+            | Call::SetOwner { .. }
+            | Call::SetTimes { .. }
+            | Call::CopyFileRange { .. }
+            | Call::ReadPath { .. } => self.push_rare(entry, flags),
         }
     }
 
@@ -492,6 +513,7 @@ fn sqe(call: &Call) -> squeue::Entry {
         | Call::SetMode { .. }
         | Call::SetOwner { .. }
         | Call::SetTimes { .. }
+        | Call::CopyFileRange { .. }
         | Call::WriteBuffered { .. } => opcode::Nop::new().build(),
         Call::Sync { fd, data_only } => {
             let flags = if data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };
@@ -518,11 +540,10 @@ fn sqe(call: &Call) -> squeue::Entry {
             opcode::Fadvise::new(types::Fd(fd), len as libc::off_t, advice).offset(offset).build()
         }
         Call::Rename { from, to, flags } => opcode::RenameAt::new(here, from, here, to).flags(flags).build(),
-        Call::Unlink { path, directory } => {
-            opcode::UnlinkAt::new(here, path).flags(if directory { libc::AT_REMOVEDIR } else { 0 }).build()
-        }
-        Call::MakeDirectory { path, mode } => opcode::MkDirAt::new(here, path).mode(mode).build(),
-        Call::Link { from, to } => opcode::LinkAt::new(here, from, here, to).build(),
+        Call::RemoveFile { path } => opcode::UnlinkAt::new(here, path).build(),
+        Call::RemoveDir { path } => opcode::UnlinkAt::new(here, path).flags(libc::AT_REMOVEDIR).build(),
+        Call::CreateDir { path, mode } => opcode::MkDirAt::new(here, path).mode(mode).build(),
+        Call::HardLink { from, to } => opcode::LinkAt::new(here, from, here, to).build(),
         Call::Symlink { target, link } => opcode::SymlinkAt::new(here, target, link).build(),
     }
 }

@@ -12,13 +12,16 @@ use crate::{
     control::Priority,
     file::FileInner,
     ring::Bounce,
-    sys::{Call, CallKind, Descriptor, SysPath, perform_close},
+    sys::{Call, Descriptor, SysPath, perform_close},
 };
 
 mod advise;
 mod allocate;
+#[cfg(feature = "sim")]
+pub(crate) mod areas;
 mod attributes;
 mod close;
+mod copy_file_range;
 mod nop;
 mod open;
 mod path;
@@ -28,6 +31,7 @@ mod read_path;
 pub(crate) mod route;
 mod stat;
 mod sync;
+pub(crate) mod table;
 mod truncate;
 mod vectored;
 mod write;
@@ -36,6 +40,7 @@ pub use advise::{Advice, Advise};
 pub use allocate::{Allocate, AllocateMode};
 pub use attributes::{SetMode, SetOwner, SetTimes};
 pub use close::Close;
+pub use copy_file_range::CopyFileRange;
 pub use nop::Nop;
 pub use open::{Open, OpenOptions, Resolve};
 pub use path::{CreateDir, HardLink, RemoveDir, RemoveFile, Rename, RenameFlags, Symlink};
@@ -47,6 +52,8 @@ pub use sync::{Sync, SyncRange, SyncRangeFlags};
 pub use truncate::Truncate;
 pub use vectored::{ReadVectored, WriteVectored};
 pub use write::Write;
+
+use table::CallKind;
 
 /// Something that an engine can be asked to do.
 ///
@@ -151,6 +158,8 @@ pub struct Prepared {
     pub(crate) more: Option<Later>,
     pub(crate) payload: Payload,
     pub(crate) file: Option<Arc<FileInner>>,
+    /// The second file of an operation that works on two. Its close waits for the operation, as that of the first does.
+    pub(crate) other: Option<Arc<FileInner>>,
     /// A file to be closed: `call` is performed once nobody else holds it.
     pub(crate) closing: Option<Arc<FileInner>>,
     /// Uses the file's own position, so it waits for others that do.
@@ -169,6 +178,7 @@ impl Prepared {
             more: None,
             payload,
             file: None,
+            other: None,
             closing: None,
             cursor: false,
             class: None,
@@ -248,6 +258,14 @@ impl Drop for Done {
             perform_close(descriptor);
         }
     }
+}
+
+/// The names of all kinds of calls, for the tests of what is built on this crate: a kind that such a crate has no row for
+/// fails there.
+#[doc(hidden)]
+#[must_use]
+pub fn kinds() -> Vec<String> {
+    CallKind::ALL.iter().map(|kind| format!("{kind:?}")).collect()
 }
 
 /// A path in the form that the system takes.

@@ -7,7 +7,7 @@ use crate::{
     Engine, Error, File, Result,
     buf::Payload,
     file::FileInner,
-    sys::{self, Call, CallKind, Descriptor, SysPath},
+    sys::{self, Call, Descriptor, SysPath},
 };
 
 bitflags::bitflags! {
@@ -390,7 +390,7 @@ impl Operation for Open {
         let Kept { engine, path, flags, bounces } = done.take_payload().take_any();
         let descriptor = opened.map_err(|error| error.with_path(path.to_path_buf()))? as Descriptor;
         // From here on it is the file's.
-        done.kind = CallKind::Nop;
+        done.kind = super::table::CallKind::Nop;
         FileInner::adopt(engine, descriptor, flags, bounces)
             .map(File::new)
             .map_err(|errno| Error::os(errno, "fstat").with_path(path.to_path_buf()))

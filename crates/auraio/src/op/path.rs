@@ -116,7 +116,7 @@ path_operations! {
     /// assert!(!path.exists());
     /// # Ok::<(), auraio::Error>(())
     /// ```
-    RemoveFile(path) => |this| prepare_one(&this.path, |path| Call::Unlink { path, directory: false });
+    RemoveFile(path) => |this| prepare_one(&this.path, |path| Call::RemoveFile { path });
 
     /// Removes an empty directory, as rmdir(2).
     ///
@@ -131,7 +131,7 @@ path_operations! {
     /// assert!(!path.exists());
     /// # Ok::<(), auraio::Error>(())
     /// ```
-    RemoveDir(path) => |this| prepare_one(&this.path, |path| Call::Unlink { path, directory: true });
+    RemoveDir(path) => |this| prepare_one(&this.path, |path| Call::RemoveDir { path });
 
     /// Gives a file a second name, as link(2).
     ///
@@ -148,7 +148,7 @@ path_operations! {
     /// # std::fs::remove_dir_all(dir).unwrap();
     /// # Ok::<(), auraio::Error>(())
     /// ```
-    HardLink(from, to) => |this| prepare_two(&this.from, &this.to, |from, to| Call::Link { from, to });
+    HardLink(from, to) => |this| prepare_two(&this.from, &this.to, |from, to| Call::HardLink { from, to });
 
     /// Makes a symbolic link at `link` that says `target`, as symlink(2).
     ///
@@ -299,7 +299,7 @@ impl Operation for CreateDir {
 
     fn prepare(self) -> Prepared {
         let mode = self.mode;
-        prepare_one(&self.path, |path| Call::MakeDirectory { path, mode })
+        prepare_one(&self.path, |path| Call::CreateDir { path, mode })
     }
 
     fn finish(done: Done) -> Self::Output {

@@ -1,11 +1,14 @@
-//! Which way an operation goes: one table of costs, in one place.
+//! Decides where one call is performed.
 //!
-//! The costs were measured on kernel 6.18 with ext4, xfs, btrfs and tmpfs (microseconds an operation at depth 1 and at
-//! 32 a flush; docs/decisions/0003-routes.md has the table and its source). What the ring would hand to a worker thread
-//! of the kernel anyway (`io-wq`) still goes to the ring: the kernel's pool has the better view of what blocks. Only two
-//! things are cheaper done at once on the submitting thread and can never wait for a device or a server: a stat of an
-//! open local file, and the close of a local file that was never written through.
+//! The table of operations (`op/table.rs`) says which way calls of a kind go. Where that depends on the call's size and
+//! file, this file decides. The costs were measured on kernel 6.18 with ext4, xfs, btrfs and tmpfs, in microseconds an
+//! operation at depth 1 and at 32 a flush; docs/decisions/0003-routes.md has all of them and their source.
+//!
+//! Calls that the kernel always hands to one of its own workers (`io-wq`) go to the ring all the same, because the kernel
+//! knows best which of them block. Only two operations are cheaper when the submitting thread performs them at once, and can
+//! never wait for a device or a server: a stat of an open local file, and the close of a local file that was not written to.
 
+use super::table::Way;
 use crate::sys::{Call, FileFacts};
 
 /// Where an operation is performed.
@@ -53,26 +56,26 @@ pub(crate) fn heavy_max(cores: usize) -> u32 {
     u32::try_from(cores / 2).unwrap_or(u32::MAX).max(1)
 }
 
-/// The table. `bytes` is what the call moves at most, `file` what is known of the file that the call works on, if it works on an open one.
-/// `pooled` says whether the memory is the pool's.
+/// Where one call is performed. `bytes` is the most that the call moves. `file` is what is known of the open file that the
+/// call works on, if it works on one. `pooled` says whether the memory is the pool's.
+#[inline(always)]
 pub(crate) fn route(call: &Call, bytes: u64, file: Option<&FileFacts>, pooled: bool) -> Route {
-    let local = file.is_some_and(|facts| facts.local);
-    let direct = file.is_some_and(|facts| facts.direct);
-    match *call {
+    let fuse = file.is_some_and(|facts| facts.fuse);
+    match call.facts().way {
         // The kernel makes a direct transfer again, by itself and without a pause, when a FUSE server answers EAGAIN to it: 60,000
         // times a second, on 6.18 with `FUSE_ASYNC_DIO`, also with IOSQE_ASYNC. The server decides which files are direct,
         // and does not tell. The threads pause between the tries.
-        Call::Read { .. } | Call::ReadVectored { .. } | Call::Write { .. } | Call::WriteVectored { .. }
-            if file.is_some_and(|facts| facts.fuse) =>
-        {
-            Route::Threads
-        }
-        // us: syscall 0.43, ring 8.4 at depth 1, 2.3 at 32 a flush: the ring always needs a worker for it.
-        Call::Stat { path, .. } if path.is_null() && local => Route::Inline,
-        // us: 0.85 inline, 0.83 / 0.56 on the ring; with a worker 1.76, so only what would hold the thread gets one.
+        Way::BySize if fuse => Route::Threads,
+        Way::Ring => Route::Ring,
+        Way::Threads => Route::Threads,
+        // A stat, us: syscall 0.43, ring 8.4 at depth 1, 2.3 at 32 a flush: the ring always needs a worker for it.
+        Way::InlineIfLocal if file.is_some_and(|facts| facts.local) => Route::Inline,
+        Way::InlineIfLocal => Route::Ring,
+        // A transfer, us: 0.85 inline, 0.83 / 0.56 on the ring; with a worker 1.76, so only what would hold the thread gets one.
         // A buffered write of ext4 goes to a worker by itself (7.0 us at depth 1, 3.55 at 32); xfs and btrfs finish it
         // inline, copying: past the same size as a read it would hold the thread.
-        Call::Read { .. } | Call::ReadVectored { .. } | Call::Write { .. } | Call::WriteVectored { .. } => {
+        Way::BySize => {
+            let direct = file.is_some_and(|facts| facts.direct);
             let limit = match (direct, pooled) {
                 (false, false) => BUFFERED_READ_ASYNC_BYTES,
                 (false, true) => POOL_READ_ASYNC_BYTES,
@@ -81,27 +84,20 @@ pub(crate) fn route(call: &Call, bytes: u64, file: Option<&FileFacts>, pooled: b
             };
             if bytes >= limit { Route::RingAsync } else { Route::Ring }
         }
-        // No opcode for these.
-        Call::SetMode { .. } | Call::SetOwner { .. } | Call::SetTimes { .. } => Route::Threads,
-        _ => Route::Ring,
     }
 }
 
 /// Whether the kernel always hands this call to a worker, which it may fail to have (`pids.max`, `RLIMIT_NPROC`).
+#[inline(always)]
 pub(crate) const fn needs_worker(call: &Call) -> bool {
-    !matches!(call, Call::Nop | Call::Read { .. } | Call::ReadVectored { .. } | Call::Close { .. } | Call::Open { .. })
+    call.facts().needs_worker
 }
 
 /// Bytes of a buffered read that count against the budget of a flush.
+#[inline(always)]
 pub(crate) fn inline_read_bytes(call: &Call, bytes: u64, file: Option<&FileFacts>, pooled: bool) -> u64 {
-    match call {
-        Call::Read { .. } | Call::ReadVectored { .. } if file.is_none_or(|facts| !facts.direct) => {
-            if pooled {
-                bytes / POOL_BUDGET_SHARE
-            } else {
-                bytes
-            }
-        }
-        _ => 0,
+    if !call.is_read() || file.is_some_and(|facts| facts.direct) {
+        return 0;
     }
+    if pooled { bytes / POOL_BUDGET_SHARE } else { bytes }
 }

@@ -306,9 +306,8 @@ impl State {
             if position > state.from {
                 hot.set(flag::CANCELLED);
             }
-            if let Some(file) = cold.file.take() {
-                effects.note().released.push(file);
-            }
+            effects.release(cold.file.take());
+            effects.release(cold.other.take());
         }
         self.totals.completed += state.steps.len() as u64;
         state.done = true;

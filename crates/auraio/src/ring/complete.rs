@@ -210,6 +210,7 @@ impl State {
         let (hot, cold) = self.slots.both_mut(index);
         self.gate.give_place_back(hot);
         let file = cold.file.take();
+        effects.release(cold.other.take());
         let cursor = hot.has(flag::CURSOR);
         match hot.sink() {
             Sink::Port { port: whose, token } => {

@@ -57,6 +57,14 @@ impl Effects {
         }
     }
 
+    /// The same for the second file of an operation that has two.
+    #[inline]
+    pub(super) fn release(&mut self, file: Option<Arc<FileInner>>) {
+        if let Some(file) = file {
+            self.let_go(file);
+        }
+    }
+
     #[cold]
     fn keep_last(&mut self, last: FileInner) {
         self.note().released.push(Arc::new(last));

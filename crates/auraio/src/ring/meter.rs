@@ -9,7 +9,6 @@ use super::{
 use crate::{
     control::{Priority, SubmitBatch},
     lanes::{self, LaneMode, Report, Sample},
-    sys::CallKind,
 };
 
 /// Completions that a ring gathers before it reports them, while nobody waits for its places.
@@ -106,7 +105,7 @@ impl Meter {
         // What completed inside the call that handed it over came from the page cache. What was handed over and found
         // without a sleep between is taken for the same: a host that is as busy as that is not held up by its device.
         if seat.lane.mode() == LaneMode::Buffered && self.seen_empty <= cold.submitted {
-            seat.news.hits += u64::from(hot.kind() == CallKind::Read);
+            seat.news.hits += u64::from(cold.call.is_read());
             return;
         }
         seat.news.samples.push(Sample {

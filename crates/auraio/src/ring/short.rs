@@ -16,8 +16,8 @@ use crate::{
     Completion,
     backend::{Backend, Cqe, Entry, Wait},
     buf::Payload,
-    op::{Done, Plain, route::POOL_BUDGET_SHARE},
-    sys::{Call, CallKind},
+    op::{Done, Plain, route::POOL_BUDGET_SHARE, table::CallKind},
+    sys::Call,
 };
 
 /// The flags with which an operation still completes by the short path.

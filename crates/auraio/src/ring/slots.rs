@@ -15,8 +15,8 @@ use crate::{
     buf::Payload,
     control::Priority,
     file::FileInner,
-    op::{Done, Later, More, Prepared},
-    sys::{self, Call, CallKind},
+    op::{Done, Later, More, Prepared, table::CallKind},
+    sys::{self, Call},
 };
 
 /// Names one operation of one ring: the slot's index in the low half, its generation above. The top bit stays clear, for
@@ -132,6 +132,8 @@ pub(super) struct Cold {
     pub(super) more: Option<Later>,
     pub(super) payload: Payload,
     pub(super) file: Option<Arc<FileInner>>,
+    /// The second file of an operation that works on two.
+    pub(super) other: Option<Arc<FileInner>>,
     pub(super) waker: Option<Waker>,
     /// The place of registered memory that the operation is counted against.
     pub(super) counted: u16,
@@ -224,6 +226,7 @@ impl Cold {
         more: None,
         payload: Payload::NOTHING,
         file: None,
+        other: None,
         waker: None,
         counted: 0,
     };
@@ -331,7 +334,7 @@ impl Slots {
 
     /// Takes a free slot for an operation of any shape.
     pub(super) fn insert_long(&mut self, prepared: Prepared, sink: Sink) -> u32 {
-        let Prepared { call, expect, more, payload, file, cursor, class, .. } = prepared;
+        let Prepared { call, expect, more, payload, file, other, cursor, class, .. } = prepared;
         let class = class.unwrap_or_else(|| file.as_ref().map_or(Priority::Normal, |file| file.priority()));
         let endless = file.as_ref().is_some_and(|file| !file.facts().seekable) && call.is_transfer();
         let flags =
@@ -339,7 +342,7 @@ impl Slots {
         let index = self.insert(call.kind(), sink, flags, NO_LANE, class);
         self.hot[index as usize].place = Place::Waiting;
         // What the slot held before is nothing, so nothing is dropped here.
-        self.cold[index as usize] = Cold { call, expect, more, payload, file, ..Cold::EMPTY };
+        self.cold[index as usize] = Cold { call, expect, more, payload, file, other, ..Cold::EMPTY };
         index
     }
 

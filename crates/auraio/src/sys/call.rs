@@ -2,7 +2,8 @@
 //!
 //! A [`Call`] says what to do; who keeps its addresses alive is the business of the slot that it was made from
 //! (`ring/slots.rs`). Every backend performs the same calls, so this enum is the whole contract between a ring and what
-//! stands behind it. A call carries no retry, no continuation and no owner.
+//! stands behind it. A call carries no retry, no continuation and no owner. What is true of all calls of one kind (name, route,
+//! kernel version) stands in the table of operations (`op/table.rs`).
 
 use super::{BufferedTwin, Descriptor, IoVec, PathPtr, RawStat};
 
@@ -17,6 +18,7 @@ pub(crate) const VECTORS_MAX: u32 = 1024;
 
 /// A time to set on a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub(crate) struct FileTime {
     /// Seconds since 1970, negative before it.
     pub(crate) seconds: i64,
@@ -115,15 +117,17 @@ pub(crate) enum Call {
         to: PathPtr,
         flags: u32,
     },
-    Unlink {
+    RemoveFile {
         path: PathPtr,
-        directory: bool,
     },
-    MakeDirectory {
+    RemoveDir {
+        path: PathPtr,
+    },
+    CreateDir {
         path: PathPtr,
         mode: u32,
     },
-    Link {
+    HardLink {
         from: PathPtr,
         to: PathPtr,
     },
@@ -146,6 +150,14 @@ pub(crate) enum Call {
         fd: Descriptor,
         times: *const [FileTime; 2],
     },
+    /// At offsets in both files, never at their own positions. `len` is at most [`BYTES_MAX`].
+    CopyFileRange {
+        from: Descriptor,
+        from_offset: u64,
+        to: Descriptor,
+        to_offset: u64,
+        len: u32,
+    },
     /// Open `path` read-only, read up to `len` bytes from its start, close it: one linked chain on a ring that has the
     /// slots for it. Answers the bytes read, or the error of the first step that failed.
     ReadPath {
@@ -160,175 +172,91 @@ pub(crate) enum Call {
 unsafe impl Send for Call {}
 
 impl Call {
-    /// Whether every backend performs the call as one entry.
-    #[inline]
-    pub(crate) const fn is_plain(&self) -> bool {
-        matches!(
-            self,
-            Self::Nop
-                | Self::Read { .. }
-                | Self::Write { .. }
-                | Self::ReadVectored { .. }
-                | Self::WriteVectored { .. }
-                | Self::Sync { .. }
-                | Self::Close { .. }
-                | Self::Open { .. }
-        )
-    }
-
-    /// Whether a failure of the call cuts an `IOSQE_IO_LINK` behind it. Of the calls that the kernel performs in a worker
-    /// and of which it only passes the result on (fsync, fallocate, rename and their like) it does not, up to 6.18: what is
-    /// linked behind a failed fsync runs.
-    pub(crate) const fn cuts_link(&self) -> bool {
-        matches!(
-            self,
-            Self::Nop
-                | Self::Read { .. }
-                | Self::Write { .. }
-                | Self::ReadVectored { .. }
-                | Self::WriteVectored { .. }
-                | Self::Open { .. }
-        )
-    }
-
-    /// The same transfer at another place in the file; what is no transfer stays as it is.
-    pub(crate) const fn at_offset(mut self, at: u64) -> Self {
-        if let Self::Read { offset, .. }
-        | Self::Write { offset, .. }
-        | Self::ReadVectored { offset, .. }
-        | Self::WriteVectored { offset, .. } = &mut self
-        {
-            *offset = at;
-        }
-        self
-    }
-
-    /// The same transfer on another file; what is no transfer stays as it is.
-    #[cfg(feature = "sim")]
-    pub(crate) const fn on_descriptor(mut self, file: Descriptor) -> Self {
-        if let Self::Read { fd, .. }
-        | Self::Write { fd, .. }
-        | Self::ReadVectored { fd, .. }
-        | Self::WriteVectored { fd, .. } = &mut self
-        {
-            *fd = file;
-        }
-        self
-    }
-
-    /// Whether the call moves bytes between a file and memory.
-    #[inline]
-    pub(crate) const fn is_transfer(&self) -> bool {
-        self.is_read() || self.is_write()
-    }
-
-    /// Whether the call reads from a file.
-    #[inline]
-    pub(crate) const fn is_read(&self) -> bool {
-        matches!(self, Self::Read { .. } | Self::ReadVectored { .. })
-    }
-
-    /// Whether the call writes to a file.
-    pub(crate) const fn is_write(&self) -> bool {
-        matches!(self, Self::Write { .. } | Self::WriteVectored { .. })
-    }
-
-    /// What kind of call it is, for what outlives the call itself.
-    #[inline]
-    pub(crate) const fn kind(&self) -> CallKind {
-        match self {
-            Self::Nop => CallKind::Nop,
-            Self::Read { .. } | Self::ReadVectored { .. } => CallKind::Read,
-            Self::Write { .. } | Self::WriteVectored { .. } | Self::WriteBuffered { .. } => CallKind::Write,
-            Self::Sync { data_only: false, .. } => CallKind::Sync,
-            Self::Sync { data_only: true, .. } => CallKind::SyncData,
-            Self::SyncRange { .. } => CallKind::SyncRange,
-            Self::Open { .. } => CallKind::Open,
-            Self::ReadPath { .. } => CallKind::ReadPath,
-            Self::Close { .. } => CallKind::Close,
-            Self::Stat { path, .. } => {
-                if path.is_null() {
-                    CallKind::StatFile
-                } else {
-                    CallKind::StatPath
-                }
+    /// A read or write of an open file, taken apart; `None` for every other call.
+    #[inline(always)]
+    pub(crate) const fn transfer(&self) -> Option<Transfer> {
+        Some(match *self {
+            Self::Read { fd, buf, len, offset } => {
+                Transfer { fd, writes: false, memory: TransferMemory::One { start: buf, len }, offset }
             }
-            Self::Allocate { .. } => CallKind::Allocate,
-            Self::Truncate { .. } => CallKind::Truncate,
-            Self::Advise { .. } => CallKind::Advise,
-            Self::Rename { .. } => CallKind::Rename,
-            Self::Unlink { directory: false, .. } => CallKind::Unlink,
-            Self::Unlink { directory: true, .. } => CallKind::RemoveDirectory,
-            Self::MakeDirectory { .. } => CallKind::MakeDirectory,
-            Self::Link { .. } => CallKind::Link,
-            Self::Symlink { .. } => CallKind::Symlink,
-            Self::SetMode { .. } => CallKind::SetMode,
-            Self::SetOwner { .. } => CallKind::SetOwner,
-            Self::SetTimes { .. } => CallKind::SetTimes,
+            Self::Write { fd, buf, len, offset } => {
+                Transfer { fd, writes: true, memory: TransferMemory::One { start: buf.cast_mut(), len }, offset }
+            }
+            Self::ReadVectored { fd, iov, count, offset } => {
+                Transfer { fd, writes: false, memory: TransferMemory::Many { iov, count }, offset }
+            }
+            Self::WriteVectored { fd, iov, count, offset } => {
+                Transfer { fd, writes: true, memory: TransferMemory::Many { iov, count }, offset }
+            }
+            Self::Nop
+            | Self::WriteBuffered { .. }
+            | Self::Sync { .. }
+            | Self::SyncRange { .. }
+            | Self::Open { .. }
+            | Self::Close { .. }
+            | Self::Stat { .. }
+            | Self::Allocate { .. }
+            | Self::Truncate { .. }
+            | Self::Advise { .. }
+            | Self::Rename { .. }
+            | Self::RemoveFile { .. }
+            | Self::RemoveDir { .. }
+            | Self::CreateDir { .. }
+            | Self::HardLink { .. }
+            | Self::Symlink { .. }
+            | Self::SetMode { .. }
+            | Self::SetOwner { .. }
+            | Self::SetTimes { .. }
+            | Self::CopyFileRange { .. }
+            | Self::ReadPath { .. } => return None,
+        })
+    }
+
+    /// The same transfer at another place in the file. A call that is not a transfer stays as it is.
+    pub(crate) const fn at_offset(self, offset: u64) -> Self {
+        match self.transfer() {
+            Some(transfer) => Transfer { offset, ..transfer }.call(),
+            None => self,
         }
     }
 
-    /// The name of the system call, as Node and `strace` print it.
-    pub(crate) const fn name(&self) -> &'static str {
-        self.kind().name()
+    /// The same transfer on another file. A call that is not a transfer stays as it is.
+    #[cfg(feature = "sim")]
+    pub(crate) const fn on_descriptor(self, fd: Descriptor) -> Self {
+        match self.transfer() {
+            Some(transfer) => Transfer { fd, ..transfer }.call(),
+            None => self,
+        }
     }
 }
 
-/// The kind of a [`Call`], without its numbers and addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum CallKind {
-    Nop,
-    Read,
-    Write,
-    Sync,
-    SyncData,
-    SyncRange,
-    Open,
-    ReadPath,
-    Close,
-    StatFile,
-    StatPath,
-    Allocate,
-    Truncate,
-    Advise,
-    Rename,
-    Unlink,
-    RemoveDirectory,
-    MakeDirectory,
-    Link,
-    Symlink,
-    SetMode,
-    SetOwner,
-    SetTimes,
+/// A read or write of an open file, whichever of the four calls makes it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transfer {
+    pub(crate) fd: Descriptor,
+    pub(crate) writes: bool,
+    pub(crate) memory: TransferMemory,
+    /// [`CURRENT_POSITION`] for the file's own position.
+    pub(crate) offset: u64,
 }
 
-impl CallKind {
-    /// The name of the system call, as Node and `strace` print it.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Nop => "nop",
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Sync => "fsync",
-            Self::SyncData => "fdatasync",
-            Self::SyncRange => "sync_file_range",
-            Self::Open | Self::ReadPath => "open",
-            Self::Close => "close",
-            Self::StatFile => "fstat",
-            Self::StatPath => "stat",
-            Self::Allocate => "fallocate",
-            Self::Truncate => "ftruncate",
-            Self::Advise => "fadvise",
-            Self::Rename => "rename",
-            Self::Unlink => "unlink",
-            Self::RemoveDirectory => "rmdir",
-            Self::MakeDirectory => "mkdir",
-            Self::Link => "link",
-            Self::Symlink => "symlink",
-            Self::SetMode => "fchmod",
-            Self::SetOwner => "fchown",
-            Self::SetTimes => "futime",
+/// The memory of a transfer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TransferMemory {
+    One { start: *mut u8, len: u32 },
+    Many { iov: *const IoVec, count: u32 },
+}
+
+impl Transfer {
+    /// The call that makes the transfer.
+    #[inline(always)]
+    pub(crate) const fn call(self) -> Call {
+        let Self { fd, writes, memory, offset } = self;
+        match (writes, memory) {
+            (false, TransferMemory::One { start, len }) => Call::Read { fd, buf: start, len, offset },
+            (true, TransferMemory::One { start, len }) => Call::Write { fd, buf: start, len, offset },
+            (false, TransferMemory::Many { iov, count }) => Call::ReadVectored { fd, iov, count, offset },
+            (true, TransferMemory::Many { iov, count }) => Call::WriteVectored { fd, iov, count, offset },
         }
     }
 }

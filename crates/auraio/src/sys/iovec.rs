@@ -32,13 +32,14 @@ pub(crate) const fn io_vec_len(vec: &IoVec) -> usize {
     vec.iov_len
 }
 
-/// How many bytes a read or write asks for; `None` for any other call.
+/// The bytes that a call has to move: if it moves fewer, it came up short. `None` for a call that moves no bytes, and for
+/// [`Call::ReadPath`], whose length is only a bound.
 ///
 /// # Safety
 /// The vectors of a vectored call can be read.
 pub(crate) unsafe fn transfer_len(call: &Call) -> Option<u64> {
     match *call {
-        Call::Read { len, .. } | Call::Write { len, .. } => Some(u64::from(len)),
+        Call::Read { len, .. } | Call::Write { len, .. } | Call::CopyFileRange { len, .. } => Some(u64::from(len)),
         Call::ReadVectored { iov, count, .. }
         | Call::WriteVectored { iov, count, .. }
         | Call::WriteBuffered { iov, count, .. } => {
@@ -46,7 +47,25 @@ pub(crate) unsafe fn transfer_len(call: &Call) -> Option<u64> {
             let vectors = unsafe { vectors(iov, count) };
             Some(vectors.iter().map(|vec| io_vec_len(vec) as u64).fold(0, u64::saturating_add))
         }
-        _ => None,
+        Call::Nop
+        | Call::Sync { .. }
+        | Call::SyncRange { .. }
+        | Call::Open { .. }
+        | Call::Close { .. }
+        | Call::Stat { .. }
+        | Call::Allocate { .. }
+        | Call::Truncate { .. }
+        | Call::Advise { .. }
+        | Call::Rename { .. }
+        | Call::RemoveFile { .. }
+        | Call::RemoveDir { .. }
+        | Call::CreateDir { .. }
+        | Call::HardLink { .. }
+        | Call::Symlink { .. }
+        | Call::SetMode { .. }
+        | Call::SetOwner { .. }
+        | Call::SetTimes { .. }
+        | Call::ReadPath { .. } => None,
     }
 }
 
@@ -65,11 +84,8 @@ pub(crate) unsafe fn vectors<'a>(iov: *const IoVec, count: u32) -> &'a [IoVec] {
 /// The offset of a read or write, `None` for any other call.
 #[cfg(unix)]
 pub(crate) const fn transfer_offset(call: &Call) -> Option<u64> {
-    match *call {
-        Call::Read { offset, .. }
-        | Call::Write { offset, .. }
-        | Call::ReadVectored { offset, .. }
-        | Call::WriteVectored { offset, .. } => Some(offset),
-        _ => None,
+    match call.transfer() {
+        Some(transfer) => Some(transfer.offset),
+        None => None,
     }
 }

@@ -12,7 +12,12 @@ use rustix::{
     io::{Errno, Result},
 };
 
-use super::{Descriptor, PathPtr, unix::outcome};
+use super::{
+    Descriptor, PathPtr,
+    copy::Copy,
+    errno,
+    unix::{lend, outcome},
+};
 
 /// The structure that a `stat` fills in.
 pub(crate) type RawStat = libc::statx;
@@ -108,6 +113,19 @@ pub(super) fn sync_range(fd: BorrowedFd<'_>, offset: u64, len: u64, flags: u32) 
 
 pub(super) fn allocate(fd: BorrowedFd<'_>, mode: i32, offset: u64, len: u64) -> Result<()> {
     rustix::fs::fallocate(fd, FallocateFlags::from_bits_retain(mode.cast_unsigned()), offset, len)
+}
+
+/// A copy inside the kernel; the answer is the bytes that were copied, or the negated errno.
+pub(super) fn copy_file_range(copy: &Copy) -> i32 {
+    let (Some(from), Some(to)) = (lend(copy.from), lend(copy.to)) else { return -errno::EBADF };
+    let once = || {
+        let (mut from_offset, mut to_offset) = (copy.from_offset, copy.to_offset);
+        rustix::fs::copy_file_range(from, Some(&mut from_offset), to, Some(&mut to_offset), copy.len as usize)
+    };
+    match rustix::io::retry_on_intr(once) {
+        Ok(copied) => i32::try_from(copied).unwrap_or(i32::MAX),
+        Err(error) => -error.raw_os_error(),
+    }
 }
 
 pub(super) fn advise(fd: BorrowedFd<'_>, offset: u64, len: u64, advice: i32) -> Result<()> {

@@ -6,6 +6,7 @@
 
 #[expect(unsafe_code, reason = "a call holds addresses, and may change threads with them")]
 mod call;
+mod copy;
 pub(crate) mod errno;
 mod event;
 mod facts;

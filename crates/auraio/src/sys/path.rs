@@ -13,6 +13,29 @@ pub(crate) type PathPtr = *const std::ffi::c_char;
 #[cfg(windows)]
 pub(crate) type PathPtr = *const u16;
 
+/// The bytes of a path's text, with the NUL at its end.
+///
+/// # Safety
+/// `path` is a text that ends in a NUL.
+#[cfg(feature = "sim")]
+#[expect(unsafe_code, reason = "looks for the end of a text behind an address")]
+pub(crate) unsafe fn text_len(path: PathPtr) -> usize {
+    #[cfg(unix)]
+    {
+        // SAFETY: the caller's promise.
+        unsafe { std::ffi::CStr::from_ptr(path) }.count_bytes() + 1
+    }
+    #[cfg(windows)]
+    {
+        let mut units = 0;
+        // SAFETY: the caller's promise: no unit before the end is past the text.
+        while unsafe { path.wrapping_add(units).read() } != 0 {
+            units += 1;
+        }
+        2 * (units + 1)
+    }
+}
+
 /// The path has a NUL character inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NulInPath;

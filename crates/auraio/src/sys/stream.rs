@@ -1,12 +1,12 @@
-//! Performs calls on pipes, FIFOs, sockets and terminals, which could wait for ever, without holding a thread.
+//! Performs calls on pipes, FIFOs, sockets and terminals, which can wait without end, without holding a thread.
 //!
-//! [`try_perform`] does the same as [`perform`](super::perform). But if the call would have to wait for another process, it
-//! refuses to wait and answers what to wait for. Calls on regular files cost nothing more: only a transfer without an offset
-//! asks once for the kind of its file, and the ring sends such transfers only to files that cannot seek.
+//! [`try_perform`] does what [`perform`](super::perform) does, but where that would wait for another process, it gives
+//! back the descriptor to wait for. A call on a regular file costs no more than with `perform`: only a transfer without an
+//! offset (all that the ring sends for a file that cannot seek) asks first what kind of file it has.
 //!
-//! A descriptor that was found ready may be empty when it is read, if another thread or process reads it too. On Linux the
-//! call is told not to wait (`RWF_NOWAIT`); for a socket it is told so on every system (`MSG_DONTWAIT`). A pipe on macOS, or a
-//! terminal, cannot be told. There such a race can hold a thread; it is rare, because most pipes have one reader.
+//! A descriptor that is ready may be empty again by the time it is read, if another thread or process reads it too. Linux can
+//! be told not to wait (`RWF_NOWAIT`), and so can sockets everywhere (`MSG_DONTWAIT`). macOS pipes and terminals cannot, and
+//! there such a race can hold a thread. Most pipes have one reader, so it is rare.
 #![expect(unsafe_code, reason = "system calls on memory that the caller keeps alive")]
 
 use std::{
@@ -18,8 +18,8 @@ use std::{
 use rustix::fs::{FileType, OFlags};
 
 use super::{
-    CURRENT_POSITION, Call, Descriptor, IoVec, PathPtr, Watch, errno, io_vec, io_vec_base, io_vec_len, perform,
-    poll_watches, transfer_len, transfer_offset,
+    CURRENT_POSITION, Call, Descriptor, IoVec, PathPtr, Transfer, TransferMemory, Watch, errno, io_vec, io_vec_base,
+    io_vec_len, perform, poll_watches,
     unix::{lend, open, outcome, perform_as_asked, read_some},
     vectors,
 };
@@ -51,7 +51,8 @@ pub(crate) struct Progress {
 pub(crate) unsafe fn try_perform(call: &Call, progress: &mut Progress) -> Tried {
     match *call {
         Call::Read { .. } | Call::Write { .. } | Call::ReadVectored { .. } | Call::WriteVectored { .. } => {
-            if transfer_offset(call) != Some(CURRENT_POSITION) {
+            let Some(asked) = call.transfer() else { return Tried::Done(-errno::EINVAL) };
+            if asked.offset != CURRENT_POSITION {
                 // SAFETY: the caller's promise, passed on.
                 let result = unsafe { perform_as_asked(call) };
                 if result != -errno::ESPIPE {
@@ -59,7 +60,7 @@ pub(crate) unsafe fn try_perform(call: &Call, progress: &mut Progress) -> Tried 
                 }
             }
             // SAFETY: the same addresses.
-            unsafe { try_transfer(&call.at_offset(CURRENT_POSITION)) }
+            unsafe { try_transfer(Transfer { offset: CURRENT_POSITION, ..asked }) }
         }
         Call::Open { path, flags, mode, resolve } => {
             // SAFETY: the caller keeps the path.
@@ -70,8 +71,28 @@ pub(crate) unsafe fn try_perform(call: &Call, progress: &mut Progress) -> Tried 
             // SAFETY: the caller's promise, passed on.
             unsafe { try_read_path(path, buf, len, progress) }
         }
-        // SAFETY: the caller's promise, passed on.
-        _ => Tried::Done(unsafe { perform(call) }),
+        Call::Nop
+        | Call::WriteBuffered { .. }
+        | Call::Sync { .. }
+        | Call::SyncRange { .. }
+        | Call::Close { .. }
+        | Call::Stat { .. }
+        | Call::Allocate { .. }
+        | Call::Truncate { .. }
+        | Call::Advise { .. }
+        | Call::Rename { .. }
+        | Call::RemoveFile { .. }
+        | Call::RemoveDir { .. }
+        | Call::CreateDir { .. }
+        | Call::HardLink { .. }
+        | Call::Symlink { .. }
+        | Call::SetMode { .. }
+        | Call::SetOwner { .. }
+        | Call::SetTimes { .. }
+        | Call::CopyFileRange { .. } => {
+            // SAFETY: the caller's promise, passed on.
+            Tried::Done(unsafe { perform(call) })
+        }
     }
 }
 
@@ -95,49 +116,37 @@ fn kind(fd: Descriptor) -> Kind {
 }
 
 /// # Safety
-/// As for [`perform`]; `call` is a read or a write.
-unsafe fn try_transfer(call: &Call) -> Tried {
-    let (fd, writes) = match *call {
-        Call::Read { fd, .. } | Call::ReadVectored { fd, .. } => (fd, false),
-        Call::Write { fd, .. } | Call::WriteVectored { fd, .. } => (fd, true),
-        _ => return Tried::Done(-errno::EINVAL),
-    };
+/// As for [`perform`].
+unsafe fn try_transfer(asked: Transfer) -> Tried {
+    let Transfer { fd, writes, memory, .. } = asked;
     let kind = kind(fd);
-    // SAFETY: the caller keeps the vectors.
-    let is_empty = unsafe { transfer_len(call) } == Some(0);
+    let single;
+    let pieces = match memory {
+        TransferMemory::One { start, len } => {
+            single = [io_vec(start, len as usize)];
+            &single
+        }
+        TransferMemory::Many { iov, count } => {
+            // SAFETY: the caller keeps the vectors until the call is done.
+            unsafe { vectors(iov, count) }
+        }
+    };
+    let is_empty = pieces.iter().all(|piece| io_vec_len(piece) == 0);
     if kind == Kind::Finite || is_empty {
         // SAFETY: the caller's promise, passed on.
-        return Tried::Done(unsafe { perform_as_asked(call) });
+        return Tried::Done(unsafe { perform_as_asked(&asked.call()) });
     }
     let watch = if writes { Watch::writable(fd) } else { Watch::readable(fd) };
     if !is_ready(watch) {
         return Tried::Wait(watch);
     }
-    let single;
-    let pieces = match *call {
-        Call::Read { buf, len, .. } => {
-            single = [io_vec(buf, len as usize)];
-            &single
-        }
-        Call::Write { buf, len, .. } => {
-            single = [io_vec(buf.cast_mut(), len as usize)];
-            &single
-        }
-        Call::ReadVectored { iov, count, .. } | Call::WriteVectored { iov, count, .. } => {
-            // SAFETY: the caller keeps the vectors until the call is done.
-            unsafe { vectors(iov, count) }
-        }
-        _ => return Tried::Done(-errno::EINVAL),
-    };
     // SAFETY: the pieces are the caller's memory.
     let result = unsafe { move_ready(fd, kind, writes, pieces) };
-    match result {
-        _ if result == -errno::EAGAIN || result == -errno::EINTR => {
-            // It was ready, but somebody else has taken the data. Trying again at once would be a busy loop.
-            if is_ready(watch) { Tried::Later } else { Tried::Wait(watch) }
-        }
-        _ => Tried::Done(result),
+    if result != -errno::EAGAIN && result != -errno::EINTR {
+        return Tried::Done(result);
     }
+    // It was ready, but somebody else took what there was. To ask again at once would spin.
+    if is_ready(watch) { Tried::Later } else { Tried::Wait(watch) }
 }
 
 /// Transfers as many bytes as is possible without waiting; `-EAGAIN` if that is none.

@@ -20,12 +20,14 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use super::linux as platform;
 #[cfg(not(target_os = "linux"))]
 use super::macos as platform;
-use super::{CURRENT_POSITION, Call, Descriptor, FileTime, PathPtr, errno, transfer_offset};
+use super::{
+    CURRENT_POSITION, Call, Descriptor, FileTime, PathPtr, Transfer, TransferMemory, copy::Copy, errno, transfer_offset,
+};
 
 /// Performs one call and gives its result, or the negated errno.
 ///
-/// A call that a signal interrupts is made again. The exceptions are calls that may wait for ever, opens and transfers without
-/// an offset, which may answer `-EINTR`. A positioned transfer on a file that cannot seek is made again without its offset, as
+/// If a signal interrupts a call, it is made again here. Opens, and transfers without an offset, can block without end, so
+/// they answer `-EINTR` instead. A transfer at an offset on a file that cannot seek is repeated without its offset, as
 /// `io_uring` does with a pipe.
 ///
 /// # Safety
@@ -45,11 +47,14 @@ pub(crate) unsafe fn perform(call: &Call) -> i32 {
 /// # Safety
 /// As for [`perform`].
 pub(super) unsafe fn perform_as_asked(call: &Call) -> i32 {
+    // SAFETY: every path of a call is a text that ends in a NUL, which the caller keeps until the call is done.
+    let text = |path: PathPtr| unsafe { CStr::from_ptr(path) };
     match *call {
         Call::Nop => 0,
         Call::Read { .. } | Call::Write { .. } | Call::ReadVectored { .. } | Call::WriteVectored { .. } => {
+            let Some(asked) = call.transfer() else { return -errno::EINVAL };
             // SAFETY: the caller's promise, passed on.
-            unsafe { transfer(call) }
+            unsafe { transfer(asked) }
         }
         Call::WriteBuffered { twin, iov, count, offset } => {
             // SAFETY: the caller keeps the file that the twin belongs to.
@@ -57,14 +62,18 @@ pub(super) unsafe fn perform_as_asked(call: &Call) -> i32 {
             // SAFETY: the caller keeps the vectors and the memory that they name.
             unsafe { twin.write(iov, count, offset) }
         }
-        Call::Open { .. }
-        | Call::Rename { .. }
-        | Call::Unlink { .. }
-        | Call::MakeDirectory { .. }
-        | Call::Link { .. }
-        | Call::Symlink { .. } => {
-            // SAFETY: the caller's promise, passed on.
-            unsafe { by_path(call) }
+        Call::Open { path, flags, mode, resolve } => match open(text(path), flags, mode, resolve) {
+            Ok(file) => file.into_raw_fd(),
+            Err(error) => -error,
+        },
+        Call::Rename { from, to, flags } => answer(|| platform::rename(text(from), text(to), flags)),
+        Call::RemoveFile { path } => answer(|| rustix::fs::unlinkat(CWD, text(path), AtFlags::empty())),
+        Call::RemoveDir { path } => answer(|| rustix::fs::unlinkat(CWD, text(path), AtFlags::REMOVEDIR)),
+        Call::CreateDir { path, mode } => answer(|| rustix::fs::mkdirat(CWD, text(path), mode_bits(mode))),
+        Call::HardLink { from, to } => answer(|| rustix::fs::linkat(CWD, text(from), CWD, text(to), AtFlags::empty())),
+        Call::Symlink { target, link } => answer(|| rustix::fs::symlinkat(text(target), CWD, text(link))),
+        Call::CopyFileRange { from, from_offset, to, to_offset, len } => {
+            Copy { from, from_offset, to, to_offset, len }.perform()
         }
         Call::ReadPath { path, buf, len } => {
             // SAFETY: the caller's promise, passed on.
@@ -104,68 +113,33 @@ pub(super) unsafe fn perform_as_asked(call: &Call) -> i32 {
 ///
 /// # Safety
 /// As for [`perform`].
-unsafe fn transfer(call: &Call) -> i32 {
+unsafe fn transfer(asked: Transfer) -> i32 {
+    let Transfer { fd, writes, memory, offset } = asked;
+    let own = offset == CURRENT_POSITION;
+    // An offset past `i64::MAX` turns negative, which the kernel answers with `EINVAL`.
+    let at = offset.cast_signed();
     let count_of = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
-    let once = || match *call {
-        Call::Read { fd, buf, len, offset: CURRENT_POSITION } => {
-            // SAFETY: the caller keeps `len` bytes at `buf` writable; the same holds for the next call.
-            outcome(unsafe { libc::read(fd, buf.cast(), len as usize) })
-        }
-        Call::Read { fd, buf, len, offset } => {
-            // SAFETY: as above. An offset past `i64::MAX` becomes negative, and the call answers `EINVAL`.
-            outcome(unsafe { pread(fd, buf.cast(), len as usize, offset as i64) })
-        }
-        Call::Write { fd, buf, len, offset: CURRENT_POSITION } => {
-            // SAFETY: the caller keeps `len` bytes at `buf` readable; the same holds for the next call.
-            outcome(unsafe { libc::write(fd, buf.cast(), len as usize) })
-        }
-        Call::Write { fd, buf, len, offset } => {
+    let once = || {
+        outcome(match (memory, writes, own) {
+            // SAFETY: the caller keeps `len` bytes at `start` writable. So for the next.
+            (TransferMemory::One { start, len }, false, true) => unsafe { libc::read(fd, start.cast(), len as usize) },
             // SAFETY: as above.
-            outcome(unsafe { pwrite(fd, buf.cast(), len as usize, offset as i64) })
-        }
-        Call::ReadVectored { fd, iov, count, offset: CURRENT_POSITION } => {
-            // SAFETY: the caller keeps `count` vectors at `iov`, and their memory; the same holds for the next three calls.
-            outcome(unsafe { libc::readv(fd, iov, count_of(count)) })
-        }
-        Call::ReadVectored { fd, iov, count, offset } => {
+            (TransferMemory::One { start, len }, false, false) => unsafe { pread(fd, start.cast(), len as usize, at) },
+            // SAFETY: the caller keeps `len` bytes at `start` readable. So for the next.
+            (TransferMemory::One { start, len }, true, true) => unsafe { libc::write(fd, start.cast(), len as usize) },
             // SAFETY: as above.
-            outcome(unsafe { preadv(fd, iov, count_of(count), offset as i64) })
-        }
-        Call::WriteVectored { fd, iov, count, offset: CURRENT_POSITION } => {
+            (TransferMemory::One { start, len }, true, false) => unsafe { pwrite(fd, start.cast(), len as usize, at) },
+            // SAFETY: the caller keeps `count` vectors at `iov`, and the memory that they name. So for the next three.
+            (TransferMemory::Many { iov, count }, false, true) => unsafe { libc::readv(fd, iov, count_of(count)) },
             // SAFETY: as above.
-            outcome(unsafe { libc::writev(fd, iov, count_of(count)) })
-        }
-        Call::WriteVectored { fd, iov, count, offset } => {
+            (TransferMemory::Many { iov, count }, false, false) => unsafe { preadv(fd, iov, count_of(count), at) },
             // SAFETY: as above.
-            outcome(unsafe { pwritev(fd, iov, count_of(count), offset as i64) })
-        }
-        _ => -errno::EINVAL,
+            (TransferMemory::Many { iov, count }, true, true) => unsafe { libc::writev(fd, iov, count_of(count)) },
+            // SAFETY: as above.
+            (TransferMemory::Many { iov, count }, true, false) => unsafe { pwritev(fd, iov, count_of(count), at) },
+        })
     };
-    if transfer_offset(call) == Some(CURRENT_POSITION) { once() } else { retried(once) }
-}
-
-/// The calls that name a file by its path and return no data.
-///
-/// # Safety
-/// As for [`perform`].
-unsafe fn by_path(call: &Call) -> i32 {
-    // SAFETY: every path of a call is a text that ends in a NUL, which the caller keeps until the call is done.
-    let text = |path: PathPtr| unsafe { CStr::from_ptr(path) };
-    match *call {
-        Call::Open { path, flags, mode, resolve } => match open(text(path), flags, mode, resolve) {
-            Ok(file) => file.into_raw_fd(),
-            Err(error) => -error,
-        },
-        Call::Rename { from, to, flags } => answer(|| platform::rename(text(from), text(to), flags)),
-        Call::Unlink { path, directory } => {
-            let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-            answer(|| rustix::fs::unlinkat(CWD, text(path), flags))
-        }
-        Call::MakeDirectory { path, mode } => answer(|| rustix::fs::mkdirat(CWD, text(path), mode_bits(mode))),
-        Call::Link { from, to } => answer(|| rustix::fs::linkat(CWD, text(from), CWD, text(to), AtFlags::empty())),
-        Call::Symlink { target, link } => answer(|| rustix::fs::symlinkat(text(target), CWD, text(link))),
-        _ => -errno::EINVAL,
-    }
+    if own { once() } else { retried(once) }
 }
 
 /// Opens with `O_CLOEXEC`. The error is a positive errno, and may be `EINTR`.

@@ -18,7 +18,10 @@ use windows_sys::Win32::{
     },
 };
 
-use super::{CURRENT_POSITION, Call, Descriptor, FileTime, IoVec, PathPtr, errno, io_vec, vectors};
+use super::{
+    CURRENT_POSITION, Call, Descriptor, FileTime, IoVec, PathPtr, Transfer, TransferMemory, copy::Copy, errno, io_vec,
+    vectors,
+};
 use error::{checked, last_error};
 pub(crate) use stat::{RawStat, raw_stat_zeroed};
 
@@ -83,34 +86,16 @@ pub(crate) unsafe fn perform(call: &Call) -> i32 {
 unsafe fn try_call(call: &Call) -> Result<i32, i32> {
     match *call {
         Call::Nop | Call::Advise { .. } => Ok(0),
-        Call::Read { fd, buf, len, offset } => {
-            // SAFETY: the caller keeps `len` bytes at `buf` writable.
-            unsafe { transfer(fd, false, &[io_vec(buf, len as usize)], offset) }
-        }
-        Call::Write { fd, buf, len, offset } => {
-            // SAFETY: the caller keeps `len` bytes at `buf` readable.
-            unsafe { transfer(fd, true, &[io_vec(buf.cast_mut(), len as usize)], offset) }
-        }
-        Call::ReadVectored { fd, iov, count, offset } => {
-            // SAFETY: the caller keeps the vectors.
-            let pieces = unsafe { vectors(iov, count) };
-            // SAFETY: the caller keeps the memory that they name writable.
-            unsafe { transfer(fd, false, pieces, offset) }
-        }
-        Call::WriteVectored { fd, iov, count, offset } => {
-            // SAFETY: the caller keeps the vectors.
-            let pieces = unsafe { vectors(iov, count) };
-            // SAFETY: the caller keeps the memory that they name readable.
-            unsafe { transfer(fd, true, pieces, offset) }
+        Call::Read { .. } | Call::Write { .. } | Call::ReadVectored { .. } | Call::WriteVectored { .. } => {
+            let Some(asked) = call.transfer() else { return Err(errno::EINVAL) };
+            // SAFETY: the caller's promise, passed on.
+            unsafe { transfer_all(asked) }
         }
         Call::WriteBuffered { twin, iov, count, offset } => {
             // SAFETY: the caller keeps the file that the twin belongs to.
             let twin = unsafe { &*twin };
             // SAFETY: the caller keeps the vectors and the memory that they name.
-            match unsafe { twin.write(iov, count, offset) } {
-                error if error < 0 => Err(-error),
-                written => Ok(written),
-            }
+            bytes_or_error(unsafe { twin.write(iov, count, offset) })
         }
         Call::Sync { fd, .. } | Call::SyncRange { fd, .. } => {
             // SAFETY: the call takes a handle only.
@@ -138,17 +123,9 @@ unsafe fn try_call(call: &Call) -> Result<i32, i32> {
         }
         // SAFETY: the caller's promise, passed on.
         Call::ReadPath { path, buf, len } => unsafe { read_path(path, buf, len) },
-        // SAFETY: the caller's promise, passed on.
-        _ => unsafe { by_path(call) },
-    }
-}
-
-/// The calls that name a file by its path and return no data.
-///
-/// # Safety
-/// As for [`perform`].
-unsafe fn by_path(call: &Call) -> Result<i32, i32> {
-    match *call {
+        Call::CopyFileRange { from, from_offset, to, to_offset, len } => {
+            bytes_or_error(Copy { from, from_offset, to, to_offset, len }.perform())
+        }
         Call::Open { resolve: 1.., .. } => Err(errno::EOPNOTSUPP),
         Call::Open { path, flags, mode, resolve: 0 } => {
             // SAFETY: the caller keeps the path; the same holds for all calls below.
@@ -162,28 +139,53 @@ unsafe fn by_path(call: &Call) -> Result<i32, i32> {
             checked(unsafe { MoveFileExW(from, to, MOVEFILE_REPLACE_EXISTING) })
         }
         // SAFETY: as above.
-        Call::Unlink { path, directory: false } => checked(unsafe { DeleteFileW(path) }),
+        Call::RemoveFile { path } => checked(unsafe { DeleteFileW(path) }),
         // SAFETY: as above.
-        Call::Unlink { path, directory: true } => checked(unsafe { RemoveDirectoryW(path) }),
+        Call::RemoveDir { path } => checked(unsafe { RemoveDirectoryW(path) }),
         // SAFETY: as above.
-        Call::MakeDirectory { path, .. } => checked(unsafe { CreateDirectoryW(path, ptr::null()) }),
+        Call::CreateDir { path, .. } => checked(unsafe { CreateDirectoryW(path, ptr::null()) }),
         // SAFETY: as above.
-        Call::Link { from, to } => checked(unsafe { CreateHardLinkW(to, from, ptr::null()) }),
-        Call::Symlink { target, link } => {
-            // SAFETY: as above.
-            let attributes = unsafe { GetFileAttributesW(target) };
-            // Windows must know when it makes the link whether the target is a directory. Here a relative target is looked up
-            // from the current directory, but later from the link's own directory. If it does not exist here, the link is made
-            // as one to a file.
-            let is_directory = attributes != INVALID_FILE_ATTRIBUTES && attributes & FILE_ATTRIBUTE_DIRECTORY != 0;
-            let kind = if is_directory { SYMBOLIC_LINK_FLAG_DIRECTORY } else { 0 };
-            // SAFETY: as above.
-            let made =
-                unsafe { CreateSymbolicLinkW(link, target, kind | SYMBOLIC_LINK_FLAG_ALLOW_UNPRIVILEGED_CREATE) };
-            checked(i32::from(made))
-        }
-        _ => Err(errno::ENOSYS),
+        Call::HardLink { from, to } => checked(unsafe { CreateHardLinkW(to, from, ptr::null()) }),
+        // SAFETY: as above.
+        Call::Symlink { target, link } => unsafe { symlink(target, link) },
     }
+}
+
+/// A result as [`perform`] gives it.
+const fn bytes_or_error(result: i32) -> Result<i32, i32> {
+    if result < 0 { Err(-result) } else { Ok(result) }
+}
+
+/// # Safety
+/// The memory of the transfer can be read (`writes`) or written, and its vectors can be read.
+unsafe fn transfer_all(asked: Transfer) -> Result<i32, i32> {
+    let Transfer { fd, writes, memory, offset } = asked;
+    match memory {
+        TransferMemory::One { start, len } => {
+            // SAFETY: the caller's promise.
+            unsafe { transfer(fd, writes, &[io_vec(start, len as usize)], offset) }
+        }
+        TransferMemory::Many { iov, count } => {
+            // SAFETY: the caller's promise.
+            let pieces = unsafe { vectors(iov, count) };
+            // SAFETY: as above.
+            unsafe { transfer(fd, writes, pieces, offset) }
+        }
+    }
+}
+
+/// # Safety
+/// Both paths are texts that end in a NUL.
+unsafe fn symlink(target: PathPtr, link: PathPtr) -> Result<i32, i32> {
+    // SAFETY: the caller's promise.
+    let attributes = unsafe { GetFileAttributesW(target) };
+    // The link must say now whether it will lead to a directory. A relative target is looked up from the current directory
+    // here, and from the link's own directory later. Where the two differ, the link is one to a file.
+    let is_directory = attributes != INVALID_FILE_ATTRIBUTES && attributes & FILE_ATTRIBUTE_DIRECTORY != 0;
+    let kind = if is_directory { SYMBOLIC_LINK_FLAG_DIRECTORY } else { 0 };
+    // SAFETY: the caller's promise.
+    let made = unsafe { CreateSymbolicLinkW(link, target, kind | SYMBOLIC_LINK_FLAG_ALLOW_UNPRIVILEGED_CREATE) };
+    checked(i32::from(made))
 }
 
 const fn handle(fd: Descriptor) -> HANDLE {

@@ -4,7 +4,10 @@
 use super::rng::Rng;
 use crate::sys::{Call, Descriptor, IoVec, io_vec, io_vec_base, io_vec_len, transfer_len, vectors};
 #[cfg(target_os = "linux")]
-use crate::{direct, sys::file_facts};
+use crate::{
+    direct,
+    sys::{Transfer, file_facts},
+};
 
 /// A short read or write with `O_DIRECT` still ends at a multiple of the device's block; no device asks for more than this.
 const DIRECT_BYTES: u64 = 4096;
@@ -22,11 +25,11 @@ pub(super) struct Shortened {
 /// # Safety
 /// The call's list of vectors, if it has one, is valid.
 pub(super) unsafe fn bytes_asked(call: &Call) -> Option<u64> {
-    match *call {
-        Call::ReadPath { len, .. } => Some(u64::from(len)),
-        // SAFETY: passed on from the caller.
-        _ => unsafe { transfer_len(call) },
+    if let Call::ReadPath { len, .. } = *call {
+        return Some(u64::from(len));
     }
+    // SAFETY: passed on from the caller.
+    unsafe { transfer_len(call) }
 }
 
 /// Whether a call with this result did all that it was asked to, so that what is linked behind it may start. A file that
@@ -48,11 +51,7 @@ pub(super) unsafe fn is_complete(call: &Call, result: i32) -> bool {
 pub(super) unsafe fn shortened(call: &Call, rng: &mut Rng) -> Option<Shortened> {
     // SAFETY: passed on from the caller.
     let asked = unsafe { bytes_asked(call) }?;
-    let unit = match *call {
-        Call::Read { fd, .. } | Call::Write { fd, .. } => unit_of(fd),
-        Call::ReadVectored { fd, .. } | Call::WriteVectored { fd, .. } => unit_of(fd),
-        _ => 1,
-    };
+    let unit = call.transfer().map_or(1, |transfer| unit_of(transfer.fd));
     // The most whole units that are less than all.
     let units = asked.saturating_sub(1) / unit;
     if units == 0 {
@@ -62,7 +61,10 @@ pub(super) unsafe fn shortened(call: &Call, rng: &mut Rng) -> Option<Shortened> 
     let mut cut = *call;
     let mut kept = Vec::new();
     match &mut cut {
-        Call::Read { len, .. } | Call::Write { len, .. } | Call::ReadPath { len, .. } => {
+        Call::Read { len, .. }
+        | Call::Write { len, .. }
+        | Call::ReadPath { len, .. }
+        | Call::CopyFileRange { len, .. } => {
             *len = u32::try_from(bytes).unwrap_or(*len);
         }
         Call::ReadVectored { iov, count, .. }
@@ -73,7 +75,24 @@ pub(super) unsafe fn shortened(call: &Call, rng: &mut Rng) -> Option<Shortened> 
             *iov = kept.as_ptr();
             *count = u32::try_from(kept.len()).unwrap_or(*count);
         }
-        _ => {}
+        Call::Nop
+        | Call::Sync { .. }
+        | Call::SyncRange { .. }
+        | Call::Open { .. }
+        | Call::Close { .. }
+        | Call::Stat { .. }
+        | Call::Allocate { .. }
+        | Call::Truncate { .. }
+        | Call::Advise { .. }
+        | Call::Rename { .. }
+        | Call::RemoveFile { .. }
+        | Call::RemoveDir { .. }
+        | Call::CreateDir { .. }
+        | Call::HardLink { .. }
+        | Call::Symlink { .. }
+        | Call::SetMode { .. }
+        | Call::SetOwner { .. }
+        | Call::SetTimes { .. } => return None,
     }
     Some(Shortened { call: cut, _vectors: kept })
 }
@@ -116,13 +135,7 @@ fn direct_flags(fd: Descriptor) -> Option<rustix::fs::OFlags> {
 /// As for [`bytes_asked`].
 #[cfg(target_os = "linux")]
 pub(super) unsafe fn is_misaligned(call: &Call) -> bool {
-    let (Call::Read { fd, .. }
-    | Call::Write { fd, .. }
-    | Call::ReadVectored { fd, .. }
-    | Call::WriteVectored { fd, .. }) = *call
-    else {
-        return false;
-    };
+    let Some(Transfer { fd, .. }) = call.transfer() else { return false };
     let Some(flags) = direct_flags(fd) else { return false };
     // The rules are those of a handle that leaves them to the kernel.
     file_facts(fd, flags.bits().cast_signed()).is_ok_and(|facts| {

@@ -1,10 +1,10 @@
 //! The oracle for memory: nobody touches what an operation in flight reads or writes.
 //!
-//! A real kernel writes to a buffer at a moment of its own choosing. If the buffer was given back too early, it then belongs to
-//! somebody else, whose bytes are overwritten, and no test sees why. The simulator fills the target of a read with noise when
-//! the operation starts. Just before it makes the real call it looks at the noise: if it has changed, somebody used the
-//! memory. Of the source of a write it keeps a hash. Afterwards it puts the old bytes back, so that a buffer ends with them
-//! wherever the call itself writes nothing.
+//! A real kernel writes to a buffer at a moment of its own choosing, so memory given back too early is overwritten later,
+//! by then in the hands of somebody else, and no test sees why. Here the target of a read is filled with noise when the
+//! operation starts; whoever used it since then has changed the noise, and is found out just before the real call is
+//! made. The source of a write and the text of a path are remembered by a hash. Afterwards the old bytes are put back, so that beyond what the
+//! call itself writes a buffer ends as it was.
 #![expect(unsafe_code, reason = "stands in for the kernel, which follows the addresses of the calls it was given")]
 
 use std::{
@@ -14,7 +14,10 @@ use std::{
     ptr, slice,
 };
 
-use crate::sys::{Call, IoVec, RawStat, io_vec_base, io_vec_len, vectors};
+use crate::{
+    op::areas::{Area, Areas},
+    sys::{Call, IoVec, io_vec_base, io_vec_len, text_len, vectors},
+};
 
 /// Of longer memory only so many bytes at each end are watched: reuse nearly always touches an end, and a simulated disk
 /// should not spend its time on noise.
@@ -52,15 +55,18 @@ impl fmt::Display for Violation {
 #[derive(Debug)]
 pub(super) struct Watch {
     /// By address, to be compared with, never followed: the call is what gives the right to follow.
-    spans: Vec<(usize, usize)>,
-    kept: Kept,
+    spans: [Vec<(usize, usize)>; 2],
+    /// The hash of all that the kernel reads.
+    sources: u64,
+    target: Option<Target>,
 }
 
+/// Memory that the kernel writes to.
 #[derive(Debug)]
-enum Kept {
-    /// The noise and the bytes that it covers. They may never have been written, so they are only ever copied.
-    Target(u64, Vec<Vec<MaybeUninit<u8>>>),
-    Source(u64),
+struct Target {
+    noise: u64,
+    /// The bytes that the noise covers. They may never have been written, so they are only ever copied.
+    old: Vec<Vec<MaybeUninit<u8>>>,
 }
 
 impl Watch {
@@ -71,21 +77,21 @@ impl Watch {
     /// [`Watch::end`].
     pub(super) unsafe fn begin(call: &Call, noise: u64) -> Option<Self> {
         // SAFETY: passed on from the caller.
-        let (whole, role) = unsafe { memory_of(call) };
+        let memory = unsafe { memory_of(call) };
         // One call may name the same memory twice (`readv` of the same buffer): its own noise would look like a stranger's.
-        if whole.iter().all(|span| span.len == 0) || overlap(&whole) {
+        let is_target = memory.target.iter().any(|span| span.len > 0) && !overlap(&memory.target);
+        if !is_target && memory.sources.is_empty() {
             return None;
         }
-        let edges = edges(&whole);
-        let kept = match role {
-            // SAFETY: passed on from the caller: what a write reads is valid, and was written before.
-            Role::Source => Kept::Source(unsafe { hashed(&edges) }),
-            Role::Target => {
-                // SAFETY: passed on from the caller: what a read writes to is valid and nobody else's.
-                Kept::Target(noise, edges.iter().map(|span| unsafe { replace(*span, noise) }).collect())
-            }
-        };
-        Some(Self { spans: addresses(&whole), kept })
+        let spans = memory.addresses();
+        // SAFETY: passed on from the caller: what the kernel reads is valid, and was written before.
+        let sources = unsafe { hashed(&edges(&memory.sources)) };
+        let target = is_target.then(|| {
+            let edges = edges(&memory.target);
+            // SAFETY: passed on from the caller: what the kernel writes to is valid and nobody else's.
+            Target { noise, old: edges.iter().map(|span| unsafe { replace(*span, noise) }).collect() }
+        });
+        Some(Self { spans, sources, target })
     }
 
     /// Checks that the memory is as [`Watch::begin`] left it, and puts back what was there before.
@@ -94,55 +100,72 @@ impl Watch {
     /// As for `begin`, with the same call.
     pub(super) unsafe fn end(self, call: &Call) -> Result<(), Violation> {
         // SAFETY: passed on from the caller.
-        let (whole, _) = unsafe { memory_of(call) };
-        if addresses(&whole) != self.spans {
+        let memory = unsafe { memory_of(call) };
+        // The lengths of paths are among the addresses, and a path that changed may have another length.
+        let [targets, sources] = memory.addresses();
+        if targets != self.spans[0] {
             return Err(Violation::VectorsChanged);
         }
-        let edges = edges(&whole);
-        match self.kept {
-            Kept::Source(before) => {
-                // SAFETY: passed on from the caller, as in `begin`.
-                let now = unsafe { hashed(&edges) };
-                if now == before { Ok(()) } else { Err(Violation::SourceChanged) }
-            }
-            Kept::Target(noise, old) => {
-                for (span, old) in edges.iter().zip(old) {
-                    // SAFETY: passed on from the caller; `begin` wrote to every byte of it.
-                    let bytes = unsafe { slice::from_raw_parts(span.start, span.len) };
-                    if !bytes.iter().enumerate().all(|(at, byte)| *byte == noise_at(noise, at)) {
-                        return Err(Violation::TargetTouched);
-                    }
-                    // SAFETY: passed on from the caller; `old` is as long as the span and memory of our own.
-                    unsafe { ptr::copy_nonoverlapping(old.as_ptr(), span.start.cast(), span.len) };
-                }
-                Ok(())
-            }
+        if sources != self.spans[1] {
+            let vectored = call.areas().read.iter().any(|area| is_vectored(*area));
+            return Err(if vectored { Violation::VectorsChanged } else { Violation::SourceChanged });
         }
+        // SAFETY: passed on from the caller, as in `begin`.
+        if unsafe { hashed(&edges(&memory.sources)) } != self.sources {
+            return Err(Violation::SourceChanged);
+        }
+        let Some(Target { noise, old }) = self.target else { return Ok(()) };
+        for (span, old) in edges(&memory.target).iter().zip(old) {
+            // SAFETY: passed on from the caller; `begin` wrote to every byte of it.
+            let bytes = unsafe { slice::from_raw_parts(span.start, span.len) };
+            if !bytes.iter().enumerate().all(|(at, byte)| *byte == noise_at(noise, at)) {
+                return Err(Violation::TargetTouched);
+            }
+            // SAFETY: passed on from the caller; `old` is as long as the span and memory of our own.
+            unsafe { ptr::copy_nonoverlapping(old.as_ptr(), span.start.cast(), span.len) };
+        }
+        Ok(())
     }
 }
 
-enum Role {
-    Source,
-    Target,
+/// Every stretch of memory that the kernel reads or writes for a call, but for the list of vectors.
+struct Memory {
+    target: Vec<Span>,
+    sources: Vec<Span>,
 }
 
-/// Every stretch of memory that the kernel reads or writes for this call, but for paths and for the list of vectors.
-///
+impl Memory {
+    fn addresses(&self) -> [Vec<(usize, usize)>; 2] {
+        [addresses(&self.target), addresses(&self.sources)]
+    }
+}
+
 /// # Safety
-/// The call's list of vectors, if it has one, is valid.
-unsafe fn memory_of(call: &Call) -> (Vec<Span>, Role) {
-    let one = |start: *mut u8, len: u32| vec![Span { start, len: len as usize }];
-    match *call {
-        Call::Read { buf, len, .. } | Call::ReadPath { buf, len, .. } => (one(buf, len), Role::Target),
-        Call::Write { buf, len, .. } => (one(buf.cast_mut(), len), Role::Source),
+/// The call's paths and its list of vectors, if it has such, are valid.
+unsafe fn memory_of(call: &Call) -> Memory {
+    let Areas { read, written } = call.areas();
+    // SAFETY: passed on from the caller.
+    let [target, first, second] = [written, read[0], read[1]].map(|area| unsafe { spans_of(area) });
+    Memory { target, sources: first.into_iter().chain(second).filter(|span| span.len > 0).collect() }
+}
+
+/// # Safety
+/// A path and a list of vectors are valid.
+unsafe fn spans_of(area: Area) -> Vec<Span> {
+    match area {
+        Area::Nothing => Vec::new(),
+        Area::Bytes(start, len) => vec![Span { start, len }],
         // SAFETY: passed on from the caller.
-        Call::ReadVectored { iov, count, .. } => (unsafe { spans(iov, count) }, Role::Target),
-        Call::WriteVectored { iov, count, .. } | Call::WriteBuffered { iov, count, .. } => {
-            // SAFETY: passed on from the caller.
-            (unsafe { spans(iov, count) }, Role::Source)
-        }
-        Call::Stat { out, .. } => (vec![Span { start: out.cast(), len: size_of::<RawStat>() }], Role::Target),
-        _ => (Vec::new(), Role::Source),
+        Area::Vectors(iov, count) => unsafe { spans(iov, count) },
+        // SAFETY: passed on from the caller.
+        Area::Text(path) => vec![Span { start: path.cast_mut().cast(), len: unsafe { text_len(path) } }],
+    }
+}
+
+const fn is_vectored(area: Area) -> bool {
+    match area {
+        Area::Vectors(..) => true,
+        Area::Nothing | Area::Bytes(..) | Area::Text(_) => false,
     }
 }
 
@@ -286,6 +309,24 @@ mod tests {
         iov[1] = io_vec(memory[1].as_mut_ptr(), 8);
         // SAFETY: as above.
         assert_eq!(unsafe { watch.end(&call) }, Err(Violation::VectorsChanged));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_is_watched_like_the_source_of_a_write() {
+        let mut text = *b"some/path\0";
+        let start: *mut u8 = text.as_mut_ptr();
+        let call = Call::CreateDir { path: start.cast_const().cast(), mode: 0 };
+        // SAFETY: `text` outlives the watches; that it is written to meanwhile is what is tested.
+        let watches = [0; 3].map(|noise| unsafe { Watch::begin(&call, noise) }.unwrap());
+        let ends = [b's', b'S', 0].into_iter().zip(watches).map(|(first, watch)| {
+            // SAFETY: `start` is that of ten bytes.
+            unsafe { start.write(first) };
+            // SAFETY: as above.
+            unsafe { watch.end(&call) }
+        });
+        let changed = Err(Violation::SourceChanged);
+        assert_eq!(ends.collect::<Vec<_>>(), [Ok(()), changed, changed]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Whether a call could be performed without waiting. An empty pipe does not hold up a ring, so it must not hold up the
-//! simulation. Regular files are always ready, and on Windows everything is.
+//! Tells whether a call can be performed without waiting. An empty pipe holds up one operation of a real ring, so it must not
+//! hold up the whole simulation. Calls on anything but pipes, sockets and the like are always ready, and so are all calls on
+//! Windows.
 
 #[cfg(unix)]
 pub(super) use unix::{is_ready, wait_for_any};
@@ -8,7 +9,7 @@ pub(super) use unix::{is_ready, wait_for_any};
 mod unix {
     use std::time::Duration;
 
-    use crate::sys::{Call, Watch, poll_watches};
+    use crate::sys::{Call, Transfer, Watch, poll_watches};
 
     pub(in super::super) fn is_ready(call: &Call) -> bool {
         // What cannot be waited for is ready too: the call itself will tell what is the matter.
@@ -23,10 +24,10 @@ mod unix {
     }
 
     const fn waited_for(call: &Call) -> Option<Watch> {
-        match *call {
-            Call::Read { fd, .. } | Call::ReadVectored { fd, .. } if fd >= 0 => Some(Watch::readable(fd)),
-            Call::Write { fd, .. } | Call::WriteVectored { fd, .. } if fd >= 0 => Some(Watch::writable(fd)),
-            _ => None,
+        match call.transfer() {
+            Some(Transfer { fd, writes: false, .. }) if fd >= 0 => Some(Watch::readable(fd)),
+            Some(Transfer { fd, writes: true, .. }) if fd >= 0 => Some(Watch::writable(fd)),
+            Some(_) | None => None,
         }
     }
 }

@@ -126,9 +126,9 @@ fn a_files_whole_life_by_calls() {
     assert_eq!((metadata.modified().seconds, metadata.modified().nanos), (7, 8));
     assert_eq!(metadata.accessed().seconds, -5);
 
-    assert_eq!(result_of(&mut backend, Call::Link { from: path_one.as_ptr(), to: path_two.as_ptr() }), 0);
+    assert_eq!(result_of(&mut backend, Call::HardLink { from: path_one.as_ptr(), to: path_two.as_ptr() }), 0);
     assert_eq!(fs::read(&two).unwrap(), b"hello");
-    assert_eq!(result_of(&mut backend, Call::Unlink { path: path_two.as_ptr(), directory: false }), 0);
+    assert_eq!(result_of(&mut backend, Call::RemoveFile { path: path_two.as_ptr() }), 0);
     assert_eq!(result_of(&mut backend, Call::Symlink { target: path_one.as_ptr(), link: path_two.as_ptr() }), 0);
     for (follow, is_symlink) in [(true, false), (false, true)] {
         let call = Call::Stat { fd: NO_DESCRIPTOR, path: path_two.as_ptr(), follow, out: &raw mut raw };
@@ -137,9 +137,9 @@ fn a_files_whole_life_by_calls() {
     }
     let call = Call::Rename { from: path_one.as_ptr(), to: path_two.as_ptr(), flags: 0 };
     assert_eq!(result_of(&mut backend, call), 0);
-    assert_eq!(result_of(&mut backend, Call::MakeDirectory { path: path_one.as_ptr(), mode: 0o700 }), 0);
+    assert_eq!(result_of(&mut backend, Call::CreateDir { path: path_one.as_ptr(), mode: 0o700 }), 0);
     assert!(one.is_dir());
-    assert_eq!(result_of(&mut backend, Call::Unlink { path: path_one.as_ptr(), directory: true }), 0);
+    assert_eq!(result_of(&mut backend, Call::RemoveDir { path: path_one.as_ptr() }), 0);
     assert_eq!(result_of(&mut backend, Call::Close { fd }), 0);
     assert_eq!(result_of(&mut backend, Call::Close { fd: NO_DESCRIPTOR }), -errno::EBADF);
     let call = Call::ReadPath { path: path_one.as_ptr(), buf: buf.as_mut_ptr(), len: 32 };
