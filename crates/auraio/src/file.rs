@@ -6,7 +6,7 @@ use std::{
     fmt,
     path::Path,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
 };
@@ -216,19 +216,16 @@ impl FileInner {
     pub(crate) fn close_later(&self, closer: Ticket) {
         *lock(&self.closer) = Some(closer);
     }
-
-    /// Who waits to close the file, when nobody uses it any more.
-    pub(crate) fn into_closer(self) -> Option<Ticket> {
-        self.leave_places();
-        lock(&self.closer).clone()
-    }
 }
 
 impl Drop for FileInner {
+    /// The last share in the file is gone, wherever it was: in a slot, in an operation that was never submitted, in the
+    /// results of one that was refused. The close that waits for this starts now; without one the descriptor is closed here.
     fn drop(&mut self) {
-        if lock(&self.closer).is_none() {
-            self.leave_places();
-            sys::perform_close(self.descriptor);
+        self.leave_places();
+        match self.closer.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(closer) => closer.ring.release(closer.key),
+            None => sys::perform_close(self.descriptor),
         }
     }
 }

@@ -647,13 +647,12 @@ impl Ring {
             if let Some(next) = file.end_turn() {
                 next.ring.release(next.key);
             }
-            release_file(file);
         }
         for file in lists.ending.drain(..) {
             file.rings().iter().for_each(|ring| ring.cancel_file(&file));
-            release_file(file);
         }
-        lists.released.drain(..).for_each(release_file);
+        // The last share in a file starts the close that waits for it.
+        lists.released.clear();
         lists.discarded.clear();
         for (mailbox, completion) in lists.mail.drain(..) {
             mailbox.letters.push(completion);
@@ -685,13 +684,6 @@ pub(crate) fn asleep<T>(rings: &[Arc<Ring>], sleep: impl FnOnce() -> T) -> T {
     let ended = lanes::now();
     working.iter().for_each(|ring| ring.woke(began, ended));
     slept
-}
-
-/// Lets go of a share in a file; the last one starts the close that waits for it.
-fn release_file(file: Arc<FileInner>) {
-    if let Some(closer) = Arc::into_inner(file).and_then(FileInner::into_closer) {
-        closer.ring.release(closer.key);
-    }
 }
 
 impl Effects {

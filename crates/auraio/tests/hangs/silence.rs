@@ -146,6 +146,7 @@ scenarios! {
     }
 
     fn reads_that_are_dropped_while_they_wait_for_room_hold_up_no_close(rig) {
+        assert!(pin(0));
         let (engine, dir) = (rig.builder().queue_depth(64).build().unwrap(), dir());
         let (pipe, path) = fifo(&engine, dir.path());
         let mut reads: Vec<_> = (0..80).map(|_| pipe.read(vec![0; 4])).collect();
@@ -156,6 +157,7 @@ scenarios! {
     }
 
     fn large_reads_that_are_dropped_while_they_wait_hold_up_no_close(rig) {
+        assert!(pin(0));
         let (engine, dir) = (rig.engine(), dir());
         let (pipe, path) = fifo(&engine, dir.path());
         drop(large_waits(&pipe));
