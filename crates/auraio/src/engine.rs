@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     fmt,
     future::Future,
+    marker::PhantomData,
     pin::pin,
     sync::{
         Arc, Mutex, OnceLock, Weak,
@@ -68,10 +69,12 @@ pub(crate) struct Shared {
     regions: Arc<Regions>,
 }
 
+// While a thread ends, destructors of its other locals may still use an engine, and find these two gone. So everybody who
+// looks at them does so by `try_with`, and has an answer for that case.
 thread_local! {
     /// The rings of this thread's own, by engine.
     static OWN: RefCell<Vec<(u64, Arc<Ring>)>> = const { RefCell::new(Vec::new()) };
-    /// The engines whose rings a `block_on` or `turn` of this thread drives right now.
+    /// The engines whose rings this thread drives right now: by `block_on`, by `turn`, or because the caller said so.
     static DRIVING: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -226,8 +229,11 @@ impl Engine {
         }
     }
 
-    /// Hands over what is queued, reaps what has completed, and wakes its futures; waits for that up to `timeout` if there
-    /// is nothing. For event loops that do not want the engine's own thread.
+    /// Hands over what is queued, reaps what has completed, and wakes its futures. If there is nothing to reap, it waits for
+    /// that up to `timeout`. For event loops that do not want the engine's own thread: a turn never starts it.
+    ///
+    /// A future that is polled or dropped outside of a turn does start that thread, because the engine cannot know that
+    /// another turn will follow. A loop that polls its futures between turns says so by [`Engine::drive_here`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -244,7 +250,29 @@ impl Engine {
             self.shared.reap_all();
         }
         drop(driving);
-        self.shared.leave_to_driver();
+    }
+
+    /// This thread drives the engine from now on, by calling [`Engine::turn`] again and again, until the answer is dropped.
+    /// Futures that are polled or dropped on this thread meanwhile start no thread of the engine's.
+    ///
+    /// As long as the answer lives, what this thread began completes only in turns (and in `block_on`): a thread that
+    /// stops turning must drop the answer first.
+    ///
+    /// ```
+    /// use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
+    ///
+    /// let engine = auraio::Engine::builder().build()?;
+    /// let driving = engine.drive_here();
+    /// let mut nop = pin!(engine.submit(auraio::op::Nop));
+    /// let mut context = Context::from_waker(Waker::noop());
+    /// while nop.as_mut().poll(&mut context).is_pending() {
+    ///     engine.turn(None);
+    /// }
+    /// drop(driving);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn drive_here(&self) -> Driving {
+        Driving { _drives: Drives::begin(self.shared.id), engine: self.shared(), not_send: PhantomData }
     }
 
     /// What the engine has done so far.
@@ -364,15 +392,17 @@ impl Shared {
     }
 
     fn ring_of_thread(&self) -> Result<Arc<Ring>> {
-        OWN.with_borrow_mut(|own| {
-            if let Some((_, ring)) = own.iter().find(|(engine, _)| *engine == self.id) {
-                return Ok(Arc::clone(ring));
-            }
-            // Any thread may poll a future, so any may have to submit to this ring, one at a time.
-            let ring = self.make_own(None)?;
-            own.push((self.id, Arc::clone(&ring)));
-            Ok(ring)
-        })
+        let mine = |own: &RefCell<Vec<(u64, Arc<Ring>)>>| {
+            own.borrow().iter().find(|(engine, _)| *engine == self.id).map(|(_, ring)| Arc::clone(ring))
+        };
+        if let Ok(Some(ring)) = OWN.try_with(mine) {
+            return Ok(ring);
+        }
+        // Any thread may poll a future, so any may have to submit to this ring, one at a time.
+        let ring = self.make_own(None)?;
+        // A thread that ends keeps nothing any more: the ring lives as long as the operation that it is made for.
+        let _ = OWN.try_with(|own| own.borrow_mut().push((self.id, Arc::clone(&ring))));
+        Ok(ring)
     }
 
     /// A ring of one thread's or port's own.
@@ -468,7 +498,7 @@ impl Shared {
     /// Sees to it that somebody reaps for a future that is not ready: the caller, if it runs `block_on`, else a thread of
     /// the engine's.
     pub(crate) fn ensure_driven(self: &Arc<Self>) {
-        if DRIVING.with_borrow(|driving| driving.contains(&self.id)) {
+        if Drives::here(self.id) {
             return;
         }
         let driver = self.driver.get_or_init(|| Driver::start(Arc::downgrade(self)));
@@ -513,23 +543,60 @@ impl Drop for Shared {
         }
         let id = self.id;
         // Other threads let go of their ring of this engine when they end, or when they next make one.
-        let _ = OWN.try_with(|own| own.try_borrow_mut().map(|mut own| own.retain(|(engine, _)| *engine != id)));
+        let mine = |own: &RefCell<Vec<(u64, Arc<Ring>)>>| {
+            let mut own = own.borrow_mut();
+            own.iter().position(|(engine, _)| *engine == id).map(|at| own.swap_remove(at))
+        };
+        // The ring ends after the list is let go of: with it go buffers of the caller's, whose ends may use other engines.
+        drop(OWN.try_with(mine));
     }
 }
 
-/// Counts that this thread drives rings, for as long as it lives.
-struct Drives;
+/// This thread drives the rings of an engine, for as long as this lives.
+struct Drives(u64);
 
 impl Drives {
     fn begin(engine: u64) -> Self {
-        DRIVING.with_borrow_mut(|driving| driving.push(engine));
-        Self
+        // A thread that ends has no list any more. Then the engine's own thread reaps as well, which does no harm.
+        let _ = DRIVING.try_with(|driving| driving.borrow_mut().push(engine));
+        Self(engine)
+    }
+
+    /// Whether this thread drives the rings of an engine.
+    fn here(engine: u64) -> bool {
+        DRIVING.try_with(|driving| driving.borrow().contains(&engine)).unwrap_or(false)
     }
 }
 
 impl Drop for Drives {
     fn drop(&mut self) {
-        DRIVING.with_borrow_mut(Vec::pop);
+        let end = |driving: &RefCell<Vec<u64>>| {
+            let mut driving = driving.borrow_mut();
+            // They may end in any order.
+            driving.iter().rposition(|engine| *engine == self.0).map(|at| driving.remove(at))
+        };
+        let _ = DRIVING.try_with(end);
+    }
+}
+
+/// This thread drives an engine by [`Engine::turn`]. See [`Engine::drive_here`].
+#[must_use = "the thread drives the engine only as long as this lives"]
+pub struct Driving {
+    _drives: Drives,
+    engine: Arc<Shared>,
+    /// It speaks for one thread.
+    not_send: PhantomData<*const ()>,
+}
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        self.engine.leave_to_driver();
+    }
+}
+
+impl fmt::Debug for Driving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driving").finish_non_exhaustive()
     }
 }
 

@@ -50,7 +50,7 @@ pub use buf::{BorrowedMemory, IoBuf, IoBufMut, Slice};
 pub use chain::{Chain, ChainFuture, ChainResults};
 pub use config::{BackendChoice, BackendKind, Builder, Routing};
 pub use direct::DirectAlignment;
-pub use engine::Engine;
+pub use engine::{Driving, Engine};
 pub use error::{Error, Result};
 pub use file::File;
 pub use future::OpFuture;

@@ -104,6 +104,48 @@ scenarios! {
         engine.block_on(pipe.close()).unwrap();
     }
 
+    fn a_loop_that_drives_here_starts_no_thread(rig) {
+        let (engine, dir) = (rig.engine(), dir());
+        let file = file_of(&engine, &dir.path().join("file"), b"x");
+        let (pipe, path) = fifo(&engine, dir.path());
+        let driving = engine.drive_here();
+        let mut read = pipe.read(vec![0; 4]);
+        drop(file.read_at(vec![0; 1], 0));
+        for nth in 0.. {
+            if poll_once(&mut read).is_ready() {
+                break;
+            }
+            if nth == 3 {
+                fill(&path, b"here");
+            }
+            engine.turn(Some(Duration::from_millis(1)));
+        }
+        for mut close in [file.close(), pipe.close()] {
+            while poll_once(&mut close).is_pending() {
+                engine.turn(None);
+            }
+        }
+        assert_eq!(threads_named(OWN_THREAD), 0);
+        drop(driving);
+        pollster::block_on(engine.submit(op::Nop)).unwrap();
+    }
+
+    fn guards_of_two_engines_end_in_any_order(rig) {
+        let (one, two) = (rig.engine(), rig.engine());
+        let (first, second) = (one.drive_here(), two.drive_here());
+        drop(first);
+        let mut nop = two.submit(op::Nop);
+        while poll_once(&mut nop).is_pending() {
+            two.turn(None);
+        }
+        assert_eq!(threads_named(OWN_THREAD), 0);
+        pollster::block_on(one.submit(op::Nop)).unwrap();
+        // It leaves what was begun to the engine's own thread.
+        let rest = two.submit(op::Nop);
+        drop(second);
+        pollster::block_on(rest).unwrap();
+    }
+
     fn what_a_turn_leaves_behind_completes_elsewhere(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let (pipe, path) = fifo(&engine, dir.path());
