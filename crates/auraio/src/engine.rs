@@ -20,10 +20,11 @@ use crate::{
         self, Backend,
         threads::{Crew, ThreadsBackend},
     },
+    drain::{self, Waiters},
     driver::Driver,
     lanes::{self, Wishes},
     lock,
-    op::{self, Done, Operation},
+    op::{self, Done, Operation, Prepared},
     pool::SlabHolder,
     ring::{Regions, Ring, RingSpec, ThreadMark, asleep},
     stats::{RingStats, Stats},
@@ -67,6 +68,9 @@ pub(crate) struct Shared {
     seeds: AtomicU64,
     /// Memory that the program has registered.
     regions: Arc<Regions>,
+    /// New operations are refused.
+    closed: AtomicBool,
+    waiters: Waiters,
 }
 
 // While a thread ends, destructors of its other locals may still use an engine, and find these two gone. So everybody who
@@ -112,6 +116,8 @@ impl Engine {
             driver: OnceLock::new(),
             seeds: AtomicU64::new(0),
             regions: Arc::default(),
+            closed: AtomicBool::new(false),
+            waiters: Waiters::default(),
         };
         let client = Wishes::of(&control, class);
         Ok(Self { shared: Arc::new(shared), client })
@@ -186,6 +192,7 @@ impl Engine {
     /// ```
     pub fn submit<O: Operation>(&self, operation: O) -> OpFuture<O> {
         let mut prepared = operation.prepare();
+        self.shared.admit(&mut prepared);
         if let Some(outcome) = prepared.early.take() {
             return OpFuture::early(self.shared(), Done::early(prepared, outcome));
         }
@@ -351,6 +358,41 @@ impl Shared {
         self.options.pool
     }
 
+    /// What every submission passes, whichever way it comes: refuses it if the engine is closed, and tells files of other
+    /// engines that this one uses them, so that their close looks at its rings too.
+    #[inline]
+    pub(crate) fn admit(self: &Arc<Self>, prepared: &mut Prepared) {
+        for file in prepared.files() {
+            if !file.is_of(self) {
+                file.note_user(self);
+            }
+        }
+        // What is open can still be closed.
+        if self.closed.load(Ordering::Relaxed) && prepared.closing.is_none() && prepared.early.is_none() {
+            prepared.early = Some(Err(Box::new(Error::EngineClosed)));
+        }
+    }
+
+    /// Refuses new operations from now on.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) const fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    /// Whether nothing is under way on any ring, also on those of other threads.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.rings().iter().all(|ring| ring.is_idle())
+    }
+
+    /// Somebody waits for the engine to be idle: whoever reaps wakes it then.
+    pub(crate) fn ensure_watched(self: &Arc<Self>) {
+        self.ensure_driven();
+        self.tell_driver();
+    }
+
     pub(crate) fn regions(&self) -> &Regions {
         &self.regions
     }
@@ -472,8 +514,16 @@ impl Shared {
         rings
     }
 
-    /// Flushes and reaps every ring that any thread may submit to.
+    /// Flushes and reaps every ring that any thread may submit to, and tells those who wait for the engine to be idle.
     pub(crate) fn reap_all(&self) {
+        self.hand_over_and_reap();
+        if self.waiters.any() && self.is_idle() {
+            self.waiters.wake();
+        }
+    }
+
+    /// The same, telling nobody but those whose operations completed.
+    pub(crate) fn hand_over_and_reap(&self) {
         for ring in self.rings() {
             if ring.may_submit() {
                 ring.flush_and_reap(None, &mut Vec::new());
@@ -490,7 +540,8 @@ impl Shared {
         // What the kernel could not take just now is offered again soon; nothing rings for that.
         let stuck = rings.iter().any(|ring| ring.counters.is_stuck());
         let soon = Duration::from_millis(1);
-        let timeout = if stuck { Some(timeout.map_or(soon, |limit| limit.min(soon))) } else { timeout };
+        let look = if stuck { Some(soon) } else { self.waiters.any().then_some(drain::LOOK) };
+        let timeout = look.into_iter().chain(timeout).min();
         // An interrupted wait is one that ended early, and the caller looks again.
         let _ = asleep(&rings, || sys::poll_readable(&descriptors, timeout));
     }

@@ -19,7 +19,7 @@ use crate::{
     BackendKind, Engine, Error, Result, RingStats, Routing,
     engine::Shared,
     lanes,
-    op::{Done, Operation},
+    op::{Done, Operation, Prepared},
     ring::{Key, Mailbox, Ring, ThreadMark},
     sys::{self, Bell, Descriptor, errno},
 };
@@ -217,6 +217,7 @@ impl Port {
     /// ```
     pub fn submit<O: Operation>(&mut self, operation: O, token: u64) -> PortTicket {
         let mut prepared = operation.prepare();
+        self.engine.admit(&mut prepared);
         self.outstanding += 1;
         let refused = match prepared.early.take() {
             Some(outcome) => Done::early(prepared, outcome),
@@ -248,15 +249,20 @@ impl Port {
     /// # Ok::<(), auraio::Error>(())
     /// ```
     pub fn submit_batch<O: Operation>(&mut self, operations: impl IntoIterator<Item = (O, u64)>) {
-        let operations = operations.into_iter();
+        let engine = Arc::clone(&self.engine);
+        let operations = operations.into_iter().map(|(operation, token)| {
+            let mut prepared = operation.prepare();
+            engine.admit(&mut prepared);
+            (prepared, token)
+        });
         self.outstanding += match self.ring_here() {
             Ok(at) => {
                 let (ring, number) = &self.rings[at];
                 ring.submit_many(*number, operations, &mut self.early)
             }
             Err(error) => {
-                let refuse = |(operation, token): (O, u64)| {
-                    let done = Done::early(operation.prepare(), Err(Box::new(error.clone())));
+                let refuse = |(prepared, token): (Prepared, u64)| {
+                    let done = Done::early(prepared, Err(Box::new(error.clone())));
                     self.early.push(Completion { token, done });
                 };
                 operations.map(refuse).count()

@@ -26,6 +26,8 @@ mod closing;
 mod expected;
 #[path = "hangs/front.rs"]
 mod front;
+#[path = "hangs/shutdown.rs"]
+mod shutdown;
 #[path = "hangs/silence.rs"]
 mod silence;
 #[path = "hangs/thread_ends.rs"]

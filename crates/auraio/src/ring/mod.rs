@@ -11,7 +11,7 @@ use std::{
     collections::VecDeque,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, TryLockError,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
@@ -27,7 +27,7 @@ use crate::{
     control::{BatchPolicy, SubmitBatch},
     file::FileInner,
     lanes, lock,
-    op::{Done, Operation, Prepared},
+    op::{Done, Prepared},
     pool::{Pool, SlabHolder},
     sys::{self, Bell, Call, Descriptor},
 };
@@ -291,19 +291,19 @@ impl Ring {
     }
 
     /// Takes operations for a port under one hold of the lock. Those that need no call go to `early`. Answers how many
-    /// there were. Each operation is prepared here, so that what is prepared goes to its slot without a stop.
-    pub(crate) fn submit_many<O: Operation>(
+    /// there were. The iterator prepares each operation when it is asked for it, so that what is prepared goes to its slot
+    /// without a stop.
+    pub(crate) fn submit_many(
         self: &Arc<Self>,
         port: u32,
-        operations: impl Iterator<Item = (O, u64)>,
+        operations: impl Iterator<Item = (Prepared, u64)>,
         early: &mut Vec<Completion>,
     ) -> usize {
         let mut effects = Effects::default();
         let mut count = 0;
         let mut state = lock(&self.state);
-        for (operation, token) in operations {
+        for (mut prepared, token) in operations {
             count += 1;
-            let mut prepared = operation.prepare();
             match prepared.early.take() {
                 None => {
                     self.take(&mut state, prepared, Sink::Port { port, token }, &mut effects);
@@ -505,9 +505,7 @@ impl Ring {
             } else {
                 let slot = state.slots.get_mut(index);
                 slot.sink = Sink::Nobody;
-                let endless = matches!(slot.call, Call::Open { .. })
-                    || slot.file.as_ref().is_some_and(|file| !file.facts().seekable);
-                if endless {
+                if slot.is_endless() {
                     state.cancel(index);
                 }
                 state.flush();
@@ -538,6 +536,27 @@ impl Ring {
             self.submit_or_tell(&mut state);
         }
         self.leave(state, effects);
+    }
+
+    /// Asks every operation that could wait for ever to end early.
+    pub(crate) fn cancel_endless(self: &Arc<Self>) {
+        let mut effects = Effects::default();
+        let mut state = lock(&self.state);
+        if state.cancel_those(&mut effects, Slot::is_endless) {
+            self.submit_or_tell(&mut state);
+        }
+        self.leave(state, effects);
+    }
+
+    /// Whether no operation is under way, in whichever state. A ring at which somebody works at this moment is not idle.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        state.in_flight + state.in_flight_helper + state.held == 0
+            && state.slots.iter_used().all(|(_, slot)| slot.place == Place::Done)
     }
 
     /// Hands over what is queued, or where this thread may not, tells the one that may.

@@ -139,6 +139,11 @@ impl Slot {
             && self.file.as_ref().is_some_and(|file| !file.facts().direct)
     }
 
+    /// Whether the operation could wait for ever: for the other end of a pipe, or a server.
+    pub(super) fn is_endless(&self) -> bool {
+        matches!(self.call, Call::Open { .. }) || self.file.as_ref().is_some_and(|file| !file.facts().seekable)
+    }
+
     /// A close is never cancelled: the descriptor has to go back.
     pub(super) const fn is_close(&self) -> bool {
         matches!(self.call, Call::Close { .. })

@@ -211,6 +211,29 @@ scenarios! {
         engine.block_on(file.close()).unwrap();
     }
 
+    fn writes_that_nobody_waits_for_are_performed(rig) {
+        let (engine, dir) = (rig.engine(), dir());
+        let path = dir.path().join("file");
+        let file = Arc::new(engine.block_on(engine.open(&path, creating())).unwrap());
+        let theirs = Arc::clone(&file);
+        let writes = move || (0..16).for_each(|nth| start_and_drop(theirs.write_at(vec![1; 1 << 20], nth << 20)));
+        thread::spawn(writes).join().unwrap();
+        engine.block_on(Arc::into_inner(file).unwrap().close()).unwrap();
+        assert!(fs::read(&path).unwrap() == vec![1; 16 << 20], "the end of a thread cancels no write");
+    }
+
+    fn a_close_of_a_pipe_that_a_port_of_another_thread_waits_for(rig) {
+        let (engine, dir) = (rig.engine(), dir());
+        let (pipe, path) = fifo(&engine, dir.path());
+        let mut port = engine.port().unwrap();
+        port.submit(op::Read::at_position(&pipe, vec![0; 4]), 1);
+        port.flush();
+        let close = thread::spawn(move || engine.block_on(pipe.close()));
+        assert_eq!(port.wait_for(1, &mut Vec::new()), 1);
+        close.join().unwrap().unwrap();
+        assert_eq!(descriptors_of(&path), 0);
+    }
+
     fn an_open_that_nobody_waits_for(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let path = dir.path().join("file");

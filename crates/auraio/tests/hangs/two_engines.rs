@@ -117,7 +117,8 @@ scenarios! {
         lock_it(&file);
         drop(other);
         mine.block_on(file.close()).unwrap();
-        assert!(!is_locked(&path), "a ring keeps the file open");
+        // The ring of the thread ended with that, and the kernel takes a ring apart in its own time.
+        until(|| !is_locked(&path));
     }
 
     fn the_close_of_a_pipe_ends_a_read_of_the_other(rig) {
