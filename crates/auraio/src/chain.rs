@@ -111,6 +111,7 @@ impl Chain {
             return Err(Error::InvalidInput("a step of the chain cannot be linked"));
         }
         for step in &mut steps {
+            engine.admit(step);
             if step.early.is_none() && step.must_bounce() {
                 step.early = Some(Err(Box::new(Error::os(errno::EINVAL, step.call.name()))));
             }

@@ -7,9 +7,11 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use crate::{
+    drain,
     engine::Shared,
     lanes,
     ring::Ring,
@@ -73,16 +75,17 @@ fn run(engine: &Weak<Shared>, control: &Control) {
             .collect();
         let working: Vec<Weak<Ring>> =
             rings.iter().filter(|ring| ring.is_working() && ring.may_submit()).map(Arc::downgrade).collect();
+        // Nothing rings for what the kernel could not take, nor for what another thread reaps last.
+        let look = if stuck { Some(Duration::from_millis(1)) } else { engine.waiters().any().then_some(drain::LOOK) };
         // The engine must be able to end while this thread sleeps; its rings' descriptors are then no longer ours to
         // look at, but the bell has been rung before they are closed.
         drop(engine);
         drop(rings);
-        let timeout = stuck.then_some(std::time::Duration::from_millis(1));
         let began = lanes::now();
         for ring in working.iter().filter_map(Weak::upgrade) {
             ring.falls_asleep(began);
         }
-        let _ = sys::poll_readable(&descriptors, timeout);
+        let _ = sys::poll_readable(&descriptors, look);
         let ended = lanes::now();
         for ring in working.iter().filter_map(Weak::upgrade) {
             ring.woke(began, ended);

@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     fmt,
     future::Future,
+    marker::PhantomData,
     pin::pin,
     sync::{
         Arc, Mutex, OnceLock, Weak,
@@ -19,12 +20,13 @@ use crate::{
         self, AnyBackend,
         threads::{Crew, ThreadsBackend},
     },
+    drain::{self, Waiters},
     driver::Driver,
     lanes::{self, Wishes},
     lock,
-    op::{self, Done, Operation},
+    op::{self, Done, Operation, Plain, Prepared},
     pool::SlabHolder,
-    ring::{Polled, Regions, Ring, RingSpec, Sink, ThreadMark, Ticket, asleep},
+    ring::{Key, Polled, Regions, Ring, RingSpec, Sink, ThreadMark, Ticket, asleep},
     stats::{RingStats, Stats},
     sys::{self, Bell},
     topology,
@@ -68,12 +70,17 @@ pub(crate) struct Shared {
     seeds: AtomicU64,
     /// Memory that the program has registered.
     regions: Arc<Regions>,
+    /// New operations are refused.
+    closed: AtomicBool,
+    waiters: Waiters,
 }
 
+// While a thread ends, destructors of its other locals may still use an engine, and find these two gone. So everybody who
+// looks at them does so by `try_with`, and has an answer for that case.
 thread_local! {
     /// The rings of this thread's own, by engine.
     static OWN: RefCell<Vec<(u64, Arc<Ring>)>> = const { RefCell::new(Vec::new()) };
-    /// The engines whose rings a `block_on` or `turn` of this thread drives right now.
+    /// The engines whose rings this thread drives right now: by `block_on`, by `turn`, or because the caller said so.
     static DRIVING: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -112,6 +119,8 @@ impl Engine {
             #[cfg(feature = "sim")]
             seeds: AtomicU64::new(0),
             regions: Arc::default(),
+            closed: AtomicBool::new(false),
+            waiters: Waiters::default(),
         };
         let client = Wishes::of(&control, class);
         Ok(Self { shared: Arc::new(shared), client })
@@ -192,17 +201,10 @@ impl Engine {
                 return OpFuture::early(self.shared(), done);
             }
         };
-        let key = match operation.prepare_plain() {
-            Ok(plain) => ring.submit_plain(plain, Sink::Future),
-            Err(operation) => {
-                let mut prepared = operation.prepare();
-                if let Some(outcome) = prepared.early.take() {
-                    return OpFuture::early(self.shared(), Done::early(prepared, outcome));
-                }
-                ring.submit_long(prepared, Sink::Future)
-            }
-        };
-        OpFuture::under_way(self.shared(), Ticket { ring, key })
+        match self.shared.submit(&ring, operation, Sink::Future, true) {
+            Ok(key) => OpFuture::under_way(self.shared(), Ticket { ring, key }),
+            Err(done) => OpFuture::early(self.shared(), done),
+        }
     }
 
     /// Runs a future on this thread, which reaps for it: no other thread takes part.
@@ -239,8 +241,11 @@ impl Engine {
         }
     }
 
-    /// Hands over what is queued, reaps what has completed, and wakes its futures; waits for that up to `timeout` if there
-    /// is nothing. For event loops that do not want the engine's own thread.
+    /// Hands over what is queued, reaps what has completed, and wakes its futures. If there is nothing to reap, it waits for
+    /// that up to `timeout`. For event loops that do not want the engine's own thread: a turn never starts it.
+    ///
+    /// A future that is polled or dropped outside of a turn does start that thread, because the engine cannot know that
+    /// another turn will follow. A loop that polls its futures between turns says so by [`Engine::drive_here`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -257,7 +262,29 @@ impl Engine {
             self.shared.reap_all();
         }
         drop(driving);
-        self.shared.leave_to_driver();
+    }
+
+    /// This thread drives the engine from now on, by calling [`Engine::turn`] again and again, until the answer is dropped.
+    /// Futures that are polled or dropped on this thread meanwhile start no thread of the engine's.
+    ///
+    /// As long as the answer lives, what this thread began completes only in turns (and in `block_on`): a thread that
+    /// stops turning must drop the answer first.
+    ///
+    /// ```
+    /// use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
+    ///
+    /// let engine = auraio::Engine::builder().build()?;
+    /// let driving = engine.drive_here();
+    /// let mut nop = pin!(engine.submit(auraio::op::Nop));
+    /// let mut context = Context::from_waker(Waker::noop());
+    /// while nop.as_mut().poll(&mut context).is_pending() {
+    ///     engine.turn(None);
+    /// }
+    /// drop(driving);
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn drive_here(&self) -> Driving {
+        Driving { _drives: Drives::begin(self.shared.id), engine: self.shared(), not_send: PhantomData }
     }
 
     /// What the engine has done so far.
@@ -336,6 +363,78 @@ impl Shared {
         self.options.pool
     }
 
+    /// Gives an operation to a ring of this engine. Answers how it is called there, or its result if it needed no call.
+    /// `publish` says whether the ring's counters are to be brought up to date at once.
+    #[inline(always)]
+    pub(crate) fn submit<O: Operation>(
+        self: &Arc<Self>,
+        ring: &Arc<Ring>,
+        operation: O,
+        sink: Sink,
+        publish: bool,
+    ) -> std::result::Result<Key, Done> {
+        match operation.prepare_plain() {
+            Ok(plain) if self.admits(&plain) => Ok(ring.submit_plain(plain, sink, publish)),
+            Ok(plain) => self.submit_long(ring, plain.into_prepared(), sink),
+            Err(operation) => self.submit_long(ring, operation.prepare(), sink),
+        }
+    }
+
+    #[inline(never)]
+    fn submit_long(
+        self: &Arc<Self>,
+        ring: &Arc<Ring>,
+        mut prepared: Prepared,
+        sink: Sink,
+    ) -> std::result::Result<Key, Done> {
+        self.admit(&mut prepared);
+        match prepared.early.take() {
+            Some(outcome) => Err(Done::early(prepared, outcome)),
+            None => Ok(ring.submit_long(prepared, sink)),
+        }
+    }
+
+    /// Whether there is nothing about an operation that [`Shared::admit`] would have to see to.
+    #[inline(always)]
+    fn admits(self: &Arc<Self>, plain: &Plain) -> bool {
+        !self.closed.load(Ordering::Relaxed) && plain.file.as_ref().is_none_or(|file| file.is_of(self))
+    }
+
+    /// What every submission passes that is not on the short path: refuses it if the engine is closed, and tells files of other
+    /// engines that this one uses them, so that their close looks at its rings too.
+    #[inline]
+    pub(crate) fn admit(self: &Arc<Self>, prepared: &mut Prepared) {
+        for file in prepared.files() {
+            if !file.is_of(self) {
+                file.note_user(self);
+            }
+        }
+        // What is open can still be closed.
+        if self.closed.load(Ordering::Relaxed) && prepared.closing.is_none() && prepared.early.is_none() {
+            prepared.early = Some(Err(Box::new(Error::EngineClosed)));
+        }
+    }
+
+    /// Refuses new operations from now on.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) const fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    /// Whether nothing is under way on any ring, also on those of other threads.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.rings().iter().all(|ring| ring.is_idle())
+    }
+
+    /// Somebody waits for the engine to be idle: whoever reaps wakes it then.
+    pub(crate) fn ensure_watched(self: &Arc<Self>) {
+        self.ensure_driven();
+        self.tell_driver();
+    }
+
     pub(crate) fn regions(&self) -> &Regions {
         &self.regions
     }
@@ -377,15 +476,17 @@ impl Shared {
     }
 
     fn ring_of_thread(&self) -> Result<Arc<Ring>> {
-        OWN.with_borrow_mut(|own| {
-            if let Some((_, ring)) = own.iter().find(|(engine, _)| *engine == self.id) {
-                return Ok(Arc::clone(ring));
-            }
-            // Any thread may poll a future, so any may have to submit to this ring, one at a time.
-            let ring = self.make_own(None)?;
-            own.push((self.id, Arc::clone(&ring)));
-            Ok(ring)
-        })
+        let mine = |own: &RefCell<Vec<(u64, Arc<Ring>)>>| {
+            own.borrow().iter().find(|(engine, _)| *engine == self.id).map(|(_, ring)| Arc::clone(ring))
+        };
+        if let Ok(Some(ring)) = OWN.try_with(mine) {
+            return Ok(ring);
+        }
+        // Any thread may poll a future, so any may have to submit to this ring, one at a time.
+        let ring = self.make_own(None)?;
+        // A thread that ends keeps nothing any more: the ring lives as long as the operation that it is made for.
+        let _ = OWN.try_with(|own| own.borrow_mut().push((self.id, Arc::clone(&ring))));
+        Ok(ring)
     }
 
     /// A ring of one thread's or port's own.
@@ -465,8 +566,16 @@ impl Shared {
         rings
     }
 
-    /// Flushes and reaps every ring that any thread may submit to.
+    /// Flushes and reaps every ring that any thread may submit to, and tells those who wait for the engine to be idle.
     pub(crate) fn reap_all(&self) {
+        self.hand_over_and_reap();
+        if self.waiters.any() && self.is_idle() {
+            self.waiters.wake();
+        }
+    }
+
+    /// The same, telling nobody but those whose operations completed.
+    pub(crate) fn hand_over_and_reap(&self) {
         for ring in self.rings() {
             if ring.may_submit() {
                 ring.flush_and_reap(None, &mut Vec::new());
@@ -483,7 +592,8 @@ impl Shared {
         // What the kernel could not take just now is offered again soon; nothing rings for that.
         let stuck = rings.iter().any(|ring| ring.counters.is_stuck());
         let soon = Duration::from_millis(1);
-        let timeout = if stuck { Some(timeout.map_or(soon, |limit| limit.min(soon))) } else { timeout };
+        let look = if stuck { Some(soon) } else { self.waiters.any().then_some(drain::LOOK) };
+        let timeout = look.into_iter().chain(timeout).min();
         // An interrupted wait is one that ended early, and the caller looks again.
         let _ = asleep(&rings, || sys::poll_readable(&descriptors, timeout));
     }
@@ -497,7 +607,7 @@ impl Shared {
         if let Polled::Ready(done) = polled {
             return Some(done);
         }
-        if self.drives_here() {
+        if Drives::here(self.id) {
             return None;
         }
         if matches!(polled, Polled::Queued) {
@@ -516,11 +626,6 @@ impl Shared {
         None
     }
 
-    /// Whether this thread is in a loop that hands over and reaps for the engine.
-    fn drives_here(&self) -> bool {
-        DRIVING.with_borrow(|driving| driving.contains(&self.id))
-    }
-
     /// Has the engine's own thread reap. `stuck` says that something waits that no completion will move on.
     fn have_driven(self: &Arc<Self>, stuck: bool) {
         let driver = self.driver.get_or_init(|| Driver::start(Arc::downgrade(self)));
@@ -532,7 +637,7 @@ impl Shared {
     /// Sees to it that somebody reaps for a future that is not ready: the caller, if it runs `block_on`, else a thread of
     /// the engine's.
     pub(crate) fn ensure_driven(self: &Arc<Self>) {
-        if !self.drives_here() {
+        if !Drives::here(self.id) {
             self.have_driven(self.is_stuck());
         }
     }
@@ -569,23 +674,60 @@ impl Drop for Shared {
         }
         let id = self.id;
         // Other threads let go of their ring of this engine when they end, or when they next make one.
-        let _ = OWN.try_with(|own| own.try_borrow_mut().map(|mut own| own.retain(|(engine, _)| *engine != id)));
+        let mine = |own: &RefCell<Vec<(u64, Arc<Ring>)>>| {
+            let mut own = own.borrow_mut();
+            own.iter().position(|(engine, _)| *engine == id).map(|at| own.swap_remove(at))
+        };
+        // The ring ends after the list is let go of: with it go buffers of the caller's, whose ends may use other engines.
+        drop(OWN.try_with(mine));
     }
 }
 
-/// Counts that this thread drives rings, for as long as it lives.
-struct Drives;
+/// This thread drives the rings of an engine, for as long as this lives.
+struct Drives(u64);
 
 impl Drives {
     fn begin(engine: u64) -> Self {
-        DRIVING.with_borrow_mut(|driving| driving.push(engine));
-        Self
+        // A thread that ends has no list any more. Then the engine's own thread reaps as well, which does no harm.
+        let _ = DRIVING.try_with(|driving| driving.borrow_mut().push(engine));
+        Self(engine)
+    }
+
+    /// Whether this thread drives the rings of an engine.
+    fn here(engine: u64) -> bool {
+        DRIVING.try_with(|driving| driving.borrow().contains(&engine)).unwrap_or(false)
     }
 }
 
 impl Drop for Drives {
     fn drop(&mut self) {
-        DRIVING.with_borrow_mut(Vec::pop);
+        let end = |driving: &RefCell<Vec<u64>>| {
+            let mut driving = driving.borrow_mut();
+            // They may end in any order.
+            driving.iter().rposition(|engine| *engine == self.0).map(|at| driving.remove(at))
+        };
+        let _ = DRIVING.try_with(end);
+    }
+}
+
+/// This thread drives an engine by [`Engine::turn`]. See [`Engine::drive_here`].
+#[must_use = "the thread drives the engine only as long as this lives"]
+pub struct Driving {
+    _drives: Drives,
+    engine: Arc<Shared>,
+    /// It speaks for one thread.
+    not_send: PhantomData<*const ()>,
+}
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        self.engine.leave_to_driver();
+    }
+}
+
+impl fmt::Debug for Driving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driving").finish_non_exhaustive()
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     fmt,
     path::Path,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
 };
@@ -23,6 +23,9 @@ use crate::{
 };
 
 /// An open file of an [`Engine`].
+///
+/// Operations on it may also be given to another engine than the one that opened it ([`Engine::submit`]): a close ends and
+/// waits for those too. Until it is closed the file keeps both engines.
 ///
 /// Every method queues an operation and answers a future; polling it, or the submit batch filling up, hands it to the
 /// kernel. Operations of one file are not ordered among each other unless they use the file's own position: await one
@@ -47,6 +50,8 @@ pub struct File {
 
 pub(crate) struct FileInner {
     engine: Arc<Shared>,
+    /// Other engines that have used it.
+    users: Mutex<Vec<Arc<Shared>>>,
     /// Whoever opened it: what it wishes of the lane.
     client: Arc<Wishes>,
     /// What the file itself wishes, if anything.
@@ -126,6 +131,7 @@ impl FileInner {
                     class: AtomicU8::new(engine.client().class() as u8),
                     client: Arc::clone(engine.client()),
                     engine: engine.shared(),
+                    users: Mutex::default(),
                     descriptor,
                     facts,
                     twin: BufferedTwin::new(descriptor, facts.local),
@@ -144,6 +150,22 @@ impl FileInner {
         }
     }
 
+    /// Whether this engine opened the file.
+    #[inline]
+    pub(crate) fn is_of(&self, engine: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.engine, engine)
+    }
+
+    /// Remembers another engine that uses the file. Its rings may hold operations on it, and places for it, until it is
+    /// closed, so the file keeps that engine for as long.
+    #[cold]
+    pub(crate) fn note_user(&self, engine: &Arc<Shared>) {
+        let mut users = lock(&self.users);
+        if !users.iter().any(|user| Arc::ptr_eq(user, engine)) {
+            users.push(Arc::clone(engine));
+        }
+    }
+
     pub(crate) const fn descriptor(&self) -> Descriptor {
         self.descriptor
     }
@@ -154,7 +176,9 @@ impl FileInner {
 
     /// The rings that may hold operations on the file.
     pub(crate) fn rings(&self) -> Vec<Arc<Ring>> {
-        self.engine.rings()
+        let mut rings = self.engine.rings();
+        lock(&self.users).iter().for_each(|user| rings.extend(user.rings()));
+        rings
     }
 
     pub(crate) const fn facts(&self) -> &FileFacts {
@@ -207,7 +231,7 @@ impl FileInner {
     /// Takes the file out of the rings' tables: as long as it is in one, the kernel keeps it open.
     fn leave_places(&self) {
         if self.placed.load(Ordering::Acquire) {
-            self.engine.rings().iter().for_each(|ring| ring.forget_file(self.descriptor, self.id));
+            self.rings().iter().for_each(|ring| ring.forget_file(self.descriptor, self.id));
         }
     }
 
@@ -268,19 +292,16 @@ impl FileInner {
     pub(crate) fn close_later(&self, closer: Ticket) {
         *lock(&self.closer) = Some(closer);
     }
-
-    /// Who waits to close the file, when nobody uses it any more.
-    pub(crate) fn into_closer(self) -> Option<Ticket> {
-        self.leave_places();
-        lock(&self.closer).clone()
-    }
 }
 
 impl Drop for FileInner {
+    /// The last share in the file is gone, wherever it was: in a slot, in an operation that was never submitted, in the
+    /// results of one that was refused. The close that waits for this starts now; without one the descriptor is closed here.
     fn drop(&mut self) {
-        if lock(&self.closer).is_none() {
-            self.leave_places();
-            sys::perform_close(self.descriptor);
+        self.leave_places();
+        match self.closer.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(closer) => closer.ring.release(closer.key),
+            None => sys::perform_close(self.descriptor),
         }
     }
 }

@@ -7,7 +7,10 @@ use std::{
     cell::Cell,
     fmt,
     marker::PhantomData,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Waker,
     time::Duration,
 };
@@ -46,7 +49,9 @@ pub struct Port {
     waits_since: Cell<u64>,
     /// Of the shared rings that this port uses and its mailbox, where rings are shared.
     #[cfg(target_os = "linux")]
-    watch: Option<rustix::fd::OwnedFd>,
+    watch: Option<Arc<rustix::fd::OwnedFd>>,
+    /// Tells those who wait for the port that it was dropped.
+    gone: Arc<AtomicBool>,
     not_send: PhantomData<*const ()>,
 }
 
@@ -183,6 +188,7 @@ impl Port {
             waits_since: Cell::new(0),
             #[cfg(target_os = "linux")]
             watch: None,
+            gone: Arc::default(),
             not_send: PhantomData,
         };
         if port.engine.routing() == Routing::Thread {
@@ -215,19 +221,13 @@ impl Port {
             Err(error) => return self.refuse(operation, token, error),
         };
         let (ring, number) = &self.rings[at];
-        let sink = Sink::Port { port: *number, token };
-        let key = match operation.prepare_plain() {
-            Ok(plain) => ring.submit_plain(plain, sink),
-            Err(operation) => {
-                let mut prepared = operation.prepare();
-                if let Some(outcome) = prepared.early.take() {
-                    return self.complete_early(Completion { token, done: Done::early(prepared, outcome) });
-                }
-                ring.submit_long(prepared, sink)
+        match self.engine.submit(ring, operation, Sink::Port { port: *number, token }, true) {
+            Ok(key) => {
+                self.outstanding += 1;
+                PortTicket { ring: at as u32, key }
             }
-        };
-        self.outstanding += 1;
-        PortTicket { ring: at as u32, key }
+            Err(done) => self.complete_early(Completion { token, done }),
+        }
     }
 
     /// The operation is complete without a call.
@@ -264,13 +264,17 @@ impl Port {
         let operations = operations.into_iter();
         match self.ring_here() {
             Ok(at) => {
-                let Self { rings, early, outstanding, .. } = self;
+                let Self { engine, rings, early, outstanding, .. } = self;
                 let (ring, number) = &rings[at];
-                // Each operation counts as soon as the ring has it: what gives the next one may panic.
-                ring.submit_many(*number, operations, |done| {
+                for (operation, token) in operations {
+                    let sink = Sink::Port { port: *number, token };
+                    if let Err(done) = engine.submit(ring, operation, sink, false) {
+                        early.push(Completion { token, done });
+                    }
+                    // At once: whatever gives the next operation may panic.
                     *outstanding += 1;
-                    early.extend(done);
-                });
+                }
+                ring.publish();
             }
             Err(error) => {
                 for (operation, token) in operations {
@@ -543,7 +547,13 @@ impl Port {
     /// ```
     #[must_use]
     pub fn waiter(&self) -> PortWaiter {
-        PortWaiter { mailbox: Arc::clone(&self.mailbox), descriptors: self.raw_descriptors() }
+        PortWaiter {
+            mailbox: Arc::clone(&self.mailbox),
+            #[cfg(target_os = "linux")]
+            watch: self.watch.clone(),
+            rings: self.rings.iter().map(|(ring, _)| Arc::downgrade(ring)).collect(),
+            gone: Arc::clone(&self.gone),
+        }
     }
 
     /// Wakes this port's thread, from any thread: one of the [`Port::descriptors`] becomes readable, as if something had
@@ -705,7 +715,8 @@ impl Port {
     #[cfg(target_os = "linux")]
     fn watch_mailbox(&mut self) -> Result<()> {
         let refused = |error: rustix::io::Errno| Error::os(error.raw_os_error(), "epoll_create");
-        self.watch = Some(rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC).map_err(refused)?);
+        let watch = rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC).map_err(refused)?;
+        self.watch = Some(Arc::new(watch));
         let bell = self.mailbox.bell.descriptor();
         bell.map_or(Ok(()), |bell| self.watch_one(bell, rustix::event::epoll::EventFlags::IN))
     }
@@ -744,6 +755,9 @@ impl Drop for Port {
         for (ring, number) in &self.rings {
             ring.remove_port(*number);
         }
+        // Nobody quiets the bell any more: it ends every wait, those that go on and those that begin later.
+        self.gone.store(true, Ordering::Release);
+        self.mailbox.bell.ring();
     }
 }
 
@@ -755,7 +769,8 @@ impl fmt::Debug for Port {
 
 /// Waits for a port on another thread.
 ///
-/// It must not be used any more once the port is dropped: what it waits for is gone then.
+/// It shares what it waits with, so it may outlive the port. Once the port is dropped every wait ends at once, as the port
+/// never again has something to do.
 ///
 /// ```
 /// use auraio::op;
@@ -777,11 +792,15 @@ impl fmt::Debug for Port {
 #[derive(Clone)]
 pub struct PortWaiter {
     mailbox: Arc<Mailbox>,
-    descriptors: Vec<Descriptor>,
+    #[cfg(target_os = "linux")]
+    watch: Option<Arc<rustix::fd::OwnedFd>>,
+    /// Looked at where nothing watches them for the port. They end with the port, unless somebody waits at that moment.
+    rings: Vec<Weak<Ring>>,
+    gone: Arc<AtomicBool>,
 }
 
 impl PortWaiter {
-    /// Waits until the port has something to do, [`PortWaiter::interrupt`] is called, or the time is over.
+    /// Waits until the port has something to do or is dropped, [`PortWaiter::interrupt`] is called, or the time is over.
     ///
     /// ```
     /// use std::time::Duration;
@@ -792,11 +811,27 @@ impl PortWaiter {
     /// # Ok::<(), auraio::Error>(())
     /// ```
     pub fn wait(&self, timeout: Option<Duration>) {
-        // A wait that ended early is one that the caller repeats.
+        if self.gone.load(Ordering::Acquire) {
+            return;
+        }
         let began = lanes::now();
-        let _ = sys::poll_readable(&self.descriptors, timeout);
+        // The rings are held for as long as this waits, so that no descriptor becomes somebody else's meanwhile.
+        let rings: Vec<_> = self.rings.iter().filter_map(Weak::upgrade).collect();
+        // A wait that ended early is one that the caller repeats.
+        let _ = sys::poll_readable(&self.descriptors(&rings), timeout);
         self.mailbox.slept_from.store(began, Ordering::Relaxed);
         self.mailbox.woken_at.store(lanes::now(), Ordering::Release);
+    }
+
+    /// What the waiter looks at. The bell is the mailbox's, which this shares.
+    fn descriptors(&self, rings: &[Arc<Ring>]) -> Vec<Descriptor> {
+        #[cfg(target_os = "linux")]
+        if let Some(watch) = &self.watch {
+            use std::os::fd::AsRawFd;
+            return vec![watch.as_raw_fd()];
+        }
+        let rings = rings.iter().flat_map(|ring| ring.descriptors().iter().copied());
+        rings.chain(self.mailbox.bell.descriptor()).collect()
     }
 
     /// Ends a wait of any thread.

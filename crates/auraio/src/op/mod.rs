@@ -190,6 +190,11 @@ impl Prepared {
         Self { file: Some(file), ..Self::new(call, payload) }
     }
 
+    /// Every file that the operation is on, the one that it closes among them.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Arc<FileInner>> {
+        self.file.iter().chain(&self.closing)
+    }
+
     pub(crate) fn refused(error: Error, payload: Payload) -> Self {
         Self { early: Some(Err(Box::new(error))), ..Self::new(Call::Nop, payload) }
     }

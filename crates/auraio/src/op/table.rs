@@ -251,6 +251,7 @@ impl CallKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::areas::Area;
     use crate::{
         BackendChoice, Engine, OpenOptions, Timestamp,
         op::{self, Operation, Prepared},

@@ -131,6 +131,8 @@ pub(super) enum Letter {
     Release(Key),
     /// The file with this number is to be closed: operations on it that may wait for ever are to end early.
     CancelFile(u64),
+    /// The engine shuts down: operations that may wait for ever are to end early.
+    CancelEndless,
     /// Nothing works on an opening of a file any more: its place in the ring's table is to be emptied.
     ForgetFile(Descriptor, u64),
     /// Memory is to be let go of.

@@ -105,13 +105,12 @@ impl Lists {
             if let Some(next) = file.end_turn() {
                 next.ring.release(next.key);
             }
-            release_file(file);
         }
         for file in self.ending.drain(..) {
             file.rings().iter().for_each(|ring| ring.cancel_file(file.id()));
-            release_file(file);
         }
-        self.released.drain(..).for_each(release_file);
+        // The last share in a file starts the close that waits for it.
+        self.released.clear();
         for done in self.discarded.drain(..) {
             outside(|| drop(done));
         }
@@ -134,12 +133,5 @@ fn outside(run: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
         // What was thrown may itself throw when it is dropped.
         mem::forget(panic);
-    }
-}
-
-/// Lets go of a share in a file; the last one starts the close that waits for it.
-pub(super) fn release_file(file: Arc<FileInner>) {
-    if let Some(closer) = Arc::into_inner(file).and_then(FileInner::into_closer) {
-        closer.ring.release(closer.key);
     }
 }

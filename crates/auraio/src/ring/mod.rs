@@ -26,9 +26,9 @@ use crate::{
     backend::{AnyBackend, Backend, Cqe, Wait, threads::ThreadsBackend},
     control::{BatchPolicy, SubmitBatch},
     lanes,
-    op::{Done, Operation, Plain, Prepared},
+    op::{Done, Plain, Prepared},
     pool::{Pool, SlabHolder},
-    sys::{self, Bell, Call, Descriptor},
+    sys::{self, Bell, Descriptor},
 };
 
 mod access;
@@ -258,7 +258,7 @@ impl Ring {
 
     /// Takes an operation that the short path may take.
     #[inline(always)]
-    pub(crate) fn submit_plain(self: &Arc<Self>, plain: Plain, sink: Sink) -> Key {
+    pub(crate) fn submit_plain(self: &Arc<Self>, plain: Plain, sink: Sink, publish: bool) -> Key {
         let mut state = self.enter();
         state.refresh_credit();
         let Some(flags) = state.let_in_short(&plain) else {
@@ -267,8 +267,15 @@ impl Ring {
         };
         let index = state.push_short(plain, flags, sink);
         let key = state.slots.key(index);
-        self.leave_at_once(state);
+        if publish {
+            state.count(&self.counters);
+        }
         key
+    }
+
+    /// Brings the counters up to date.
+    pub(crate) fn publish(&self) {
+        self.leave_at_once(self.enter());
     }
 
     /// Takes an operation of any shape.
@@ -279,55 +286,6 @@ impl Ring {
         let key = self.take(&mut state, prepared, sink, &mut effects);
         self.leave(state, effects);
         key
-    }
-
-    /// Takes operations for a port, all that there are. What gives them runs code of the user's, so the ring's state is not
-    /// held meanwhile. `took` hears of each operation, and gets its completion where it needed no call.
-    #[inline(always)]
-    pub(crate) fn submit_many<O: Operation>(
-        self: &Arc<Self>,
-        port: u32,
-        operations: impl Iterator<Item = (O, u64)>,
-        mut took: impl FnMut(Option<Completion>),
-    ) {
-        for (operation, token) in operations {
-            let early = match operation.prepare_plain() {
-                Ok(plain) => {
-                    self.push_plain(plain, Sink::Port { port, token });
-                    None
-                }
-                Err(operation) => self.submit_rest(operation, port, token),
-            };
-            took(early);
-        }
-        // The counters are told once for all of them.
-        self.leave_at_once(self.enter());
-    }
-
-    /// As [`Ring::submit_plain`], without telling the counters.
-    #[inline(always)]
-    fn push_plain(self: &Arc<Self>, plain: Plain, sink: Sink) {
-        let mut state = self.enter();
-        state.refresh_credit();
-        if let Some(flags) = state.let_in_short(&plain) {
-            state.push_short(plain, flags, sink);
-            return;
-        }
-        drop(state);
-        self.submit_long(plain.into_prepared(), sink);
-    }
-
-    /// Takes an operation for a port by the long path. Answers its completion where it needed no call.
-    #[inline(never)]
-    fn submit_rest<O: Operation>(self: &Arc<Self>, operation: O, port: u32, token: u64) -> Option<Completion> {
-        let mut prepared = operation.prepare();
-        match prepared.early.take() {
-            None => {
-                self.submit_long(prepared, Sink::Port { port, token });
-                None
-            }
-            Some(outcome) => Some(Completion { token, done: Done::early(prepared, outcome) }),
-        }
     }
 
     /// Gives an operation its slot, and starts it unless it has to wait for a file.
@@ -411,6 +369,7 @@ impl Ring {
                 Letter::Release(key) => self.release(key),
                 Letter::CancelFile(id) => self.cancel_file(id),
                 Letter::ForgetFile(descriptor, id) => self.forget_file(descriptor, id),
+                Letter::CancelEndless => self.cancel_endless(),
                 Letter::Tidy => self.tidy(),
             }
         }
@@ -521,10 +480,8 @@ impl Ring {
                 effects.note().discarded.push(done);
             } else {
                 hot.forget_sink();
-                let endless = matches!(cold.call, Call::Open { .. })
-                    || cold.file.as_ref().is_some_and(|file| !file.facts().seekable);
-                if endless {
-                    state.cancel(index);
+                if cold.is_endless() {
+                    state.cancel_with(index, &mut effects);
                 }
                 state.flush();
             }
@@ -554,6 +511,29 @@ impl Ring {
             state.flush();
         }
         self.leave(state, effects);
+    }
+
+    /// Asks every operation that could wait for ever to end early.
+    pub(crate) fn cancel_endless(self: &Arc<Self>) {
+        let Some(mut state) = self.access().enter() else {
+            self.inbox.post(Letter::CancelEndless);
+            return;
+        };
+        let mut effects = Effects::default();
+        if state.cancel_those(&mut effects, |_, cold| cold.is_endless()) {
+            state.flush();
+        }
+        self.leave(state, effects);
+    }
+
+    /// Whether no operation is under way, in whichever state. A ring at which somebody works at this moment is not idle.
+    pub(crate) fn is_idle(&self) -> bool {
+        if !self.may_submit() {
+            return !self.is_busy();
+        }
+        let Some(state) = self.access().try_enter() else { return false };
+        state.load.in_flight + state.helper.in_flight + state.lines.held == 0
+            && state.slots.iter_used().all(|(_, hot, _)| hot.place == Place::Done)
     }
 
     /// Asks every operation of a port to end early.

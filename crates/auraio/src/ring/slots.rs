@@ -15,7 +15,10 @@ use crate::{
     buf::Payload,
     control::Priority,
     file::FileInner,
-    op::{Done, Later, More, Prepared, table::CallKind},
+    op::{
+        Done, Later, More, Prepared,
+        table::{CallKind, Waits},
+    },
     sys::{self, Call},
 };
 
@@ -266,6 +269,15 @@ impl Cold {
     pub(super) fn move_position(&self) {
         if let (Some(position), Some(file), Ok(bytes)) = (self.position, &self.file, u64::try_from(self.result)) {
             sys::set_position(file.descriptor(), position + bytes);
+        }
+    }
+
+    /// Whether the operation could wait for ever: for the other end of a pipe, or for a server.
+    pub(super) fn is_endless(&self) -> bool {
+        match self.call.facts().waits {
+            Waits::Never => false,
+            Waits::OnStreams => self.file.as_ref().is_some_and(|file| !file.facts().seekable),
+            Waits::OnPaths => true,
         }
     }
 
