@@ -4,7 +4,7 @@
 
 use std::{hint::black_box, process::ExitCode, time::Instant};
 
-use auraio::control::{Bounds, Controller, Policy, Sample, Settings};
+use auraio_control::{Bounds, Controller, Policy, Sample, Settings};
 use auraio_sim::random::{LogNormal, Random};
 
 /// Varying gaps and latencies, made beforehand: in a loop they would cost more than what is measured.

@@ -1,6 +1,6 @@
 //! The command line, taken apart.
 
-use auraio::control::Policy;
+use auraio_control::Policy;
 
 use crate::scenario::{NAMES, Parameters};
 

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use auraio::control::{Bounds, Guard, Policy, Settings};
+use auraio_control::{Bounds, Guard, Policy, Settings};
 
 use crate::{
     measure::{Measure, measure},

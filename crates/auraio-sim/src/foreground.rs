@@ -3,7 +3,7 @@
 //! The bulk runs alone for two seconds, beside the reader for three, and alone again. Both go through the crate's own
 //! outer loop, its order of classes and its rule for the foreground, or through fewer of them, to see what each is worth.
 
-use auraio::control::{Classes, Controller, Foreground, Policy, Priority, Sample, Settings};
+use auraio_control::{Classes, Controller, Foreground, Policy, Priority, Sample, Settings};
 
 use crate::{
     MILLISECOND, SECOND, catalogue,

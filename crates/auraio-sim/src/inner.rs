@@ -9,7 +9,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use auraio::control::{BatchPolicy, SubmitBatch};
+use auraio_control::{BatchPolicy, SubmitBatch};
 
 use crate::{
     MILLISECOND, catalogue,

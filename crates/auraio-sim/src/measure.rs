@@ -1,6 +1,6 @@
 //! One run against its yardstick.
 
-use auraio::control::Reason;
+use auraio_control::Reason;
 
 use crate::{
     MILLISECOND,

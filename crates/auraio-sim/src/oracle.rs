@@ -1,6 +1,6 @@
 //! The yardstick: the same scenario and seed at fixed depths.
 
-use auraio::control::{Bounds, Guard, Policy, Settings};
+use auraio_control::{Bounds, Guard, Policy, Settings};
 
 use crate::{
     record::{Bin, Record},

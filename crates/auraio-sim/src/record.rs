@@ -1,6 +1,6 @@
 //! What is kept of a run: counts and latencies in bins of time and for each phase.
 
-use auraio::control::Decision;
+use auraio_control::Decision;
 
 use crate::{MILLISECOND, histogram::Histogram, nanoseconds, scenario::Scenario};
 

@@ -1,6 +1,6 @@
 //! Tables as text.
 
-use auraio::control::{Decision, Policy};
+use auraio_control::{Decision, Policy};
 
 use crate::{
     evaluate::Evaluated,

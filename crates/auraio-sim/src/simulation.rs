@@ -10,7 +10,7 @@ use std::{
     mem,
 };
 
-use auraio::control::{Controller, Member, Sample, Settings, Shares};
+use auraio_control::{Controller, Member, Sample, Settings, Shares};
 
 use crate::{
     MILLISECOND,

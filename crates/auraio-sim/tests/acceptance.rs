@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use auraio::control::Policy;
+use auraio_control::Policy;
 use auraio_sim::{
     evaluate::{Evaluated, evaluate},
     measure::Measure,

@@ -4,7 +4,7 @@ use super::{
     FLOOR, Knee, Shared, State, TOLERANCE, as_limit,
     paired::{self, Verdict},
 };
-use crate::control::decision::{Phase, Reason};
+use crate::decision::{Phase, Reason};
 
 /// The search ends where the two sides are this near: one more step would save 9 % of depth, and change throughput by
 /// less than a test can tell.

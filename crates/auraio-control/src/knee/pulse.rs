@@ -10,7 +10,7 @@ use super::{
     paired::spread,
     segment::{Length, Measured},
 };
-use crate::control::decision::{Decision, Phase, Reason};
+use crate::decision::{Decision, Phase, Reason};
 
 /// A pulse: two turns of what is in flight.
 const LENGTH: Length = Length { completions: 48, turns: 2, time: MILLISECOND, time_if_few: MILLISECOND };

@@ -10,7 +10,7 @@ use super::{
     search::{FIRST_STEP_MIN, HALVE},
     segment::{Length, Measured},
 };
-use crate::control::decision::{Decision, Phase, Reason};
+use crate::decision::{Decision, Phase, Reason};
 
 /// A window: long enough that its p99 means something.
 pub(super) const WINDOW: Length =

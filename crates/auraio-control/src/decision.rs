@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 /// What an outer loop is doing.
 ///
 /// ```
-/// use auraio::control::{Controller, Phase, Settings};
+/// use auraio_control::{Controller, Phase, Settings};
 ///
 /// assert_eq!(Controller::new(Settings::default()).phase(), Phase::Base);
 /// ```
@@ -38,7 +38,7 @@ impl Phase {
     /// Its name in lower case, as statistics and events give it.
     ///
     /// ```
-    /// assert_eq!(auraio::control::Phase::TestDown.name(), "test down");
+    /// assert_eq!(auraio_control::Phase::TestDown.name(), "test down");
     /// ```
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -60,7 +60,7 @@ impl Phase {
 /// Why a decision was taken.
 ///
 /// ```
-/// assert_eq!(auraio::control::Reason::Guard.name(), "guard");
+/// assert_eq!(auraio_control::Reason::Guard.name(), "guard");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -103,7 +103,7 @@ impl Reason {
     /// Its name in lower case, as events give it.
     ///
     /// ```
-    /// assert_eq!(auraio::control::Reason::SmallerIsAsFast.name(), "smaller is as fast");
+    /// assert_eq!(auraio_control::Reason::SmallerIsAsFast.name(), "smaller is as fast");
     /// ```
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -132,7 +132,7 @@ impl Reason {
 /// tests are not decisions; what a test leads to is.
 ///
 /// ```
-/// use auraio::control::{Controller, Policy, Reason, Settings};
+/// use auraio_control::{Controller, Policy, Reason, Settings};
 ///
 /// let mut controller = Controller::new(Settings::default());
 /// controller.set(Settings { policy: Policy::Fixed(16), ..Settings::default() }, 0);

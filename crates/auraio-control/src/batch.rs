@@ -55,7 +55,7 @@ const UTILISATION_ASSUMED: f64 = 0.5;
 /// How the submit batch is chosen.
 ///
 /// ```
-/// use auraio::control::BatchPolicy;
+/// use auraio_control::BatchPolicy;
 ///
 /// assert_eq!(BatchPolicy::default(), BatchPolicy::Tuned { max: 64 });
 /// ```
@@ -80,7 +80,7 @@ impl Default for BatchPolicy {
 /// The inner loop of one ring.
 ///
 /// ```
-/// use auraio::control::{BatchPolicy, SubmitBatch};
+/// use auraio_control::{BatchPolicy, SubmitBatch};
 ///
 /// let mut batch = SubmitBatch::new(BatchPolicy::default());
 /// // A thread that never sleeps, calls of 2 µs, and 1 µs for each operation: calls are to be saved.
@@ -131,7 +131,7 @@ impl SubmitBatch {
     /// A loop that knows nothing yet: it assumes a thread with time to spare, and so a small batch.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// assert!(SubmitBatch::new(BatchPolicy::default()).batch() <= 4);
     /// assert_eq!(SubmitBatch::new(BatchPolicy::Fixed(8)).batch(), 8);
@@ -160,7 +160,7 @@ impl SubmitBatch {
     /// Changes the policy, also under load; what was measured stays.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::default());
     /// batch.set(BatchPolicy::Fixed(0));
@@ -174,7 +174,7 @@ impl SubmitBatch {
     /// The policy in force.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// assert_eq!(SubmitBatch::new(BatchPolicy::Fixed(4)).policy(), BatchPolicy::Fixed(4));
     /// ```
@@ -187,12 +187,13 @@ impl SubmitBatch {
     /// half, so that the device works on the one while the other is gathered.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::default());
     /// batch.set_limit(2);
     /// assert_eq!(batch.batch(), 1);
     /// ```
+    #[inline]
     pub fn set_limit(&mut self, limit: u32) {
         if limit != self.limit {
             self.limit = limit;
@@ -203,7 +204,7 @@ impl SubmitBatch {
     /// A call handed over `sqes` entries and took this long. Calls that handed over none are not counted.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::default());
     /// batch.on_enter(3, 5_000);
@@ -219,11 +220,12 @@ impl SubmitBatch {
     /// A ring that reaps only at the start of its turns may leave it out: [`on_turn`](Self::on_turn) says the same, later.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::Tuned { max: 64 });
     /// batch.on_reap(1_000);
     /// ```
+    #[inline]
     pub fn on_reap(&mut self, now: u64) {
         self.reaped_at = now;
     }
@@ -232,7 +234,7 @@ impl SubmitBatch {
     /// whatever the completions' owners did meanwhile. Decides anew when a window is over.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::default());
     /// for turn in 1..5_000 {
@@ -258,7 +260,7 @@ impl SubmitBatch {
     /// The thread was asleep for so long, waiting for completions or for work.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::default());
     /// batch.refresh(0);
@@ -273,7 +275,7 @@ impl SubmitBatch {
     /// The device took so long for an operation, or for a batch of them on average.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::default());
     /// batch.on_latency(200_000);
@@ -286,7 +288,7 @@ impl SubmitBatch {
     /// Decides anew if a window of 10 ms is over. [`on_turn`](Self::on_turn) does it by itself.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::default());
     /// batch.refresh(0);
@@ -341,10 +343,11 @@ impl SubmitBatch {
     /// The submit batch: so many entries are queued before the kernel is called. At least 1.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// assert_eq!(SubmitBatch::new(BatchPolicy::Fixed(16)).batch(), 16);
     /// ```
+    #[inline]
     #[must_use]
     pub const fn batch(&self) -> u32 {
         self.batch
@@ -354,10 +357,11 @@ impl SubmitBatch {
     /// clock at each push. It changes only when a window ends, or the policy or limit is set.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// assert!(!SubmitBatch::new(BatchPolicy::Fixed(4)).needs_time());
     /// ```
+    #[inline]
     #[must_use]
     pub const fn needs_time(&self) -> bool {
         self.eager && self.batch > 1
@@ -368,7 +372,7 @@ impl SubmitBatch {
     /// device takes, or the device is about to run dry (`in_kernel`: handed over, and not seen complete yet).
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let batch = SubmitBatch::new(BatchPolicy::Fixed(2));
     /// assert!(!batch.should_flush(0, 1, 0, 0));
@@ -396,7 +400,7 @@ impl SubmitBatch {
     /// Nanoseconds that a call costs by itself, without its entries (e0).
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// assert!(SubmitBatch::new(BatchPolicy::default()).enter_cost_ns() > 0.0);
     /// ```
@@ -408,7 +412,7 @@ impl SubmitBatch {
     /// Nanoseconds that a call costs more with each entry (c1).
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// assert!(SubmitBatch::new(BatchPolicy::default()).entry_cost_ns() >= 0.0);
     /// ```
@@ -420,7 +424,7 @@ impl SubmitBatch {
     /// Nanoseconds of the thread's time for each operation, with whatever its owner does between two (c_op).
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// assert!(SubmitBatch::new(BatchPolicy::default()).operation_cost_ns() > 0.0);
     /// ```
@@ -432,7 +436,7 @@ impl SubmitBatch {
     /// The share of its time that the thread was not asleep, 0 to 1; 0.5 until it is known.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// assert!((0.0..=1.0).contains(&SubmitBatch::new(BatchPolicy::default()).utilisation()));
     /// ```
@@ -444,7 +448,7 @@ impl SubmitBatch {
     /// Entries per call, a mean in which the last 500 or so calls count; 0 before the first.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::Fixed(8));
     /// batch.on_enter(8, 10_000);

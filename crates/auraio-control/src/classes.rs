@@ -21,7 +21,7 @@ const WORK_MIN: f64 = 1.0;
 /// The order of three queues.
 ///
 /// ```
-/// use auraio::control::{Classes, Priority};
+/// use auraio_control::{Classes, Priority};
 ///
 /// let mut classes = Classes::new();
 /// let mut served = [0; 3];
@@ -47,7 +47,7 @@ impl Classes {
     /// Nobody is owed anything.
     ///
     /// ```
-    /// assert_eq!(auraio::control::Classes::new().pick([0, 0, 0]), None);
+    /// assert_eq!(auraio_control::Classes::new().pick([0, 0, 0]), None);
     /// ```
     #[must_use]
     pub const fn new() -> Self {
@@ -58,13 +58,14 @@ impl Classes {
     /// [`Priority::ALL`]; `None` if none does. Pass 0 for a class that may not start anything now.
     ///
     /// ```
-    /// use auraio::control::{Classes, Priority};
+    /// use auraio_control::{Classes, Priority};
     ///
     /// let mut classes = Classes::new();
     /// assert_eq!(classes.pick([1, 5, 5]), Some(Priority::High));
     /// assert_eq!(classes.pick([0, 5, 5]), Some(Priority::Normal));
     /// assert_eq!(classes.pick([0, 0, 5]), Some(Priority::Low));
     /// ```
+    #[inline]
     #[must_use]
     pub fn pick(&mut self, waiting: [u32; 3]) -> Option<Priority> {
         let [high, normal, low] = waiting.map(|count| count > 0);
@@ -94,12 +95,13 @@ impl Classes {
     /// An operation of a class was started that is so much work (operations + bytes / 64 KiB).
     ///
     /// ```
-    /// use auraio::control::{Classes, Priority};
+    /// use auraio_control::{Classes, Priority};
     ///
     /// let mut classes = Classes::new();
     /// let class = classes.pick([0, 1, 1]).unwrap();
     /// classes.charge(class, 1.0);
     /// ```
+    #[inline]
     pub fn charge(&mut self, class: Priority, work: f64) {
         // What is no number is the least.
         let work = if work.is_nan() { WORK_MIN } else { work.clamp(WORK_MIN, WORK_MAX) };

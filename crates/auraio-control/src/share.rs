@@ -13,7 +13,7 @@
 /// Names a ring among those that share a limit.
 ///
 /// ```
-/// use auraio::control::Shares;
+/// use auraio_control::Shares;
 ///
 /// let mut shares = Shares::new(8);
 /// let (one, other) = (shares.join(64), shares.join(64));
@@ -37,7 +37,7 @@ const ROUNDS_PER_TURN: usize = 1024;
 /// A limit and its shares.
 ///
 /// ```
-/// use auraio::control::Shares;
+/// use auraio_control::Shares;
 ///
 /// let mut shares = Shares::new(48);
 /// let (busy, idle) = (shares.join(64), shares.join(64));
@@ -78,7 +78,7 @@ impl Shares {
     /// A limit that nobody shares yet.
     ///
     /// ```
-    /// assert_eq!(auraio::control::Shares::new(8).limit(), 8);
+    /// assert_eq!(auraio_control::Shares::new(8).limit(), 8);
     /// ```
     #[must_use]
     pub const fn new(limit: u32) -> Self {
@@ -88,7 +88,7 @@ impl Shares {
     /// What is shared out.
     ///
     /// ```
-    /// let mut shares = auraio::control::Shares::new(8);
+    /// let mut shares = auraio_control::Shares::new(8);
     /// shares.set_limit(4);
     /// assert_eq!(shares.limit(), 4);
     /// ```
@@ -100,7 +100,7 @@ impl Shares {
     /// A ring begins to use the device. Its share is never more than what it could have in flight: `capacity`.
     ///
     /// ```
-    /// let mut shares = auraio::control::Shares::new(8);
+    /// let mut shares = auraio_control::Shares::new(8);
     /// let only = shares.join(64);
     /// assert_eq!(shares.share(only), 8);
     /// ```
@@ -117,7 +117,7 @@ impl Shares {
     /// A ring has ended; its share is for the others.
     ///
     /// ```
-    /// let mut shares = auraio::control::Shares::new(8);
+    /// let mut shares = auraio_control::Shares::new(8);
     /// let (one, other) = (shares.join(64), shares.join(64));
     /// shares.leave(one);
     /// assert_eq!(shares.share(other), 8);
@@ -133,7 +133,7 @@ impl Shares {
     /// Changes the limit. What is in flight past a smaller one completes; nothing new takes its place.
     ///
     /// ```
-    /// let mut shares = auraio::control::Shares::new(8);
+    /// let mut shares = auraio_control::Shares::new(8);
     /// let only = shares.join(64);
     /// shares.set_limit(2);
     /// assert_eq!(shares.share(only), 2);
@@ -148,7 +148,7 @@ impl Shares {
     /// What a ring has in flight and what waits there, at a time in nanoseconds.
     ///
     /// ```
-    /// let mut shares = auraio::control::Shares::new(8);
+    /// let mut shares = auraio_control::Shares::new(8);
     /// let (one, _other) = (shares.join(64), shares.join(64));
     /// shares.report(one, 2, 6, 0);
     /// assert_eq!(shares.share(one), 8);
@@ -169,7 +169,7 @@ impl Shares {
     /// How many a ring may have in flight: at least 1.
     ///
     /// ```
-    /// let mut shares = auraio::control::Shares::new(1);
+    /// let mut shares = auraio_control::Shares::new(1);
     /// let (one, other) = (shares.join(64), shares.join(64));
     /// assert_eq!((shares.share(one), shares.share(other)), (1, 1));
     /// ```
@@ -181,7 +181,7 @@ impl Shares {
     /// Rings that want anything.
     ///
     /// ```
-    /// let mut shares = auraio::control::Shares::new(8);
+    /// let mut shares = auraio_control::Shares::new(8);
     /// let (one, _other) = (shares.join(64), shares.join(64));
     /// shares.report(one, 1, 0, 0);
     /// assert_eq!(shares.busy(), 1);
@@ -194,7 +194,7 @@ impl Shares {
     /// Whether somebody wants more than it has: then rings report each completion.
     ///
     /// ```
-    /// let mut shares = auraio::control::Shares::new(8);
+    /// let mut shares = auraio_control::Shares::new(8);
     /// let (one, other) = (shares.join(64), shares.join(64));
     /// shares.report(one, 4, 0, 0);
     /// assert!(!shares.is_contended());

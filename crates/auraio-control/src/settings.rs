@@ -1,13 +1,11 @@
 //! What an outer loop is told to do.
 
-use std::time::Duration;
-
-use crate::{Error, Result};
+use std::{fmt, time::Duration};
 
 /// How the in-flight limit is found.
 ///
 /// ```
-/// use auraio::control::Policy;
+/// use auraio_control::Policy;
 ///
 /// assert_eq!(Policy::default(), Policy::Knee);
 /// ```
@@ -27,7 +25,7 @@ pub enum Policy {
 /// The p99 of completion latency above which the limit is cut at once.
 ///
 /// ```
-/// use auraio::control::Guard;
+/// use auraio_control::Guard;
 ///
 /// assert_eq!(Guard::default(), Guard::Auto);
 /// ```
@@ -44,7 +42,7 @@ pub enum Guard {
 /// The smallest and the largest in-flight limit: 1 <= `min` <= `max`.
 ///
 /// ```
-/// use auraio::control::Bounds;
+/// use auraio_control::Bounds;
 ///
 /// assert_eq!(Bounds::default(), Bounds { min: 1, max: 1024 });
 /// ```
@@ -79,7 +77,7 @@ impl Default for Bounds {
 ///
 /// ```
 /// use std::time::Duration;
-/// use auraio::control::{Guard, Settings};
+/// use auraio_control::{Guard, Settings};
 ///
 /// let settings = Settings { guard: Guard::At(Duration::from_millis(2)), ..Settings::default() };
 /// assert!(settings.check().is_ok());
@@ -98,7 +96,7 @@ impl Settings {
     /// Whether they can be obeyed.
     ///
     /// ```
-    /// use auraio::control::{Bounds, Settings};
+    /// use auraio_control::{Bounds, Settings};
     ///
     /// let settings = Settings { bounds: Bounds { min: 8, max: 4 }, ..Settings::default() };
     /// assert!(settings.check().is_err());
@@ -106,21 +104,40 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] for a guard of zero, a minimum of zero or above the maximum, and a fixed limit outside
+    /// [`InvalidSettings`] for a guard of zero, a minimum of zero or above the maximum, and a fixed limit outside
     /// 1 to 65,536.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<(), InvalidSettings> {
         if self.guard == Guard::At(Duration::ZERO) {
-            return Err(Error::InvalidInput("the guard must be longer than zero"));
+            return Err(InvalidSettings("the guard must be longer than zero"));
         }
         if self.bounds.min == 0 {
-            return Err(Error::InvalidInput("the smallest in-flight limit must be at least 1"));
+            return Err(InvalidSettings("the smallest in-flight limit must be at least 1"));
         }
         if self.bounds.min > self.bounds.max {
-            return Err(Error::InvalidInput("the smallest in-flight limit must not be above the largest"));
+            return Err(InvalidSettings("the smallest in-flight limit must not be above the largest"));
         }
         if matches!(self.policy, Policy::Fixed(limit) if !(1..=65_536).contains(&limit)) {
-            return Err(Error::InvalidInput("a fixed in-flight limit must be 1 to 65536"));
+            return Err(InvalidSettings("a fixed in-flight limit must be 1 to 65536"));
         }
         Ok(())
     }
 }
+
+/// Settings that cannot be obeyed. The text says which one, and what it may be.
+///
+/// ```
+/// use auraio_control::{InvalidSettings, Policy, Settings};
+///
+/// let refused = Settings { policy: Policy::Fixed(0), ..Settings::default() }.check();
+/// assert_eq!(refused, Err(InvalidSettings("a fixed in-flight limit must be 1 to 65536")));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidSettings(pub &'static str);
+
+impl fmt::Display for InvalidSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for InvalidSettings {}

@@ -41,7 +41,7 @@ pub use foreground::Foreground;
 use guard::Sentry;
 use knee::Knee;
 pub use priority::Priority;
-pub use settings::{Bounds, Guard, Policy, Settings};
+pub use settings::{Bounds, Guard, InvalidSettings, Policy, Settings};
 pub use share::{Member, Shares};
 use timeline::Timeline;
 
@@ -49,7 +49,7 @@ use timeline::Timeline;
 /// clock; nothing that is given here makes it fail.
 ///
 /// ```
-/// use auraio::control::{Controller, Sample, Settings};
+/// use auraio_control::{Controller, Sample, Settings};
 ///
 /// let mut controller = Controller::new(Settings::default());
 /// controller.on_completion(&Sample {
@@ -124,7 +124,7 @@ const WORK_MAX: f64 = 8.0;
 /// One outer loop, for one device in one mode (direct or buffered).
 ///
 /// ```
-/// use auraio::control::{Controller, Sample, Settings};
+/// use auraio_control::{Controller, Sample, Settings};
 ///
 /// // A device that does one operation at a time, each in 2 ms, with 50 waiting: more than 1 or 2 in flight gain nothing.
 /// let mut controller = Controller::new(Settings::default());
@@ -162,7 +162,7 @@ impl Controller {
     /// A controller that knows nothing yet. What [`Settings::check`] would refuse is taken as the nearest that it would not.
     ///
     /// ```
-    /// use auraio::control::{Bounds, Controller, Settings};
+    /// use auraio_control::{Bounds, Controller, Settings};
     ///
     /// let settings = Settings { bounds: Bounds { min: 4, max: 64 }, ..Settings::default() };
     /// assert_eq!(Controller::new(settings).limit(), 4);
@@ -178,7 +178,7 @@ impl Controller {
     /// Takes note of a completion, and moves the limit if that is due.
     ///
     /// ```
-    /// use auraio::control::{Controller, Policy, Sample, Settings};
+    /// use auraio_control::{Controller, Policy, Sample, Settings};
     ///
     /// let mut controller = Controller::new(Settings { policy: Policy::Aimd, ..Settings::default() });
     /// let before = controller.limit();
@@ -207,7 +207,7 @@ impl Controller {
     /// The in-flight limit in force now, within the bounds.
     ///
     /// ```
-    /// use auraio::control::{Controller, Policy, Settings};
+    /// use auraio_control::{Controller, Policy, Settings};
     ///
     /// let settings = Settings { policy: Policy::Fixed(24), ..Settings::default() };
     /// assert_eq!(Controller::new(settings).limit(), 24);
@@ -224,7 +224,7 @@ impl Controller {
     /// What it is doing.
     ///
     /// ```
-    /// use auraio::control::{Controller, Settings};
+    /// use auraio_control::{Controller, Settings};
     ///
     /// assert_eq!(Controller::new(Settings::default()).phase().name(), "base");
     /// ```
@@ -240,7 +240,7 @@ impl Controller {
     /// What it was told to do.
     ///
     /// ```
-    /// use auraio::control::{Controller, Policy, Settings};
+    /// use auraio_control::{Controller, Policy, Settings};
     ///
     /// assert_eq!(Controller::new(Settings::default()).settings().policy, Policy::Knee);
     /// ```
@@ -253,7 +253,7 @@ impl Controller {
     /// known of the device's latency stays known.
     ///
     /// ```
-    /// use auraio::control::{Bounds, Controller, Policy, Settings};
+    /// use auraio_control::{Bounds, Controller, Policy, Settings};
     ///
     /// let mut controller = Controller::new(Settings { policy: Policy::Fixed(64), ..Settings::default() });
     /// controller.set(Settings { policy: Policy::Knee, bounds: Bounds { min: 1, max: 32 }, ..Settings::default() }, 0);
@@ -282,7 +282,7 @@ impl Controller {
     /// one operation in flight. A controller that thought of less would wait for ever to see it.
     ///
     /// ```
-    /// use auraio::control::{Controller, Settings};
+    /// use auraio_control::{Controller, Settings};
     ///
     /// let mut controller = Controller::new(Settings::default());
     /// controller.set_least(16, 0);
@@ -309,7 +309,7 @@ impl Controller {
     /// The guard in force, in nanoseconds.
     ///
     /// ```
-    /// use auraio::control::{Controller, Settings};
+    /// use auraio_control::{Controller, Settings};
     ///
     /// assert_eq!(Controller::new(Settings::default()).guard_ns(), 10_000_000);
     /// ```
@@ -322,7 +322,7 @@ impl Controller {
     /// chased.
     ///
     /// ```
-    /// use auraio::control::{Controller, Settings};
+    /// use auraio_control::{Controller, Settings};
     ///
     /// assert!(!Controller::new(Settings::default()).is_infeasible());
     /// ```
@@ -334,7 +334,7 @@ impl Controller {
     /// How often the guard has cut the limit.
     ///
     /// ```
-    /// use auraio::control::{Controller, Settings};
+    /// use auraio_control::{Controller, Settings};
     ///
     /// assert_eq!(Controller::new(Settings::default()).cuts(), 0);
     /// ```
@@ -346,7 +346,7 @@ impl Controller {
     /// The oldest decision that was not taken yet. 64 are kept; [`Self::dropped_decisions`] counts the others.
     ///
     /// ```
-    /// use auraio::control::{Controller, Settings};
+    /// use auraio_control::{Controller, Settings};
     ///
     /// let mut controller = Controller::new(Settings::default());
     /// while let Some(decision) = controller.next_decision() {
@@ -360,7 +360,7 @@ impl Controller {
     /// Decisions that nobody took in time.
     ///
     /// ```
-    /// use auraio::control::{Controller, Settings};
+    /// use auraio_control::{Controller, Settings};
     ///
     /// assert_eq!(Controller::new(Settings::default()).dropped_decisions(), 0);
     /// ```

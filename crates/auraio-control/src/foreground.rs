@@ -44,7 +44,7 @@ const P99_OF_MEAN: f64 = 1.3;
 /// The rule for one lane.
 ///
 /// ```
-/// use auraio::control::Foreground;
+/// use auraio_control::Foreground;
 ///
 /// let mut foreground = Foreground::default();
 /// assert_eq!(foreground.low_places(0, 40), 40, "nothing high is about");
@@ -84,7 +84,7 @@ impl Foreground {
     /// always one place.
     ///
     /// ```
-    /// use auraio::control::Foreground;
+    /// use auraio_control::Foreground;
     ///
     /// assert_eq!(Foreground::new(f64::NAN).floor(), 0.75);
     /// assert_eq!(Foreground::new(-3.0).floor(), 0.0);
@@ -98,7 +98,7 @@ impl Foreground {
     /// The share of the limit that low operations keep in any case.
     ///
     /// ```
-    /// assert_eq!(auraio::control::Foreground::default().floor(), 0.75);
+    /// assert_eq!(auraio_control::Foreground::default().floor(), 0.75);
     /// ```
     #[must_use]
     pub const fn floor(&self) -> f64 {
@@ -109,7 +109,7 @@ impl Foreground {
     /// have been alone themselves.
     ///
     /// ```
-    /// let mut foreground = auraio::control::Foreground::default();
+    /// let mut foreground = auraio_control::Foreground::default();
     /// foreground.set_no_load(100_000);
     /// assert_eq!(foreground.goal_ns(), Some(260_000));
     /// ```
@@ -123,7 +123,7 @@ impl Foreground {
     /// then.
     ///
     /// ```
-    /// let mut foreground = auraio::control::Foreground::default();
+    /// let mut foreground = auraio_control::Foreground::default();
     /// foreground.on_high(1_100_000, 1_000_000, true);
     /// assert!(foreground.goal_ns().is_some());
     /// ```
@@ -170,7 +170,7 @@ impl Foreground {
     /// What the p99 of high operations is to stay within; `None` while it is not known what they take alone.
     ///
     /// ```
-    /// assert_eq!(auraio::control::Foreground::default().goal_ns(), None);
+    /// assert_eq!(auraio_control::Foreground::default().goal_ns(), None);
     /// ```
     #[must_use]
     pub fn goal_ns(&self) -> Option<u64> {
@@ -180,7 +180,7 @@ impl Foreground {
     /// Whether low operations are held back now.
     ///
     /// ```
-    /// assert!(!auraio::control::Foreground::default().is_active(0));
+    /// assert!(!auraio_control::Foreground::default().is_active(0));
     /// ```
     #[must_use]
     pub fn is_active(&self, now: u64) -> bool {
@@ -191,7 +191,7 @@ impl Foreground {
     /// the limit, and the outer loop is told that nothing does.
     ///
     /// ```
-    /// assert!(!auraio::control::Foreground::default().holds_back(0, 32));
+    /// assert!(!auraio_control::Foreground::default().holds_back(0, 32));
     /// ```
     #[must_use]
     pub fn holds_back(&self, now: u64, limit: u32) -> bool {
@@ -202,7 +202,7 @@ impl Foreground {
     /// apply it to their own share.
     ///
     /// ```
-    /// assert_eq!(auraio::control::Foreground::default().low_share(0), 1.0);
+    /// assert_eq!(auraio_control::Foreground::default().low_share(0), 1.0);
     /// ```
     #[must_use]
     pub fn low_share(&self, now: u64) -> f64 {
@@ -212,7 +212,7 @@ impl Foreground {
     /// How many low operations may be in flight, out of a limit: at least 1 if the limit is.
     ///
     /// ```
-    /// assert_eq!(auraio::control::Foreground::default().low_places(0, 32), 32);
+    /// assert_eq!(auraio_control::Foreground::default().low_places(0, 32), 32);
     /// ```
     #[must_use]
     pub fn low_places(&self, now: u64, limit: u32) -> u32 {

@@ -8,7 +8,7 @@
 /// where there is one that heeds it.
 ///
 /// ```
-/// use auraio::control::Priority;
+/// use auraio_control::Priority;
 ///
 /// assert_eq!(Priority::default(), Priority::Normal);
 /// assert_eq!(Priority::High.name(), "high");
@@ -28,7 +28,7 @@ impl Priority {
     /// All of them, the most urgent first: the order of arrays that have one element for each.
     ///
     /// ```
-    /// use auraio::control::Priority;
+    /// use auraio_control::Priority;
     ///
     /// assert!(Priority::ALL.iter().enumerate().all(|(index, class)| class.index() == index));
     /// ```
@@ -37,8 +37,9 @@ impl Priority {
     /// Its place in [`ALL`](Self::ALL).
     ///
     /// ```
-    /// assert_eq!(auraio::control::Priority::Low.index(), 2);
+    /// assert_eq!(auraio_control::Priority::Low.index(), 2);
     /// ```
+    #[inline]
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
@@ -47,7 +48,7 @@ impl Priority {
     /// Its name in options and statistics.
     ///
     /// ```
-    /// use auraio::control::Priority;
+    /// use auraio_control::Priority;
     ///
     /// assert_eq!(Priority::ALL.map(Priority::name), ["high", "normal", "low"]);
     /// ```

@@ -5,7 +5,7 @@ use super::{
     paired::{self, Verdict},
     segment::Measured,
 };
-use crate::control::decision::{Phase, Reason};
+use crate::decision::{Phase, Reason};
 
 /// The factor of a step, as in TCP's slow start: 256 is reached in six tests.
 pub(super) const DOUBLE: f64 = 2.0;
