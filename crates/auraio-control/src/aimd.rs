@@ -4,9 +4,10 @@
 //! guard says so, or at the end of a window whose p99 is above it. It knows nothing of throughput, so on a device that stays below the guard at any depth it ends at the largest
 //! limit allowed, with all the waiting moved into the device.
 
-use super::{
-    Event, Phase, Shared,
+use crate::{
+    Phase,
     decision::{Decision, Reason},
+    law::{Event, Law, Shared},
     quantile::Histogram,
 };
 
@@ -22,7 +23,7 @@ const FEW_SAMPLES: u64 = 20;
 
 /// The law's state: the limit, and the window under way.
 #[derive(Clone, Debug)]
-pub(super) struct Aimd {
+pub(crate) struct Aimd {
     limit: u32,
     began: u64,
     /// Completions in the window while others waited behind the limit.
@@ -34,7 +35,7 @@ pub(super) struct Aimd {
 }
 
 impl Aimd {
-    pub(super) fn new(limit: Option<u32>, now: u64, shared: &Shared) -> Self {
+    pub(crate) fn new(limit: Option<u32>, now: u64, shared: &Shared) -> Self {
         Self {
             limit: shared.bounds.clamp(limit.unwrap_or(START)),
             began: now,
@@ -42,38 +43,6 @@ impl Aimd {
             latency_sum: 0,
             latencies: Histogram::new(),
             after_cut: false,
-        }
-    }
-
-    pub(super) const fn limit(&self) -> u32 {
-        self.limit
-    }
-
-    pub(super) const fn phase(&self) -> Phase {
-        if self.after_cut { Phase::Recover } else { Phase::Increase }
-    }
-
-    /// The bounds have changed.
-    pub(super) fn settings_changed(&mut self, now: u64, shared: &Shared) {
-        self.limit = shared.bounds.clamp(self.limit);
-        self.begin(now);
-    }
-
-    pub(super) fn on_completion(&mut self, event: &Event, shared: &mut Shared) {
-        if shared.sentry.watch(event, self.limit) {
-            self.cut(event, shared);
-            return;
-        }
-        if shared.sentry.is_of_before(event) {
-            return;
-        }
-        self.latencies.record(shared.sentry.blamable(event));
-        self.latency_sum = self.latency_sum.saturating_add(event.latency);
-        self.waited_for += u64::from(event.waiting > 0);
-        let elapsed = event.now.saturating_sub(self.began);
-        let samples = self.latencies.count();
-        if (elapsed >= WINDOW && samples >= WINDOW_SAMPLES) || elapsed >= WINDOW_MAX {
-            self.end_window(samples, event, shared);
         }
     }
 
@@ -126,5 +95,38 @@ impl Aimd {
         self.waited_for = 0;
         self.latency_sum = 0;
         self.latencies.clear();
+    }
+}
+
+impl Law for Aimd {
+    fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    fn phase(&self) -> Phase {
+        if self.after_cut { Phase::Recover } else { Phase::Increase }
+    }
+
+    fn bounds_or_guard_changed(&mut self, now: u64, shared: &Shared) {
+        self.limit = shared.bounds.clamp(self.limit);
+        self.begin(now);
+    }
+
+    fn on_completion(&mut self, event: &Event, shared: &mut Shared) {
+        if shared.sentry.watch(event, self.limit) {
+            self.cut(event, shared);
+            return;
+        }
+        if shared.sentry.is_of_before(event) {
+            return;
+        }
+        self.latencies.record(shared.sentry.blamable(event));
+        self.latency_sum = self.latency_sum.saturating_add(event.latency);
+        self.waited_for += u64::from(event.waiting > 0);
+        let elapsed = event.now.saturating_sub(self.began);
+        let samples = self.latencies.count();
+        if (elapsed >= WINDOW && samples >= WINDOW_SAMPLES) || elapsed >= WINDOW_MAX {
+            self.end_window(samples, event, shared);
+        }
     }
 }

@@ -170,7 +170,7 @@ pub struct Decision {
 
 impl Decision {
     /// One with no numbers yet; the journal gives it its time.
-    pub(super) const fn new(reason: Reason, phase: Phase, from: u32, to: u32) -> Self {
+    pub(crate) const fn new(reason: Reason, phase: Phase, from: u32, to: u32) -> Self {
         Self {
             at: 0,
             phase,
@@ -193,20 +193,20 @@ const KEPT_MAX: usize = 64;
 
 /// The decisions that nobody took yet.
 #[derive(Clone, Debug)]
-pub(super) struct Journal {
+pub(crate) struct Journal {
     decisions: VecDeque<Decision>,
     dropped: u64,
     /// The time that the next decision bears.
-    pub(super) at: u64,
+    pub(crate) at: u64,
 }
 
 impl Journal {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { decisions: VecDeque::with_capacity(KEPT_MAX), dropped: 0, at: 0 }
     }
 
     /// Keeps a decision; drops the oldest if too many are kept.
-    pub(super) fn record(&mut self, decision: Decision) {
+    pub(crate) fn record(&mut self, decision: Decision) {
         if self.decisions.len() == KEPT_MAX {
             self.decisions.pop_front();
             self.dropped = self.dropped.saturating_add(1);
@@ -214,11 +214,11 @@ impl Journal {
         self.decisions.push_back(Decision { at: self.at, ..decision });
     }
 
-    pub(super) fn next(&mut self) -> Option<Decision> {
+    pub(crate) fn next(&mut self) -> Option<Decision> {
         self.decisions.pop_front()
     }
 
-    pub(super) const fn dropped(&self) -> u64 {
+    pub(crate) const fn dropped(&self) -> u64 {
         self.dropped
     }
 }

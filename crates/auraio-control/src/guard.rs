@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use super::{Event, settings::Guard};
+use crate::{Guard, law::Event};
 
 /// The guard where nobody asked for another, in nanoseconds: what the product promises.
 const GUARD: u64 = 10_000_000;
@@ -50,7 +50,7 @@ const FEASIBLE: f64 = 0.8;
 
 /// The guard of a device, and what it knows of its latency.
 #[derive(Clone, Debug)]
-pub(super) struct Sentry {
+pub(crate) struct Sentry {
     setting: Guard,
     /// In force, in nanoseconds.
     guard: u64,
@@ -93,7 +93,7 @@ impl Stalls {
 }
 
 impl Sentry {
-    pub(super) fn new(setting: Guard) -> Self {
+    pub(crate) fn new(setting: Guard) -> Self {
         let mut sentry = Self {
             setting,
             guard: GUARD,
@@ -114,7 +114,7 @@ impl Sentry {
     }
 
     /// Another guard from now on. What is known of the device stays.
-    pub(super) fn set(&mut self, setting: Guard) {
+    pub(crate) fn set(&mut self, setting: Guard) {
         if self.setting != setting {
             self.setting = setting;
             self.infeasible = false;
@@ -136,40 +136,40 @@ impl Sentry {
     }
 
     /// The guard in force, in nanoseconds.
-    pub(super) const fn guard(&self) -> u64 {
+    pub(crate) const fn guard(&self) -> u64 {
         self.guard
     }
 
-    pub(super) const fn cuts(&self) -> u64 {
+    pub(crate) const fn cuts(&self) -> u64 {
         self.cuts
     }
 
-    pub(super) const fn is_infeasible(&self) -> bool {
+    pub(crate) const fn is_infeasible(&self) -> bool {
         self.infeasible
     }
 
     /// Whether a lone operation already takes longer, on average, than is allowed.
-    pub(super) fn base_is_late(&self) -> bool {
+    pub(crate) fn base_is_late(&self) -> bool {
         self.base_samples > 0 && self.base > self.guard as f64
     }
 
     /// Whether this long without a completion is a stall of the device.
-    pub(super) const fn is_stall(&self, gap: u64) -> bool {
+    pub(crate) const fn is_stall(&self, gap: u64) -> bool {
         gap > self.stalls.threshold
     }
 
     /// Learns what latency is usual now.
-    pub(super) fn set_usual_latency(&mut self, mean: f64) {
+    pub(crate) fn set_usual_latency(&mut self, mean: f64) {
         self.stalls.threshold = STALL_MIN.max((STALL_OF_MEAN * mean) as u64);
     }
 
     /// The time without a completion that the latest one ended.
-    pub(super) const fn gap(&self) -> u64 {
+    pub(crate) const fn gap(&self) -> u64 {
         self.stalls.gap
     }
 
     /// Takes note of a lone operation's latency.
-    pub(super) fn learn_base(&mut self, latency: u64) {
+    pub(crate) fn learn_base(&mut self, latency: u64) {
         self.base_samples = (self.base_samples + 1).min(BASE_MEMORY);
         self.base += (latency as f64 - self.base) / f64::from(self.base_samples);
         self.resolve();
@@ -177,7 +177,7 @@ impl Sentry {
 
     /// Judges a completion under a limit: whether the p99 is above the guard.
     #[inline]
-    pub(super) fn watch(&mut self, event: &Event, limit: u32) -> bool {
+    pub(crate) fn watch(&mut self, event: &Event, limit: u32) -> bool {
         self.stalls.note(event.now);
         if self.is_of_before(event) {
             return false;
@@ -213,12 +213,12 @@ impl Sentry {
     /// Whether an operation was submitted before the last cut: then it says nothing of the limit since. So there is one cut
     /// a round trip.
     #[inline]
-    pub(super) const fn is_of_before(&self, event: &Event) -> bool {
+    pub(crate) const fn is_of_before(&self, event: &Event) -> bool {
         event.submitted < self.last_cut
     }
 
     /// What of a latency is not the host's being busy, and not a stall of the device.
-    pub(super) fn blamable(&self, event: &Event) -> u64 {
+    pub(crate) fn blamable(&self, event: &Event) -> u64 {
         event.latency.saturating_sub(event.unseen).saturating_sub(self.excused(event))
     }
 
@@ -230,7 +230,7 @@ impl Sentry {
     }
 
     /// The limit after a cut, of what was in flight under the one before, not yet within bounds.
-    pub(super) fn cut(&mut self, now: u64, in_use: u32) -> u32 {
+    pub(crate) fn cut(&mut self, now: u64, in_use: u32) -> u32 {
         let late_mean = if self.late > 0.0 { self.late_sum / self.late } else { self.guard as f64 };
         let factor = (CUT_TARGET * self.guard as f64 / late_mean).clamp(CUT_MIN, CUT_MAX);
         self.cuts = self.cuts.saturating_add(1);
@@ -240,18 +240,18 @@ impl Sentry {
     }
 
     /// The p99 is above the guard and the limit cannot be less. Tells whether that is news.
-    pub(super) fn give_up(&mut self) -> bool {
+    pub(crate) fn give_up(&mut self) -> bool {
         self.forget_late();
         !std::mem::replace(&mut self.infeasible, true)
     }
 
     /// Forgets the scores, as after something that makes them void.
-    pub(super) fn forget_late(&mut self) {
+    pub(crate) fn forget_late(&mut self) {
         (self.slow, self.quick, self.late, self.late_sum) = (0.0, 0.0, 0.0, 0.0);
     }
 
     /// The p99 measured at the smallest limit may show that the guard can be met.
-    pub(super) fn reconsider(&mut self, p99: f64) {
+    pub(crate) fn reconsider(&mut self, p99: f64) {
         if p99 < FEASIBLE * self.guard as f64 {
             self.infeasible = false;
         }

@@ -14,7 +14,7 @@ const BUCKETS: usize = OCTAVES * SUB;
 
 /// Counts of latencies in nanoseconds.
 #[derive(Clone, Debug)]
-pub(super) struct Histogram {
+pub(crate) struct Histogram {
     counts: Box<[u32; BUCKETS]>,
     count: u64,
     /// The buckets in use; none if `first > last`.
@@ -23,13 +23,13 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { counts: Box::new([0; BUCKETS]), count: 0, first: BUCKETS, last: 0 }
     }
 
     /// Counts a latency.
     #[inline]
-    pub(super) fn record(&mut self, latency: u64) {
+    pub(crate) fn record(&mut self, latency: u64) {
         let bucket = bucket_of(latency);
         self.counts[bucket] = self.counts[bucket].saturating_add(1);
         self.count += 1;
@@ -37,12 +37,12 @@ impl Histogram {
         self.last = self.last.max(bucket);
     }
 
-    pub(super) const fn count(&self) -> u64 {
+    pub(crate) const fn count(&self) -> u64 {
         self.count
     }
 
     /// Makes it empty.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         if self.count > 0 {
             self.counts[self.first..=self.last].fill(0);
             (self.count, self.first, self.last) = (0, BUCKETS, 0);
@@ -51,7 +51,7 @@ impl Histogram {
 
     /// The latency in nanoseconds that a part `quantile` (0 to 1) of the samples does not exceed; 0 if there is none.
     /// Counted from above, so that a p99 looks at a hundredth.
-    pub(super) fn quantile(&self, quantile: f64) -> f64 {
+    pub(crate) fn quantile(&self, quantile: f64) -> f64 {
         if self.count == 0 {
             return 0.0;
         }

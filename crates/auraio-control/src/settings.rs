@@ -22,6 +22,53 @@ pub enum Policy {
     Knee,
 }
 
+impl Policy {
+    /// The largest limit that [`Policy::Fixed`] may have.
+    pub const FIXED_MAX: u32 = 65_536;
+
+    /// One of each kind, the default first. The limit of the fixed one stands for any.
+    ///
+    /// ```
+    /// use auraio_control::Policy;
+    ///
+    /// assert_eq!(Policy::ALL.map(Policy::name), ["knee", "aimd", "fixed"]);
+    /// ```
+    pub const ALL: [Self; 3] = [Self::Knee, Self::Aimd, Self::Fixed(1)];
+
+    /// Its name in options and statistics.
+    ///
+    /// ```
+    /// assert_eq!(auraio_control::Policy::Fixed(24).name(), "fixed");
+    /// ```
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Knee => "knee",
+            Self::Aimd => "aimd",
+            Self::Fixed(_) => "fixed",
+        }
+    }
+
+    /// The policy of a name, or `None` if none has that name. A fixed policy gets the limit `fixed`; the others do not look
+    /// at it.
+    ///
+    /// ```
+    /// use auraio_control::Policy;
+    ///
+    /// assert_eq!(Policy::from_name("fixed", 24), Some(Policy::Fixed(24)));
+    /// assert_eq!(Policy::from_name("knee", 0), Some(Policy::Knee));
+    /// assert_eq!(Policy::from_name("vegas", 0), None);
+    /// ```
+    #[must_use]
+    pub fn from_name(name: &str, fixed: u32) -> Option<Self> {
+        let named = Self::ALL.into_iter().find(|policy| policy.name() == name)?;
+        Some(match named {
+            Self::Fixed(_) => Self::Fixed(fixed),
+            Self::Knee | Self::Aimd => named,
+        })
+    }
+}
+
 /// The p99 of completion latency above which the limit is cut at once.
 ///
 /// ```
@@ -56,12 +103,12 @@ pub struct Bounds {
 
 impl Bounds {
     /// What the arithmetic may rely on, whatever it was given: 1 <= min <= max.
-    pub(super) fn sound(self) -> Self {
+    pub(crate) fn sound(self) -> Self {
         let min = self.min.max(1);
         Self { min, max: self.max.max(min) }
     }
 
-    pub(super) fn clamp(self, limit: u32) -> u32 {
+    pub(crate) fn clamp(self, limit: u32) -> u32 {
         limit.clamp(self.min, self.max)
     }
 }
@@ -116,7 +163,7 @@ impl Settings {
         if self.bounds.min > self.bounds.max {
             return Err(InvalidSettings("the smallest in-flight limit must not be above the largest"));
         }
-        if matches!(self.policy, Policy::Fixed(limit) if !(1..=65_536).contains(&limit)) {
+        if matches!(self.policy, Policy::Fixed(limit) if !(1..=Policy::FIXED_MAX).contains(&limit)) {
             return Err(InvalidSettings("a fixed in-flight limit must be 1 to 65536"));
         }
         Ok(())

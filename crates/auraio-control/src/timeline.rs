@@ -11,7 +11,7 @@ const STEP_MAX: u64 = 3_600_000_000_000;
 
 /// Nanoseconds since the first sample.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Timeline {
+pub(crate) struct Timeline {
     /// The latest time seen, as it was given.
     latest: Option<u64>,
     now: u64,
@@ -19,7 +19,7 @@ pub(super) struct Timeline {
 
 impl Timeline {
     /// Where `given` is on the timeline; moves it there if that is ahead.
-    pub(super) fn advance(&mut self, given: u64) -> u64 {
+    pub(crate) fn advance(&mut self, given: u64) -> u64 {
         let latest = *self.latest.get_or_insert(given);
         if given >= latest {
             self.now = self.now.saturating_add((given - latest).min(STEP_MAX));
@@ -31,7 +31,7 @@ impl Timeline {
     }
 
     /// The latest that it was advanced to.
-    pub(super) const fn now(&self) -> u64 {
+    pub(crate) const fn now(&self) -> u64 {
         self.now
     }
 }

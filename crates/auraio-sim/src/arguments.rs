@@ -4,15 +4,23 @@ use auraio_control::Policy;
 
 use crate::scenario::{NAMES, Parameters};
 
-/// How it is called.
-pub const USAGE: &str = "\
+/// How the program is called.
+#[must_use]
+pub fn usage() -> String {
+    format!(
+        "{COMMANDS}\npolicies: {} or a fixed limit; several with commas between, as scenarios and seeds\n{PARAMETERS}",
+        policy_names()
+    )
+}
+
+const COMMANDS: &str = "\
 usage: auraio-sim eval <policies> <scenarios|all> <seeds> [parameters]
        auraio-sim trace <scenario> <policy> <seed> [parameters]
        auraio-sim curve <scenario> [parameters]
        auraio-sim list
        auraio-sim inner <seeds>
-       auraio-sim foreground <seeds>
-policies: knee, aimd, or a fixed limit; several with commas between, as scenarios and seeds
+       auraio-sim foreground <seeds>";
+const PARAMETERS: &str = "\
 parameters: --x <factor on throughput>  --lat <factor on rented volumes' latency>  --ou <noise>  --knee <factor on the knee>
             --t <seconds later>  --max <largest limit>  --workers <of a flood>";
 
@@ -126,13 +134,21 @@ fn scenario(word: &str) -> Result<&'static str, String> {
     known.copied().ok_or_else(|| format!("there is no scenario '{word}'; `list` names them"))
 }
 
+/// The policies that search for a limit; a fixed one is named by its limit.
+fn searching() -> impl Iterator<Item = Policy> {
+    Policy::ALL.into_iter().filter(|policy| !matches!(policy, Policy::Fixed(_)))
+}
+
+fn policy_names() -> String {
+    searching().map(Policy::name).collect::<Vec<_>>().join(", ")
+}
+
 fn policy(word: &str) -> Result<Policy, String> {
-    match (word, word.parse()) {
-        ("knee", _) => Ok(Policy::Knee),
-        ("aimd", _) => Ok(Policy::Aimd),
-        (_, Ok(limit @ 1..=65_536)) => Ok(Policy::Fixed(limit)),
-        _ => Err(format!("'{word}' is not a policy: knee, aimd or a limit of 1 to 65536")),
-    }
+    let fixed = word.parse().ok().filter(|limit| (1..=Policy::FIXED_MAX).contains(limit)).map(Policy::Fixed);
+    let by_name = || searching().find(|policy| policy.name() == word);
+    fixed
+        .or_else(by_name)
+        .ok_or_else(|| format!("'{word}' is not a policy: {} or a limit of 1 to {}", policy_names(), Policy::FIXED_MAX))
 }
 
 #[cfg(test)]

@@ -14,8 +14,7 @@ use crate::{
 pub fn policy_name(policy: Policy) -> String {
     match policy {
         Policy::Fixed(limit) => format!("fixed {limit}"),
-        Policy::Aimd => "aimd".to_owned(),
-        Policy::Knee => "knee".to_owned(),
+        Policy::Aimd | Policy::Knee => policy.name().to_owned(),
     }
 }
 

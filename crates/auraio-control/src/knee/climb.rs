@@ -1,11 +1,14 @@
 //! Climbing: slow start. The limit doubles for as long as a paired test shows that throughput follows.
 
 use super::{
-    FLOOR, Knee, Shared, State, TOLERANCE, as_limit,
+    FLOOR, Knee, State, TOLERANCE, as_limit,
     paired::{self, Verdict},
     segment::Measured,
 };
-use crate::decision::{Phase, Reason};
+use crate::{
+    decision::{Phase, Reason},
+    law::Shared,
+};
 
 /// The factor of a step, as in TCP's slow start: 256 is reached in six tests.
 pub(super) const DOUBLE: f64 = 2.0;

@@ -4,13 +4,16 @@
 //! smaller and a larger limit, which become rarer as they find nothing.
 
 use super::{
-    FLOOR, Knee, MILLISECOND, SECOND, Shared, State, as_limit,
+    FLOOR, Knee, MILLISECOND, SECOND, State, as_limit,
     climb::{Climb, DOUBLE, GAIN, GAIN_UNCAPS, HALF_STEP},
     paired::{self, Verdict},
     search::{FIRST_STEP_MIN, HALVE},
     segment::{Length, Measured},
 };
-use crate::decision::{Decision, Phase, Reason};
+use crate::{
+    decision::{Decision, Phase, Reason},
+    law::Shared,
+};
 
 /// A window: long enough that its p99 means something.
 pub(super) const WINDOW: Length =

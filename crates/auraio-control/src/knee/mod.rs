@@ -27,9 +27,10 @@ use pulse::Pulses;
 use search::{HALVE, Search};
 use segment::{Length, Measured, Segment};
 
-use super::{
-    Event, Phase, Shared,
+use crate::{
+    Phase,
     decision::{Decision, Reason},
+    law::{Event, Law, Shared},
 };
 
 const MILLISECOND: u64 = 1_000_000;
@@ -85,7 +86,7 @@ enum State {
 
 /// The law's state.
 #[derive(Clone, Debug)]
-pub(super) struct Knee {
+pub(crate) struct Knee {
     state: State,
     now: u64,
     /// The limit found so far. Tests and pulses put another one in force for a while: the segment's.
@@ -119,7 +120,7 @@ pub(super) struct Knee {
 
 impl Knee {
     /// Begins with a limit that another law had, or anew.
-    pub(super) fn new(limit: Option<u32>, now: u64, shared: &Shared) -> Self {
+    pub(crate) fn new(limit: Option<u32>, now: u64, shared: &Shared) -> Self {
         let found = shared.bounds.clamp(limit.unwrap_or(1));
         let nothing = Measured {
             throughput: 1.0,
@@ -152,54 +153,9 @@ impl Knee {
             unrest: Unrest::default(),
         };
         if limit.is_some() {
-            knee.settings_changed(now, shared);
+            knee.bounds_or_guard_changed(now, shared);
         }
         knee
-    }
-
-    /// The limit in force.
-    pub(super) const fn limit(&self) -> u32 {
-        self.segment.limit()
-    }
-
-    pub(super) const fn phase(&self) -> Phase {
-        match self.state {
-            State::Base => Phase::Base,
-            State::Climb(_) => Phase::Climb,
-            State::Search(_) => Phase::Search,
-            State::Hold => Phase::Hold,
-            State::TestDown => Phase::TestDown,
-            State::TestUp => Phase::TestUp,
-            State::Pulse => Phase::Pulse,
-            State::Recover => Phase::Recover,
-        }
-    }
-
-    /// Other bounds or another guard: stays as near as it may, and climbs from there as soon as the load allows.
-    pub(super) fn settings_changed(&mut self, now: u64, shared: &Shared) {
-        self.now = self.now.max(now);
-        self.ceiling = f64::INFINITY;
-        self.test = None;
-        self.hold(shared);
-        self.tried = false;
-    }
-
-    /// Takes note of a completion.
-    #[inline]
-    pub(super) fn on_completion(&mut self, event: &Event, shared: &mut Shared) {
-        self.now = event.now;
-        let offered = f64::from(event.in_flight) + f64::from(event.waiting);
-        self.demand += DEMAND_WEIGHT * (offered - self.demand);
-        if shared.sentry.watch(event, self.limit()) {
-            self.late(event, shared);
-        }
-        self.segment.take(event);
-        if self.segment.is_complete() {
-            let measured = self.segment.measured(self.now);
-            self.segment_ended(measured, shared);
-        } else if self.now > self.patience_ends {
-            self.give_up_waiting(shared);
-        }
     }
 
     /// A segment has all that it was to have.
@@ -417,6 +373,51 @@ impl Knee {
         let decision = self.decision(reason, phase, from, &verdict.at_b);
         let (gain, threshold, error) = (verdict.gain, verdict.threshold, verdict.error);
         shared.journal.record(Decision { gain, threshold, error, ..decision });
+    }
+}
+
+impl Law for Knee {
+    fn limit(&self) -> u32 {
+        self.segment.limit()
+    }
+
+    fn phase(&self) -> Phase {
+        match self.state {
+            State::Base => Phase::Base,
+            State::Climb(_) => Phase::Climb,
+            State::Search(_) => Phase::Search,
+            State::Hold => Phase::Hold,
+            State::TestDown => Phase::TestDown,
+            State::TestUp => Phase::TestUp,
+            State::Pulse => Phase::Pulse,
+            State::Recover => Phase::Recover,
+        }
+    }
+
+    /// Other bounds or another guard: stays as near as it may, and climbs from there as soon as the load allows.
+    fn bounds_or_guard_changed(&mut self, now: u64, shared: &Shared) {
+        self.now = self.now.max(now);
+        self.ceiling = f64::INFINITY;
+        self.test = None;
+        self.hold(shared);
+        self.tried = false;
+    }
+
+    #[inline]
+    fn on_completion(&mut self, event: &Event, shared: &mut Shared) {
+        self.now = event.now;
+        let offered = f64::from(event.in_flight) + f64::from(event.waiting);
+        self.demand += DEMAND_WEIGHT * (offered - self.demand);
+        if shared.sentry.watch(event, self.limit()) {
+            self.late(event, shared);
+        }
+        self.segment.take(event);
+        if self.segment.is_complete() {
+            let measured = self.segment.measured(self.now);
+            self.segment_ended(measured, shared);
+        } else if self.now > self.patience_ends {
+            self.give_up_waiting(shared);
+        }
     }
 }
 

@@ -4,13 +4,16 @@
 //! seconds notices a device that could do more again, which latency cannot show.
 
 use super::{
-    Knee, MILLISECOND, Shared, State, as_limit,
+    Knee, MILLISECOND, State, as_limit,
     climb::{Climb, DOUBLE, GAIN, HALF_STEP},
     hold::WINDOW,
     paired::spread,
     segment::{Length, Measured},
 };
-use crate::decision::{Decision, Phase, Reason};
+use crate::{
+    decision::{Decision, Phase, Reason},
+    law::Shared,
+};
 
 /// A pulse: two turns of what is in flight.
 const LENGTH: Length = Length { completions: 48, turns: 2, time: MILLISECOND, time_if_few: MILLISECOND };

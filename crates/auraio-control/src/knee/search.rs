@@ -1,10 +1,13 @@
 //! Searching: bisection for the smallest limit whose throughput is within the tolerance of the plateau's.
 
 use super::{
-    FLOOR, Knee, Shared, State, TOLERANCE, as_limit,
+    FLOOR, Knee, State, TOLERANCE, as_limit,
     paired::{self, Verdict},
 };
-use crate::decision::{Phase, Reason};
+use crate::{
+    decision::{Phase, Reason},
+    law::Shared,
+};
 
 /// The search ends where the two sides are this near: one more step would save 9 % of depth, and change throughput by
 /// less than a test can tell.

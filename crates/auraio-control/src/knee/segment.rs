@@ -4,7 +4,7 @@
 //! part of it. Throughput is counted only while operations wait behind the limit: otherwise it is the load's, not the
 //! device's.
 
-use crate::{Event, quantile::Histogram};
+use crate::{law::Event, quantile::Histogram};
 
 /// From this many completions on, the shorter time of a [`Length`] is enough: their count alone is known within 3 %.
 const MANY: u64 = 256;

@@ -10,7 +10,7 @@ use super::{
     stats::{HistogramKind, LaneStats},
     wishes,
 };
-use crate::control::{self, Controller, Foreground, Member, Policy, Priority, Settings, Shares};
+use crate::control::{self, Controller, Foreground, Member, Priority, Settings, Shares};
 
 /// A ring that uses the lane.
 struct Ringed {
@@ -167,11 +167,7 @@ impl Governor {
             id: self.id,
             device: disk.name.clone(),
             mode,
-            policy: match self.controller.settings().policy {
-                Policy::Fixed(_) => "fixed",
-                Policy::Aimd => "aimd",
-                Policy::Knee => "knee",
-            },
+            policy: self.controller.settings().policy.name(),
             phase: self.controller.phase().name(),
             in_flight_limit: self.controller.limit(),
             in_flight: self.in_flight,
