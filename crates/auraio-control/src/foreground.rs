@@ -15,8 +15,11 @@
 //! [`holds_back`](Foreground::holds_back) says so. Else it finds that throughput grows with the limit, of which low
 //! operations get their part, and the limit ends where the part is the knee.
 
+mod rings;
 #[cfg(test)]
 mod tests;
+
+pub use rings::RingPlaces;
 
 /// What high operations may take, as a multiple of what they take alone, by their p99.
 const GOAL: f64 = 2.0;
@@ -196,17 +199,6 @@ impl Foreground {
     #[must_use]
     pub fn holds_back(&self, now: u64, limit: u32) -> bool {
         self.is_active(now) && self.low_places(now, limit) < limit.saturating_sub(1)
-    }
-
-    /// The part of the places that low operations may have now, 0 to 1: what to tell other rings of the lane, which
-    /// apply it to their own share.
-    ///
-    /// ```
-    /// assert_eq!(auraio_control::Foreground::default().low_share(0), 1.0);
-    /// ```
-    #[must_use]
-    pub fn low_share(&self, now: u64) -> f64 {
-        if self.is_active(now) { self.share } else { 1.0 }
     }
 
     /// How many low operations may be in flight, out of a limit: at least 1 if the limit is.

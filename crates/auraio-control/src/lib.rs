@@ -39,7 +39,7 @@ pub use batch::{BatchPolicy, SubmitBatch};
 pub use classes::Classes;
 pub use controller::Controller;
 pub use decision::{Decision, Phase, Reason};
-pub use foreground::Foreground;
+pub use foreground::{Foreground, RingPlaces};
 pub use priority::Priority;
 pub use settings::{Bounds, Guard, InvalidSettings, Policy, Settings};
 pub use share::{Member, Shares};

@@ -3,7 +3,7 @@
 //! The bulk runs alone for two seconds, beside the reader for three, and alone again. Both go through the crate's own
 //! outer loop, its order of classes and its rule for the foreground, or through fewer of them, to see what each is worth.
 
-use auraio_control::{Classes, Controller, Foreground, Policy, Priority, Sample, Settings};
+use auraio_control::{Classes, Controller, Foreground, Policy, Priority, RingPlaces, Sample, Settings};
 
 use crate::{
     MILLISECOND, SECOND, catalogue,
@@ -137,9 +137,12 @@ impl Run {
 
     /// How many low operations may start now.
     fn low_places(&self) -> u32 {
-        let limit = self.controller.limit();
-        let places = if let Order::Floor(_) = self.order { self.foreground.low_places(self.now, limit) } else { limit };
-        places.saturating_sub(self.in_flight[Priority::Low.index()])
+        let share = self.controller.limit();
+        let mut ring = [RingPlaces { share, last_high: None, low: share }];
+        if let Order::Floor(_) = self.order {
+            self.foreground.divide(self.now, &mut ring);
+        }
+        ring[0].low.saturating_sub(self.in_flight[Priority::Low.index()])
     }
 
     /// Starts what may start.
