@@ -127,9 +127,7 @@ impl Sentry {
     fn resolve(&mut self) {
         self.guard = match self.setting {
             Guard::At(guard) => nanoseconds(guard).max(1),
-            Guard::Auto if self.base_samples > 0 && P99_OF_BASE * self.base > GUARD as f64 => {
-                (SLOW_GUARD_OF_BASE * self.base) as u64
-            }
+            Guard::Auto if self.is_slow_device() => (SLOW_GUARD_OF_BASE * self.base) as u64,
             Guard::Auto => GUARD,
         };
         self.quick_guard = (self.guard as f64 * QUICK_GUARD) as u64;
@@ -146,6 +144,12 @@ impl Sentry {
 
     pub(crate) const fn is_infeasible(&self) -> bool {
         self.infeasible
+    }
+
+    /// Whether a lone operation takes so long that the usual guard is too little: a hard disk, which completes some hundred
+    /// operations a second, so that every measurement rests on few of them.
+    pub(crate) fn is_slow_device(&self) -> bool {
+        self.base_samples > 0 && P99_OF_BASE * self.base > GUARD as f64
     }
 
     /// Whether a lone operation already takes longer, on average, than is allowed.

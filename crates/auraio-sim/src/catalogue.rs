@@ -63,6 +63,8 @@ const HARD_DISK: &Points = &[
     (256.0, 154.0),
 ];
 const HARD_DISK_DISORDER: &Points = &[(1.0, 0.0), (4.0, 0.2), (32.0, 0.5), (256.0, 0.5)];
+/// A hard disk without a queue of its own: it serves one operation at a time, in the order in which they come.
+const HARD_DISK_FLAT: &Points = &[(1.0, 76.0), (2.0, 80.0), (256.0, 80.0)];
 /// Reads that the page cache answers.
 const PAGE_CACHE: &Points = &[(1.0, 480e3), (4.0, 600e3), (256.0, 600e3)];
 const IN_TURN: &Points = &[(1.0, 0.0), (256.0, 0.0)];
@@ -99,6 +101,14 @@ pub const HARD_DISK_ALONE: f64 = 76.0;
 pub fn hard_disk(parameters: &Parameters) -> Device {
     let rates = scaled(HARD_DISK, parameters.knee, parameters.throughput);
     let disorder = scaled(HARD_DISK_DISORDER, 1.0, 1.0);
+    Device::Station(Station::new([rates.clone(), rates], disorder, (0.30, 0.35), parameters.noise * 0.5))
+}
+
+/// The hard disk without a queue.
+#[must_use]
+pub fn hard_disk_flat(parameters: &Parameters) -> Device {
+    let rates = scaled(HARD_DISK_FLAT, 1.0, parameters.throughput);
+    let disorder = scaled(IN_TURN, 1.0, 1.0);
     Device::Station(Station::new([rates.clone(), rates], disorder, (0.30, 0.35), parameters.noise * 0.5))
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    catalogue::{HARD_DISK_ALONE, cloud, hard_disk, nvme, page_cache, sata},
+    catalogue::{HARD_DISK_ALONE, cloud, hard_disk, hard_disk_flat, nvme, page_cache, sata},
     device::{Device, Size},
 };
 
@@ -130,9 +130,9 @@ pub struct Scenario {
 
 /// The names of all scenarios, in the table's order.
 pub const NAMES: &[&str] = &[
-    "a_nvme", "a_w16", "b_sata", "c_hdd", "c_strict", "d1_cloud", "d2_burst", "e1_slow", "e2_cap", "f_phase", "g_gc",
-    "h_cache", "j_app", "j_open", "o_over", "n_js200", "n_js30", "g05_nvme", "g2_slow", "i2", "i4", "i8", "i16",
-    "i_join",
+    "a_nvme", "a_w16", "b_sata", "c_hdd", "c_flat", "c_strict", "d1_cloud", "d2_burst", "e1_slow", "e2_cap", "f_phase",
+    "g_gc", "h_cache", "j_app", "j_open", "o_over", "n_js200", "n_js30", "g05_nvme", "g2_slow", "i2", "i4", "i8",
+    "i16", "i_join",
 ];
 
 /// What a scenario is about, in a few words.
@@ -143,6 +143,7 @@ pub fn about(name: &str) -> &'static str {
         "a_w16" => "NVMe, 16 workers",
         "b_sata" => "SATA SSD",
         "c_hdd" => "hard disk, automatic guard",
+        "c_flat" => "hard disk without a queue of its own, automatic guard",
         "c_strict" => "hard disk, a guard of 10.1 ms that it cannot meet",
         "d1_cloud" => "rented volume of 3,000 a second",
         "d2_burst" => "rented volume: 15,000 a second, drained to 3,000, refilled",
@@ -191,7 +192,7 @@ impl Scenario {
                 scenario.phases = vec![phase("steady", 0.0, 8.0)];
                 scenario.device = sata(parameters);
             }
-            "c_hdd" | "c_strict" => scenario.on_hard_disk(parameters),
+            "c_hdd" | "c_flat" | "c_strict" => scenario.on_hard_disk(parameters),
             "d1_cloud" | "d2_burst" => scenario.on_cloud(parameters),
             "g_gc" => {
                 scenario.phases = vec![phase("gc", 0.0, 10.0)];
@@ -245,7 +246,7 @@ impl Scenario {
 
     fn on_hard_disk(&mut self, parameters: &Parameters) {
         (self.bin_ms, self.converged_ms) = (1_000, 4_000);
-        self.device = hard_disk(parameters);
+        self.device = if self.name == "c_flat" { hard_disk_flat(parameters) } else { hard_disk(parameters) };
         self.rings = vec![Load::workers(parameters.workers.min(128))];
         if self.name == "c_strict" {
             self.phases = vec![Phase { name: "strict", from: 0.0, to: 30.0, settle: 5.0 }];

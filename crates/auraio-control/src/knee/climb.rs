@@ -12,16 +12,18 @@ use crate::{
 
 /// The factor of a step, as in TCP's slow start: 256 is reached in six tests.
 pub(super) const DOUBLE: f64 = 2.0;
+/// On a slow device, whose tests take seconds: the gain of a large step is soon told from none.
+pub(super) const QUADRUPLE: f64 = 4.0;
 /// And of a careful one, where the knee is thought to be near: half a doubling.
 pub(super) const HALF_STEP: f64 = 1.42;
 /// A step that is worth it gains 4 %...
 pub(super) const GAIN: f64 = 0.04;
 /// ...for 1.4 times the depth, and less in proportion for less, on a logarithmic scale.
 const GAIN_STEP: f64 = 1.4;
+/// On a slow device a step of that size may ask for twice as much: a disk with a queue gains 30 % for four times the depth.
+const GAIN_STEPS_SLOW: f64 = 2.0;
 /// Steps of less than 5 % are not tested: no device's throughput could show it.
 const STEP_MIN: f64 = 1.05;
-/// The p99 at the next limit is assumed to be no lower than this multiple of the mean here.
-const P99_OF_MEAN: f64 = 1.5;
 /// Where the load has nothing more to offer, and the p99 is below this part of the guard, the limit is what is offered: no
 /// harm is done. Above it, a smaller one may be as fast: chance can lead a climb as far as the load goes, and where nothing
 /// waits any more nothing could be compared again.
@@ -43,8 +45,13 @@ impl Knee {
     /// The next step of a climb from the limit found so far, `known` being a measurement there.
     pub(super) fn climb(&mut self, climb: Climb, known: Option<Measured>, shared: &mut Shared) {
         self.state = State::Climb(climb);
-        let p99 = known.map_or(self.latest.p99, |at| at.p99.max(P99_OF_MEAN * at.mean));
-        let factor = climb.factor.min(self.headroom(p99, shared));
+        let p99 = match known {
+            Some(at) if self.slow => at.cautious_p99_slow(self.found),
+            Some(at) => at.cautious_p99(),
+            None => self.latest.p99,
+        };
+        let factor_max = if self.slow { QUADRUPLE } else { DOUBLE };
+        let factor = climb.factor.min(factor_max).min(self.headroom(p99, shared));
         let offered = self.offered().max(4.0);
         let most = self.most(shared).min(offered);
         let found = f64::from(self.found);
@@ -61,7 +68,8 @@ impl Knee {
             return;
         }
         let step = (f64::from(target) / found).ln() / GAIN_STEP.ln();
-        let threshold = GAIN.ln_1p() * step.min(1.0);
+        let steps_max = if self.slow { GAIN_STEPS_SLOW } else { 1.0 };
+        let threshold = GAIN.ln_1p() * step.min(steps_max);
         self.test(State::Climb(climb), (self.found, target), threshold, paired::CLIMB, known);
     }
 
@@ -109,6 +117,13 @@ impl Knee {
     /// The larger limit was not faster enough. If it was a little, the knee is between, else at or below what was found.
     fn reached(&mut self, climb: Climb, target: u32, verdict: Verdict, shared: &mut Shared) {
         let from = self.found;
+        if self.slow {
+            // A bisection takes longer than the device stays the same: tests with the nearest limits do the rest.
+            self.level = (-verdict.cautious_gain().max(0.0)).exp().max(1.0 - TOLERANCE);
+            self.hold(shared);
+            self.tell_verdict(Reason::Plateau, Phase::Hold, from, &verdict, shared);
+            return;
+        }
         let (low, high) = if verdict.gain > TOLERANCE && f64::from(target) > super::search::CLOSE * f64::from(from) {
             self.level = 1.0;
             (from, target)

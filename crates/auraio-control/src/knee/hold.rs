@@ -248,7 +248,10 @@ impl Knee {
                 }
                 self.found = larger;
                 self.level = 1.0;
-                if verdict.gain > CLIMB_ON {
+                if self.slow && verdict.gain <= CLIMB_ON {
+                    self.hold(shared);
+                    self.tell_verdict(Reason::LargerIsFaster, Phase::Hold, from, &verdict, shared);
+                } else if verdict.gain > CLIMB_ON {
                     self.tell_verdict(Reason::LargerIsFaster, Phase::Climb, from, &verdict, shared);
                     let factor = if verdict.gain - verdict.error > CLIMB_ON_DOUBLING { DOUBLE } else { HALF_STEP };
                     self.climb(Climb { factor, below: from }, Some(verdict.at_b), shared);

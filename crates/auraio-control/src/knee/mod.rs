@@ -20,9 +20,9 @@ mod pulse;
 mod search;
 mod segment;
 
-use climb::{Climb, DOUBLE};
+use climb::{Climb, DOUBLE, HALF_STEP, QUADRUPLE};
 use hold::Watch;
-use paired::{Next, Paired, Rule, Unrest, Verdict};
+use paired::{Next, Paired, Rules, Unrest, Verdict};
 use pulse::Pulses;
 use search::{HALVE, Search};
 use segment::{Length, Measured, Segment};
@@ -50,6 +50,11 @@ const DEMAND_WEIGHT: f64 = 0.02;
 
 /// Lone operations at the beginning: their mean is right within a few per cent, as they vary little.
 const BASE_LENGTH: Length = Length { completions: 8, turns: 1, time: 0, time_if_few: 0 };
+/// More of them on a slow device, whose guard follows from their mean: it is right within 4 %.
+const BASE_LENGTH_SLOW: Length = Length { completions: 56, turns: 1, time: 0, time_if_few: 0 };
+/// A device that completes fewer operations a second than this, each of them slowly, is called slow. One that is slow only
+/// because it is far away completes many at once, as soon as it is asked for many.
+const SLOW_PER_SECOND: f64 = 1_000.0;
 /// Where the climb begins: any device can do this many at once.
 const CLIMB_START: u32 = 4;
 /// After a cut.
@@ -113,6 +118,8 @@ pub(crate) struct Knee {
     tried: bool,
     /// The first step down of the next search.
     first_step: f64,
+    /// Whether the device is slow: see [`SLOW_PER_SECOND`]. Its tests need patience, and each has to tell much.
+    slow: bool,
     watch: Watch,
     pulses: Pulses,
     unrest: Unrest,
@@ -148,6 +155,7 @@ impl Knee {
             demand: 0.0,
             tried: true,
             first_step: HALVE,
+            slow: false,
             watch: Watch::new(),
             pulses: Pulses::new(),
             unrest: Unrest::default(),
@@ -162,6 +170,8 @@ impl Knee {
     fn segment_ended(&mut self, measured: Measured, shared: &mut Shared) {
         self.latest = measured;
         shared.sentry.set_usual_latency(measured.mean);
+        let per_second = measured.throughput / measured.work;
+        self.slow = shared.sentry.is_slow_device() && per_second < SLOW_PER_SECOND;
         self.raise_ceiling();
         match self.state {
             State::Base => self.based(measured, shared),
@@ -222,23 +232,33 @@ impl Knee {
             }
             return;
         }
+        if self.slow && base.samples < BASE_LENGTH_SLOW.completions {
+            self.begin(from, BASE_LENGTH_SLOW);
+            return;
+        }
         let known = (from >= CLIMB_START || shared.bounds.max < CLIMB_START).then_some(base);
         if known.is_none() {
             self.found = CLIMB_START;
         }
         shared.journal.record(self.decision(Reason::Started, Phase::Climb, from, &base));
-        self.climb(Climb { factor: DOUBLE, below: 0 }, known, shared);
+        let factor = if self.slow { QUADRUPLE } else { DOUBLE };
+        self.climb(Climb { factor, below: 0 }, known, shared);
     }
 
     /// Throughput after a cut is known: the search goes on from there.
     fn recovered(&mut self, measured: Measured, shared: &mut Shared) {
         self.expect(&measured);
         self.level = 1.0;
+        if self.slow {
+            self.climb(Climb { factor: HALF_STEP, below: 0 }, Some(measured), shared);
+            return;
+        }
         self.search(0, self.found, None, shared);
     }
 
     /// Begins a test, whose outcome is for `state`.
-    fn test(&mut self, state: State, limits: (u32, u32), threshold: f64, rule: Rule, known: Option<Measured>) {
+    fn test(&mut self, state: State, limits: (u32, u32), threshold: f64, rules: Rules, known: Option<Measured>) {
+        let rule = if self.slow { rules.slow } else { rules.usual };
         let test = Paired::new(limits, threshold, rule, known, self.unrest, self.now);
         self.state = state;
         self.test = Some(test);

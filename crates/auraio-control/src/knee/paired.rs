@@ -54,36 +54,76 @@ pub(super) struct Rule {
     /// At the end without a clear answer: standard errors given to (or, if negative, taken from) the larger throughput.
     pub(super) doubt: f64,
     /// A yes needs a standard error of at most this.
-    pub(super) error_max: f64,
+    pub(super) yes_error_max: f64,
+    /// A no needs one of at most this, unless the time is up.
+    pub(super) no_error_max: f64,
+    /// Standard errors clear of the threshold with which a single pair decides for the larger throughput.
+    pub(super) single: f64,
+    /// And with which several pairs do.
+    pub(super) clear_yes: f64,
+}
+
+/// The rules of one kind of test: on most devices, and on a slow one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) usual: Rule,
+    pub(super) slow: Rule,
 }
 
 const SOON: u64 = 170 * MILLISECOND;
 const LATER: u64 = 600 * MILLISECOND;
 
-/// While climbing: quick, and in doubt a yes, since a step too far is undone by the search.
-pub(super) const CLIMB: Rule = Rule {
+/// A slow device completes some hundred operations a second: so long until enough of them are counted.
+const SLOWLY: u64 = 20_000 * MILLISECOND;
+const PAIRS_SLOW: u32 = 24;
+
+const CLIMB_USUAL: Rule = Rule {
     length: Length { completions: 24, turns: 1, time: 4 * MILLISECOND, time_if_few: 4 * MILLISECOND },
     clear: 1.3,
+    clear_yes: 1.3,
+    single: SINGLE_PAIR_Z,
     pairs_max: 8,
     time_max: SOON,
     segments_max: 4,
     doubt: 0.5,
-    error_max: f64::INFINITY,
-};
-/// Halving while nothing is known below: in doubt a yes, since the next, finer steps correct it.
-pub(super) const COARSE: Rule = Rule {
-    length: Length { completions: 32, turns: 1, time: 4 * MILLISECOND, time_if_few: 4 * MILLISECOND },
-    clear: 1.6,
-    pairs_max: 6,
-    ..CLIMB
+    yes_error_max: f64::INFINITY,
+    no_error_max: f64::INFINITY,
 };
 const FINE_LENGTH: Length = Length { completions: 40, turns: 1, time: 4 * MILLISECOND, time_if_few: 10 * MILLISECOND };
+const FINE_USUAL: Rule = Rule { length: FINE_LENGTH, clear: 1.6, clear_yes: 1.6, doubt: 0.0, ..CLIMB_USUAL };
+const UP_USUAL: Rule = Rule { pairs_max: 12, time_max: LATER, segments_max: 12, doubt: -0.5, ..FINE_USUAL };
+const COARSE_USUAL: Rule = Rule {
+    length: Length { completions: 32, turns: 1, time: 4 * MILLISECOND, time_if_few: 4 * MILLISECOND },
+    clear: 1.6,
+    clear_yes: 1.6,
+    pairs_max: 6,
+    ..CLIMB_USUAL
+};
+const DOWN_USUAL: Rule = Rule { yes_error_max: 0.022, ..UP_USUAL };
+
+/// Two turns: the first fills the queue.
+const SLOW_LENGTH: Length = Length { completions: 40, turns: 2, time: 0, time_if_few: 0 };
+
+/// While climbing: quick, and in doubt a yes, since a step too far is undone by the search.
+pub(super) const CLIMB: Rules = Rules {
+    usual: CLIMB_USUAL,
+    slow: Rule { length: SLOW_LENGTH, clear_yes: 0.5, single: 0.5, no_error_max: 0.06, ..CLIMB_USUAL.slowly() },
+};
+/// Halving while nothing is known below: in doubt a yes, since the next, finer steps correct it.
+pub(super) const COARSE: Rules =
+    Rules { usual: COARSE_USUAL, slow: Rule { yes_error_max: 0.03, ..COARSE_USUAL.slowly() } };
 /// Bisecting.
-pub(super) const FINE: Rule = Rule { length: FINE_LENGTH, clear: 1.6, doubt: 0.0, ..CLIMB };
+pub(super) const FINE: Rules = Rules { usual: FINE_USUAL, slow: Rule { yes_error_max: 0.03, ..FINE_USUAL.slowly() } };
 /// From a limit that holds to a larger one: it has time, and in doubt stays.
-pub(super) const UP: Rule = Rule { pairs_max: 12, time_max: LATER, segments_max: 12, doubt: -0.5, ..FINE };
+pub(super) const UP: Rules = Rules { usual: UP_USUAL, slow: Rule { clear_yes: 1.0, ..UP_USUAL.slowly() } };
 /// To a smaller one: a wrong yes costs throughput until the next test, so it needs an error below the 2.7 % in question.
-pub(super) const DOWN: Rule = Rule { error_max: 0.022, ..UP };
+pub(super) const DOWN: Rules = Rules { usual: DOWN_USUAL, slow: DOWN_USUAL.slowly() };
+
+impl Rule {
+    const fn slowly(self) -> Self {
+        Self { pairs_max: PAIRS_SLOW, time_max: SLOWLY, ..self }
+    }
+}
 
 /// A test under way: whether limit `b` has at least e^`threshold` times the throughput of limit `a`.
 #[derive(Clone, Copy, Debug)]
@@ -236,17 +276,21 @@ impl Paired {
     }
 
     fn answer(&self, gain: f64, error: f64, time_is_up: bool) -> Option<bool> {
+        let rule = &self.rule;
+        let above = gain > self.threshold;
         let clearance = (gain - self.threshold).abs();
         let enough = if self.unrest > 0.0 {
             self.pairs >= PAIRS_FOR_SPREAD
         } else {
-            self.pairs >= 2 || clearance > SINGLE_PAIR_Z * error
+            let single = if above { rule.single } else { SINGLE_PAIR_Z };
+            self.pairs >= 2 || clearance > single * error
         };
-        let clear = clearance > self.rule.clear * error && enough;
-        let doubtful = gain + self.rule.doubt * error - UNREST_DOUBT * (self.unrest / f64::from(self.pairs)).sqrt();
-        let yes = if clear { gain > self.threshold } else { doubtful > self.threshold };
-        (clear || time_is_up || self.pairs >= self.rule.pairs_max * self.patience())
-            .then_some(yes && error <= self.rule.error_max)
+        let needed = if above { rule.clear_yes } else { rule.clear };
+        let clear = enough && clearance > needed * error && (above || error <= rule.no_error_max);
+        let doubtful = gain + rule.doubt * error - UNREST_DOUBT * (self.unrest / f64::from(self.pairs)).sqrt();
+        let yes = if clear { above } else { doubtful > self.threshold };
+        (clear || time_is_up || self.pairs >= rule.pairs_max * self.patience())
+            .then_some(yes && error <= rule.yes_error_max)
     }
 }
 
@@ -283,26 +327,26 @@ mod tests {
 
     #[test]
     fn what_is_clear_is_answered_soon() {
-        assert_eq!(outcome(FINE, 0.04, 1_300.0, |_| 1.0), (true, 2));
-        assert_eq!(outcome(FINE, 0.04, 900.0, |_| 1.0), (false, 2));
+        assert_eq!(outcome(FINE.usual, 0.04, 1_300.0, |_| 1.0), (true, 2));
+        assert_eq!(outcome(FINE.usual, 0.04, 900.0, |_| 1.0), (false, 2));
     }
 
     #[test]
     fn what_is_not_clear_ends_and_the_rule_has_the_benefit_of_the_doubt() {
         let at_threshold = 1_000.0 * 0.04_f64.exp() * 1.0001;
-        assert_eq!(outcome(CLIMB, 0.04, at_threshold, |_| 1.0), (true, 16));
-        assert_eq!(outcome(UP, 0.04, at_threshold, |_| 1.0), (false, 24));
+        assert_eq!(outcome(CLIMB.usual, 0.04, at_threshold, |_| 1.0), (true, 16));
+        assert_eq!(outcome(UP.usual, 0.04, at_threshold, |_| 1.0), (false, 24));
     }
 
     #[test]
     fn a_device_that_slows_down_steadily_does_not_look_like_a_loss() {
-        let (answer, _) = outcome(FINE, -0.03, 1_000.0, |segment| 0.98_f64.powi(segment as i32));
+        let (answer, _) = outcome(FINE.usual, -0.03, 1_000.0, |segment| 0.98_f64.powi(segment as i32));
         assert!(answer);
     }
 
     #[test]
     fn a_segment_with_a_stall_is_measured_again_but_not_for_ever() {
-        let mut test = Paired::new((10, 20), 0.0, FINE, None, Unrest::default(), 0);
+        let mut test = Paired::new((10, 20), 0.0, FINE.usual, None, Unrest::default(), 0);
         for _ in 0..REDONE_MAX {
             assert!(matches!(test.take(10, measured(1.0), true, 0), Next::Measure(10)));
         }
@@ -325,7 +369,7 @@ mod tests {
             unrest.learn(&verdict);
         }
         // Every pair says now 30 % more and now 30 % less: nothing is known after as many pairs as there may be.
-        let mut test = Paired::new((10, 20), 0.0, FINE, None, unrest, 0);
+        let mut test = Paired::new((10, 20), 0.0, FINE.usual, None, unrest, 0);
         let (mut limit, mut segments, mut swing) = (test.first(), 0, 0.7);
         let answer = loop {
             segments += 1;
@@ -340,6 +384,6 @@ mod tests {
             }
         };
         assert!(!answer);
-        assert!(segments > 2 * FINE.pairs_max, "{segments}");
+        assert!(segments > 2 * FINE.usual.pairs_max, "{segments}");
     }
 }

@@ -52,6 +52,26 @@ pub(super) struct Measured {
     pub(super) duration: u64,
 }
 
+/// The p99 is assumed to be no lower than this multiple of the mean...
+const P99_OF_MEAN: f64 = 1.5;
+/// ...and on a slow device than this one, which hard disks have with ten to thirty in flight: the largest of a few dozen
+/// latencies says too little.
+const P99_OF_MEAN_SLOW: f64 = 1.7;
+
+impl Measured {
+    /// A p99 that is rather too high than too low.
+    pub(super) fn cautious_p99(&self) -> f64 {
+        self.p99.max(P99_OF_MEAN * self.mean)
+    }
+
+    /// The same on a slow device, under this limit. The mean latency is that of Little's law. The mean of a few dozen
+    /// latencies is too low, because the first of them belong to operations that were submitted before the queue was full.
+    pub(super) fn cautious_p99_slow(&self, limit: u32) -> f64 {
+        let mean = f64::from(limit) * self.work * 1e9 / self.throughput;
+        self.p99.max(P99_OF_MEAN_SLOW * self.mean.max(mean))
+    }
+}
+
 /// The segment under way.
 #[derive(Clone, Debug)]
 pub(super) struct Segment {
