@@ -1,8 +1,8 @@
 //! Additive increase, multiplicative decrease, with the guard: the classic law (Chiu and Jain 1989; TCP's).
 //!
-//! One more in flight after every window in which the limit was in use and the p99 below the guard; a cut as soon as the
-//! guard says so, or at the end of a window whose p99 is above it. It knows nothing of throughput, so on a device that stays below the guard at any depth it ends at the largest
-//! limit allowed, with all the waiting moved into the device.
+//! The limit grows by one after every window in which it was in use and the p99 was below the guard. It is cut as soon as the
+//! guard says so, or at the end of a window whose p99 is above the guard. The law knows nothing of throughput. So on a device
+//! that stays below the guard at any depth the limit ends at the largest allowed, and all waiting happens in the device.
 
 use crate::{
     Phase,
@@ -11,13 +11,13 @@ use crate::{
     quantile::Histogram,
 };
 
-/// Where it begins: as much as keeps any device busy a little, so that the first steps are not the slowest.
+/// The first limit. It keeps any device a little busy; from 1 the first steps would be the slowest.
 const START: u32 = 8;
-/// The least time between two steps, in nanoseconds. 10 ms: a hundred steps a second, 2.5 s up to 256.
+/// The least time between two steps, in nanoseconds. With 10 ms it takes 2.5 s to a limit of 256.
 const WINDOW: u64 = 10_000_000;
-/// Completions that give a p99: with fewer, the largest decides.
+/// A window has so many completions, unless it lasts too long: with fewer, the p99 is their largest latency.
 const WINDOW_SAMPLES: u64 = 100;
-/// A window is closed after this long even with fewer (in nanoseconds); below [`FEW_SAMPLES`] it moves nothing.
+/// A window ends after this time, in nanoseconds, even if it has fewer. With fewer than [`FEW_SAMPLES`] it moves nothing.
 const WINDOW_MAX: u64 = 1_000_000_000;
 const FEW_SAMPLES: u64 = 20;
 
@@ -26,10 +26,10 @@ const FEW_SAMPLES: u64 = 20;
 pub(crate) struct Aimd {
     limit: u32,
     began: u64,
-    /// Completions in the window while others waited behind the limit.
+    /// Completions in the window at which other operations waited behind the limit.
     waited_for: u64,
     latency_sum: u64,
-    /// Latencies as far as the limit can be blamed for them.
+    /// Latencies, without the time that the limit cannot be blamed for.
     latencies: Histogram,
     after_cut: bool,
 }
@@ -46,7 +46,7 @@ impl Aimd {
         }
     }
 
-    /// One more or a cut, if the window gives reason.
+    /// Ends a window: the limit grows by one or is cut, if the window gives reason to.
     fn end_window(&mut self, samples: u64, event: &Event, shared: &mut Shared) {
         let mean = self.latency_sum as f64 / samples.max(1) as f64;
         if samples >= FEW_SAMPLES {

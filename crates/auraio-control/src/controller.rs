@@ -8,13 +8,13 @@ use crate::{
     timeline::Timeline,
 };
 
-/// Operations that the mean of work remembers.
+/// The mean work of an operation is that of about the last so many operations.
 const WORK_MEMORY: f64 = 64.0;
-/// The most that one operation counts, in usual ones: 1 GiB among reads of 4 KiB is 3 % of the shortest segment at the
-/// depth of a fast disk, within its error.
+/// One operation counts as at most so many usual ones. So a read of 1 GiB among reads of 4 KiB changes the throughput of the
+/// shortest segment on a fast disk by 3 %, which is within its error.
 const WORK_MAX: f64 = 8.0;
 
-/// One outer loop, for one device in one mode (direct or buffered).
+/// The outer loop of one device in one mode (direct or buffered).
 ///
 /// ```
 /// use auraio_control::{Controller, Sample, Settings};
@@ -52,7 +52,8 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// A controller that knows nothing yet. What [`Settings::check`] would refuse is taken as the nearest that it would not.
+    /// A controller that knows nothing yet. Settings that [`Settings::check`] refuses are replaced by the nearest ones that it
+    /// accepts.
     ///
     /// ```
     /// use auraio_control::{Bounds, Controller, Settings};
@@ -68,7 +69,7 @@ impl Controller {
         Self { settings, timeline: Timeline::default(), work_mean: 0.0, shared, law }
     }
 
-    /// Takes note of a completion, and moves the limit if that is due.
+    /// Takes note of a completion, and moves the limit if there is reason to.
     ///
     /// ```
     /// use auraio_control::{Controller, Policy, Sample, Settings};
@@ -103,7 +104,7 @@ impl Controller {
         self.law.limit()
     }
 
-    /// What it is doing.
+    /// What the loop is doing.
     ///
     /// ```
     /// use auraio_control::{Controller, Settings};
@@ -115,7 +116,7 @@ impl Controller {
         self.law.phase()
     }
 
-    /// What it was told to do.
+    /// The settings in force.
     ///
     /// ```
     /// use auraio_control::{Controller, Policy, Settings};
@@ -127,8 +128,8 @@ impl Controller {
         &self.settings
     }
 
-    /// Other settings from now on, also under load. The limit stays what it is where the new settings allow it, and what is
-    /// known of the device's latency stays known.
+    /// Changes the settings at the time `now`, also under load. The limit stays as it is if the new settings allow it. What
+    /// the controller knows of the device's latency stays known.
     ///
     /// ```
     /// use auraio_control::{Bounds, Controller, Policy, Settings};
@@ -156,8 +157,11 @@ impl Controller {
         self.shared.journal.record(Decision::new(Reason::Set, self.phase(), from, self.limit()));
     }
 
-    /// The limit will not be kept below this, whatever the settings' minimum: so many rings share it, and each may always have
-    /// one operation in flight. A controller that thought of less would wait for ever to see it.
+    /// Keeps the limit at `least` or more from now on, even if the settings' minimum is smaller.
+    ///
+    /// `least` is the number of rings that share the limit. Each ring may always have one operation in flight, so fewer
+    /// operations than rings would never be seen in flight, and a test of such a limit would wait for ever. A fixed limit
+    /// stays as it is.
     ///
     /// ```
     /// use auraio_control::{Controller, Settings};
@@ -195,8 +199,8 @@ impl Controller {
         self.shared.sentry.guard()
     }
 
-    /// Whether the guard is below what the device can do at the smallest limit. The limit stays there then; it is told, not
-    /// chased.
+    /// Whether the p99 is above the guard even at the smallest limit. The limit then stays the smallest, until a p99 well
+    /// below the guard is seen there.
     ///
     /// ```
     /// use auraio_control::{Controller, Settings};
@@ -220,7 +224,8 @@ impl Controller {
         self.shared.sentry.cuts()
     }
 
-    /// The oldest decision that was not taken yet. 64 are kept; [`Self::dropped_decisions`] counts the others.
+    /// Takes the oldest decision that was not taken yet. The latest 64 are kept; [`Self::dropped_decisions`] counts those that
+    /// were dropped.
     ///
     /// ```
     /// use auraio_control::{Controller, Settings};
@@ -234,7 +239,7 @@ impl Controller {
         self.shared.journal.next()
     }
 
-    /// Decisions that nobody took in time.
+    /// How many decisions were dropped because nobody took them in time.
     ///
     /// ```
     /// use auraio_control::{Controller, Settings};
@@ -246,12 +251,12 @@ impl Controller {
         self.shared.journal.dropped()
     }
 
-    /// A sample on the timeline and within reason.
+    /// Makes a sample sound: its times are put on the timeline, and its work is bounded.
     fn event(&mut self, sample: &Sample) -> Event {
         let latency = sample.now.saturating_sub(sample.submitted);
         let placed = self.timeline.advance(sample.now);
         self.shared.journal.at = sample.now;
-        // `max` also turns what is not a number into 1.
+        // `max` also turns NaN into 1.
         let asked = f64::from(sample.work.max(1.0));
         if self.work_mean == 0.0 {
             self.work_mean = asked.min(f64::from(u32::MAX));

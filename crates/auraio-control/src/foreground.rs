@@ -1,19 +1,19 @@
-//! Room for the foreground: how many of the places may be taken by what is of low priority while something high is about.
+//! Room for the foreground: how many places low operations may take while high operations are about.
 //!
-//! An operation that is in the device's queue cannot be overtaken any more, so a reader that is served first still waits
-//! there for all that went before it. While high operations complete, low ones get fewer places: fewer by a factor when
-//! more than one in a hundred of the high ones took longer than twice what they take alone, more again, little by
-//! little, while they do not. It ends at a floor, because throughput falls with the places: 0.75 of a limit that the outer loop
-//! has put at the device's knee keeps 90 % of the throughput there (`auraio-sim foreground`). Once nothing high has completed for a while, low
-//! operations may have all places.
+//! An operation in the device's queue can no longer be overtaken. So a high operation that is submitted first of all those
+//! that wait still waits in the device for the low ones that are there. Therefore low operations get fewer places while
+//! high ones complete. If more than one in a hundred of the high ones takes longer than the goal, twice what they take
+//! alone, the places are cut by a factor. While they keep the goal, the places grow again, little by little. The places
+//! never fall below a floor, because throughput falls with them: 0.75 of a limit at the device's knee keeps 90 % of the
+//! throughput (`auraio-sim foreground`). When no high operation has completed for a while, low ones may take all places.
 //!
-//! The floor comes before the goal. On a device whose latency grows with its queue from the first operation on (most
-//! disks), the goal of twice the latency alone would cost half of the throughput; whoever wants that sets a lower floor.
+//! The floor comes before the goal. On most disks latency grows with the queue from the first operation on, and there the
+//! goal alone would cost half of the throughput. A user who wants that sets a lower floor.
 //!
-//! No clock, no I/O: times are nanoseconds from any one origin. While it holds low operations back the outer loop must
-//! not take them for operations that wait behind the limit: it is told that none wait while
-//! [`holds_back`](Foreground::holds_back) says so. Else it finds that throughput grows with the limit, of which low
-//! operations get their part, and the limit ends where the part is the knee.
+//! While low operations are held back, the outer loop must not take them for operations that wait behind the limit. It has
+//! to be told that none wait while [`holds_back`](Foreground::holds_back) answers true. Otherwise it would find that
+//! throughput grows with the limit, of which low operations get a part, and it would raise the limit until that part is at
+//! the knee.
 
 mod rings;
 #[cfg(test)]
@@ -21,30 +21,32 @@ mod tests;
 
 pub use rings::RingPlaces;
 
-/// What high operations may take, as a multiple of what they take alone, by their p99.
+/// The goal: the p99 of high operations is at most so many times what it is when they are alone.
 const GOAL: f64 = 2.0;
-/// The share of the limit that low operations keep, unless said otherwise.
+/// The share of the limit that low operations keep in any case, unless the caller sets another.
 const FLOOR: f64 = 0.75;
-/// Cut by this when the goal is missed ...
+/// The share is multiplied by this when the goal is missed ...
 const CUT: f64 = 0.75;
-/// ... and grown by this factor ...
+/// ... and by this while it is kept ...
 const GROW: f64 = 1.05;
-/// ... after so many high operations without a cut: about as many as a p99 is known by.
+/// ... once in so many high operations, which are about enough to know a p99.
 const CALM: u32 = 150;
-/// The least share, also without a floor: a factor must have something to grow.
+/// The share is never below this, even if the floor is: from 0 no factor could make it grow.
 const SHARE_MIN: f64 = 0.01;
-/// Operations over the goal, beyond one in a hundred, that make a cut. The count falls by 1/99 with each that is within.
+/// The goal is missed when this score is reached: each high operation over the goal adds 1 to it, each other one takes 1/99
+/// away.
 const OVER_MAX: f64 = 4.0;
-/// And so many still let the places grow.
+/// Below this score the share may grow.
 const OVER_FEW: f64 = 1.0;
 /// How long after the last high completion low operations are held back.
 const QUIET_NS: u64 = 100_000_000;
-/// How the p99 of operations alone follows them: by 5 % up with one that is above, by 1/99 of that down with one below.
+/// The estimate of the p99 of lone operations goes up by 5 % with one that takes longer, and down by 1/99 of that with each
+/// other one.
 const FOLLOW: f64 = 0.05;
-/// The p99 of a depth of one beside its mean, where only the mean is known.
+/// While only the mean latency of lone operations is known, their p99 is taken to be so many times the mean.
 const P99_OF_MEAN: f64 = 1.3;
 
-/// The rule for one lane.
+/// How many places low operations may take on one lane.
 ///
 /// ```
 /// use auraio_control::Foreground;
@@ -64,15 +66,17 @@ const P99_OF_MEAN: f64 = 1.3;
 #[derive(Clone, Debug)]
 pub struct Foreground {
     floor: f64,
-    /// Of the limit, for low operations, while something high is about.
+    /// The part of the limit that low operations may take while high ones are about.
     share: f64,
-    /// The p99 that high operations have alone, in nanoseconds; 0 while it is not known.
+    /// The p99 of high operations when they are alone, in nanoseconds; 0 while it is not known.
     alone: f64,
     /// When the last high operation completed.
     last: Option<u64>,
+    /// The score of [`OVER_MAX`].
     over: f64,
+    /// High operations since the share was last cut, or last looked at whether it may grow.
     calm: u32,
-    /// Operations that were submitted before this do not know of the last cut.
+    /// When the share was last cut. Operations that were submitted before that are not counted.
     cut_at: u64,
 }
 
@@ -83,8 +87,8 @@ impl Default for Foreground {
 }
 
 impl Foreground {
-    /// A rule that leaves low operations at least this share of the limit, 0 to 1 (what is not a number is 0.75), and
-    /// always one place.
+    /// A rule that leaves low operations at least the share `floor` of the limit, 0 to 1, and always one place. NaN stands for
+    /// 0.75.
     ///
     /// ```
     /// use auraio_control::Foreground;
@@ -108,8 +112,8 @@ impl Foreground {
         self.floor
     }
 
-    /// The outer loop's mean latency of an operation alone on the device, by which the goal is set until high operations
-    /// have been alone themselves.
+    /// Tells the mean latency of a lone operation. The goal follows from it until high operations have been alone on the
+    /// device themselves.
     ///
     /// ```
     /// let mut foreground = auraio_control::Foreground::default();
@@ -122,8 +126,8 @@ impl Foreground {
         }
     }
 
-    /// A high operation completed that was submitted at `submitted`; `alone`: nothing of the other classes was in flight
-    /// then.
+    /// Tells that a high operation completed at `now` that was submitted at `submitted`. `alone` says that no operation of the
+    /// other classes was in flight when it was submitted.
     ///
     /// ```
     /// let mut foreground = auraio_control::Foreground::default();
@@ -137,7 +141,7 @@ impl Foreground {
             self.learn(latency);
             return;
         }
-        // A clock that jumped back leaves a cut in the future; it is over then.
+        // If a clock was set back, the cut lies in the future, and operations count again.
         if submitted < self.cut_at && self.cut_at <= now {
             return;
         }
@@ -152,14 +156,14 @@ impl Foreground {
             (self.over, self.calm) = (0.0, 0);
         } else if self.calm >= CALM {
             self.calm = 0;
-            // Between the two it stays: so many are late that with less room more than one in a hundred would be.
+            // With a score between `OVER_FEW` and `OVER_MAX` the share stays: with more places the goal would be missed.
             if self.over < OVER_FEW {
                 self.share = (self.share * GROW).min(1.0);
             }
         }
     }
 
-    /// Follows the 99th percentile of what high operations take alone.
+    /// Follows the p99 of high operations that are alone.
     fn learn(&mut self, latency: f64) {
         if self.alone == 0.0 {
             self.alone = P99_OF_MEAN * latency;
@@ -170,7 +174,7 @@ impl Foreground {
         }
     }
 
-    /// What the p99 of high operations is to stay within; `None` while it is not known what they take alone.
+    /// The goal for the p99 of high operations; `None` while it is not known what they take alone.
     ///
     /// ```
     /// assert_eq!(auraio_control::Foreground::default().goal_ns(), None);
@@ -180,7 +184,7 @@ impl Foreground {
         (self.alone > 0.0).then_some((GOAL * self.alone) as u64)
     }
 
-    /// Whether low operations are held back now.
+    /// Whether high operations are about: one has completed within the last tenth of a second.
     ///
     /// ```
     /// assert!(!auraio_control::Foreground::default().is_active(0));
@@ -190,8 +194,8 @@ impl Foreground {
         self.last.is_some_and(|last| now.saturating_sub(last) < QUIET_NS)
     }
 
-    /// Whether low operations may have fewer places now than the limit leaves: then what waits of them does not wait behind
-    /// the limit, and the outer loop is told that nothing does.
+    /// Whether low operations may take fewer places now than the limit would leave them. Then low operations that wait do not
+    /// wait behind the limit, and the outer loop is to be told that none wait.
     ///
     /// ```
     /// assert!(!auraio_control::Foreground::default().holds_back(0, 32));
@@ -201,7 +205,9 @@ impl Foreground {
         self.is_active(now) && self.low_places(now, limit) < limit.saturating_sub(1)
     }
 
-    /// How many low operations may be in flight, out of a limit: at least 1 if the limit is.
+    /// How many low operations may be in flight under a limit: at least 1, if the limit is not 0. While high operations are
+    /// about, at least one place is left to them if the limit is above 1. Where several rings share the limit, see
+    /// [`divide`](Self::divide).
     ///
     /// ```
     /// assert_eq!(auraio_control::Foreground::default().low_places(0, 32), 32);
@@ -212,7 +218,7 @@ impl Foreground {
             return limit;
         }
         let places = (self.share * f64::from(limit)).round() as u32;
-        // One is left for what is high, so that it need not wait for a place; a limit of one is taken in turns.
+        // One place is left to high operations, so that they need not wait for it. A limit of one is taken in turns.
         places.clamp(1, limit.saturating_sub(1).max(1)).min(limit)
     }
 }

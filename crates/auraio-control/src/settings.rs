@@ -1,4 +1,4 @@
-//! What an outer loop is told to do.
+//! Settings of an outer loop: the policy, the bounds of the limit, and the guard.
 
 use std::{fmt, time::Duration};
 
@@ -11,12 +11,14 @@ use std::{fmt, time::Duration};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
-    /// This limit, 1 to 65,536, whatever happens. The bounds of the settings hold for it too; the guard does not.
+    /// This limit, 1 to 65,536, whatever the device does. It is kept within the bounds of the settings. The guard is not
+    /// kept.
     Fixed(u32),
-    /// Additive increase while the limit is in use and the p99 is below the guard, multiplicative decrease when it is not.
-    /// It finds the deepest queue that the guard allows, which on a fast device is far deeper than throughput needs.
+    /// Additive increase while the limit is in use and the p99 is below the guard; multiplicative decrease when the p99 is
+    /// above it. It finds the deepest queue that the guard allows. On a fast device that is far deeper than throughput
+    /// needs.
     Aimd,
-    /// The smallest limit at which the device gives its full throughput, found by experiment; the guard cuts as with
+    /// The smallest limit at which the device gives its full throughput, found by experiment. The guard is kept as with
     /// [`Policy::Aimd`].
     #[default]
     Knee,
@@ -78,11 +80,11 @@ impl Policy {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Guard {
-    /// 10 ms; or 20 times the mean latency of a lone operation, where 2.6 times that is above 10 ms (a hard disk).
+    /// 10 ms. On a device whose lone operations take more than 3.8 ms on average (a hard disk), 20 times that average.
     #[default]
     Auto,
-    /// This; not zero. If the device cannot do it even at the smallest limit, the limit stays there and
-    /// [`Controller::is_infeasible`](super::Controller::is_infeasible) tells so.
+    /// This duration, which is not zero. If the p99 is above it even at the smallest limit, the limit stays the smallest and
+    /// [`Controller::is_infeasible`](super::Controller::is_infeasible) answers true.
     At(Duration),
 }
 
@@ -102,7 +104,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// What the arithmetic may rely on, whatever it was given: 1 <= min <= max.
+    /// Bounds for which 1 <= min <= max holds, whatever these are. The arithmetic relies on it.
     pub(crate) fn sound(self) -> Self {
         let min = self.min.max(1);
         Self { min, max: self.max.max(min) }
@@ -120,7 +122,7 @@ impl Default for Bounds {
     }
 }
 
-/// What an outer loop is told to do.
+/// The settings of an outer loop.
 ///
 /// ```
 /// use std::time::Duration;
@@ -133,14 +135,14 @@ impl Default for Bounds {
 pub struct Settings {
     /// How the limit is found.
     pub policy: Policy,
-    /// Between what it stays.
+    /// The smallest and the largest limit.
     pub bounds: Bounds,
-    /// The p99 that cuts it.
+    /// The p99 above which the limit is cut.
     pub guard: Guard,
 }
 
 impl Settings {
-    /// Whether they can be obeyed.
+    /// Checks that they can be obeyed.
     ///
     /// ```
     /// use auraio_control::{Bounds, Settings};

@@ -1,4 +1,4 @@
-//! The command line, taken apart.
+//! The command line, and how it is parsed.
 
 use auraio_control::Policy;
 
@@ -24,38 +24,38 @@ const PARAMETERS: &str = "\
 parameters: --x <factor on throughput>  --lat <factor on rented volumes' latency>  --ou <noise>  --knee <factor on the knee>
             --t <seconds later>  --max <largest limit>  --workers <of a flood>";
 
-/// What is to be done.
+/// What the program is asked to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// A table.
+    /// Print a table of runs.
     Evaluate {
-        /// With these policies,
+        /// The policies.
         policies: Vec<Policy>,
-        /// in these scenarios,
+        /// The scenarios.
         scenarios: Vec<&'static str>,
-        /// with these seeds.
+        /// The seeds.
         seeds: Vec<u64>,
     },
-    /// The decisions of one run.
+    /// Print the decisions of one run.
     Trace {
-        /// Of this scenario,
+        /// The scenario.
         scenario: &'static str,
-        /// with this policy
+        /// The policy.
         policy: Policy,
-        /// and this seed.
+        /// The seed.
         seed: u64,
     },
-    /// Fixed depths of a scenario.
+    /// Print throughput and latency of a scenario at fixed depths.
     Curve(&'static str),
-    /// All scenarios.
+    /// Print all scenarios.
     List,
-    /// The table of the inner loop, with these seeds.
+    /// Print the table of the inner loop, with these seeds.
     Inner(Vec<u64>),
-    /// The table of a reader beside a bulk job, with these seeds.
+    /// Print the table of a reader beside a bulk job, with these seeds.
     Foreground(Vec<u64>),
 }
 
-/// Takes arguments apart, without the program's name.
+/// Parses the arguments, without the program's name.
 ///
 /// ```
 /// use auraio_sim::arguments::{Command, parse};
@@ -69,7 +69,7 @@ pub enum Command {
 ///
 /// # Errors
 ///
-/// What is wrong, in one sentence.
+/// A sentence that says what is wrong.
 pub fn parse(arguments: &[String]) -> Result<(Command, Parameters), String> {
     let (words, parameters) = parameters(arguments)?;
     let command = match words.as_slice() {
@@ -91,7 +91,7 @@ pub fn parse(arguments: &[String]) -> Result<(Command, Parameters), String> {
     Ok((command, parameters))
 }
 
-/// Separates what begins with `--`, and what follows it, from the rest.
+/// Separates the parameters, each `--name` and a number, from the other words.
 fn parameters(arguments: &[String]) -> Result<(Vec<&str>, Parameters), String> {
     let mut parameters = Parameters::default();
     let mut words = Vec::new();

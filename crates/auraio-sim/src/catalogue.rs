@@ -8,7 +8,7 @@ use crate::{
     scenario::Parameters,
 };
 
-/// Depth and value.
+/// Points of depth and value.
 type Points = [(f64, f64)];
 
 /// 4 KiB random reads per second of an NVMe disk in a virtual machine, by fio with O_DIRECT.
@@ -93,7 +93,7 @@ pub fn sata(parameters: &Parameters) -> Device {
     Device::Station(Station::new([rates.clone(), rates], disorder, (0.10, 0.40), parameters.noise * 0.5))
 }
 
-/// Reads per second of the hard disk alone, which its automatic guard follows from.
+/// Lone reads per second of the hard disk. Its automatic guard follows from this.
 pub const HARD_DISK_ALONE: f64 = 76.0;
 
 /// The hard disk.
@@ -112,14 +112,14 @@ pub fn hard_disk_flat(parameters: &Parameters) -> Device {
     Device::Station(Station::new([rates.clone(), rates], disorder, (0.30, 0.35), parameters.noise * 0.5))
 }
 
-/// No device: the page cache.
+/// The page cache, in place of a device.
 #[must_use]
 pub fn page_cache(parameters: &Parameters) -> Device {
     let rates = scaled(PAGE_CACHE, 1.0, parameters.throughput);
     Device::Station(Station::new([rates.clone(), rates], scaled(IN_TURN, 1.0, 1.0), (0.2, 0.2), 0.02))
 }
 
-/// A rented volume of so many operations a second, on a machine of 16,000 (or so many times that).
+/// A rented volume of `rate` operations a second, on a machine that allows `machine` times 16,000.
 #[must_use]
 pub fn cloud(rate: f64, machine: f64, parameters: &Parameters) -> Device {
     let latency_us = 800.0 * parameters.latency;

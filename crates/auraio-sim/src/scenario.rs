@@ -32,21 +32,21 @@ impl Default for Parameters {
     }
 }
 
-/// Who asks for operations.
+/// The load of a ring: who asks for operations.
 #[derive(Clone, Copy, Debug)]
 pub enum Load {
-    /// So many workers; each thinks for a while after each operation, in microseconds on average.
+    /// Workers, each of which asks for its next operation when it has the last one.
     Closed {
-        /// How many.
+        /// How many workers there are.
         workers: usize,
-        /// For how long.
+        /// For how long each thinks after an operation, in microseconds on average.
         think_us: f64,
     },
-    /// Arrivals that wait for nobody, so many a second; the queue holds so many.
+    /// Independent arrivals.
     Open {
-        /// Arrivals a second.
+        /// Arrivals per second.
         rate: f64,
-        /// What waits at most.
+        /// How many may wait; others are turned away.
         queue: usize,
     },
 }
@@ -99,7 +99,7 @@ pub struct Phase {
     pub from: f64,
     /// Its end.
     pub to: f64,
-    /// How much of its beginning is not judged, but for how fast it was over.
+    /// The length of its beginning, in which only the time to convergence is judged.
     pub settle: f64,
 }
 
@@ -108,7 +108,7 @@ pub struct Phase {
 pub struct Scenario {
     /// Its name.
     pub name: &'static str,
-    /// The guard that is set, if one is.
+    /// The guard that is set; `None` for the automatic one.
     pub guard: Option<Duration>,
     /// The guard that fixed depths are judged by, in nanoseconds.
     pub guard_ns: f64,
@@ -116,13 +116,13 @@ pub struct Scenario {
     pub bin_ms: u64,
     /// How long a stretch must be good to be called converged, in milliseconds.
     pub converged_ms: u64,
-    /// What is judged.
+    /// The phases that are judged.
     pub phases: Vec<Phase>,
     /// The device, without load.
     pub device: Device,
     /// The loads of the rings at the beginning.
     pub rings: Vec<Load>,
-    /// What changes, and when in seconds.
+    /// What changes, and when, in seconds.
     pub changes: Vec<(f64, Change)>,
     /// The largest limit.
     pub max: u32,
@@ -303,7 +303,7 @@ impl Scenario {
         self.changes = vec![(4.0, Change::Load(open(60e3, 20_000))), (8.0, Change::Load(open(75e3, 20_000)))];
     }
 
-    /// Those in which something changes at 4 s, and most in which it changes back at 8 s.
+    /// Scenarios in which something changes at 4 s, and in most of them changes back at 8 s.
     fn in_turns(&mut self, parameters: &Parameters) {
         let (there, back) = (4.0 + parameters.shift, 8.0 + parameters.shift);
         let three = |a, b, c| vec![phase(a, 0.0, there), phase(b, there, back), phase(c, back, back + 4.0)];

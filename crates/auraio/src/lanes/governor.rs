@@ -205,3 +205,52 @@ impl Governor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Sample, *};
+    use crate::control::{Bounds, Guard, Policy};
+
+    const MILLISECOND: u64 = 1_000_000;
+
+    /// A high operation that took 100 us, alone on the device.
+    fn high(now: u64) -> Sample {
+        let submitted = now - 100_000;
+        Sample {
+            now,
+            asked: submitted,
+            submitted,
+            unseen: 0,
+            in_flight_then: 1,
+            in_flight: 1,
+            waiting: 0,
+            bytes: 4096,
+            class: Priority::High,
+        }
+    }
+
+    #[test]
+    fn eight_rings_with_a_share_of_two_leave_a_place_free_on_the_ring_that_has_high_operations() {
+        let settings =
+            Settings { policy: Policy::Fixed(16), guard: Guard::Auto, bounds: Bounds { min: 1, max: 1_024 } };
+        let mut governor = Governor::new(LaneId(0), settings);
+        let rings: Vec<(u32, Place)> = (0..8).map(|_| governor.join(1_024)).collect();
+        let mut report = |member: u32, in_flight: u32, waiting: [u32; 3], now: u64, samples: Vec<Sample>| {
+            let mut samples = samples;
+            let (samples, hits, batch, sqe_per_enter) = (&mut samples, 0, 1, 1.0);
+            governor.report(Report { member, now, in_flight, waiting, samples, hits, batch, sqe_per_enter });
+        };
+        // Every ring has low operations waiting, until each has its share of two.
+        for now in [1, 2, 3].map(|step| step * MILLISECOND) {
+            rings.iter().for_each(|(member, place)| report(*member, place.share(), [0, 0, 50], now, vec![]));
+        }
+        assert!(rings.iter().all(|(_, place)| (place.share(), place.share_low()) == (2, 2)));
+        let (reader, place) = &rings[3];
+        report(*reader, 2, [0, 0, 50], 4 * MILLISECOND, vec![high(4 * MILLISECOND)]);
+        assert_eq!(place.share_low(), 1);
+        assert_eq!(rings.iter().map(|(_, place)| place.share_low()).sum::<u32>(), 15);
+        // A tenth of a second after the last high operation, low ones have all places again.
+        rings.iter().for_each(|(member, _)| report(*member, 2, [0, 0, 50], 200 * MILLISECOND, vec![]));
+        assert_eq!(rings.iter().map(|(_, place)| place.share_low()).sum::<u32>(), 16);
+    }
+}
