@@ -87,6 +87,10 @@ impl Controller {
         if sample.in_flight_then == 1 {
             self.shared.sentry.learn_base(sample.now.saturating_sub(sample.submitted));
         }
+        if let Policy::Fixed(_) = self.settings.policy {
+            // It learns nothing, so the sample need not be made sound.
+            return;
+        }
         let event = self.event(sample);
         self.law.on_completion(&event, &mut self.shared);
     }

@@ -99,17 +99,27 @@ impl LawInForce {
 }
 
 impl Law for LawInForce {
+    #[inline]
     fn limit(&self) -> u32 {
-        self.law().limit()
+        match self {
+            Self::Fixed(fixed) => fixed.limit(),
+            Self::Aimd(aimd) => aimd.limit(),
+            Self::Knee(knee) => knee.limit(),
+        }
     }
 
     fn phase(&self) -> Phase {
         self.law().phase()
     }
 
+    /// Called for every completion, so the call of the law is a direct one.
     #[inline]
     fn on_completion(&mut self, event: &Event, shared: &mut Shared) {
-        self.law_mut().on_completion(event, shared);
+        match self {
+            Self::Fixed(fixed) => fixed.on_completion(event, shared),
+            Self::Aimd(aimd) => aimd.on_completion(event, shared),
+            Self::Knee(knee) => knee.on_completion(event, shared),
+        }
     }
 
     fn bounds_or_guard_changed(&mut self, now: u64, shared: &Shared) {
