@@ -24,7 +24,7 @@ const SPREAD_LEAST: f64 = 0.8;
 const SINGLE_PAIR_Z: f64 = 2.2;
 /// So many segments in which the device stalled are measured again. More of them count, or the test might never end.
 const REDONE_MAX: u32 = 4;
-/// The logarithm of a ratio counts as at most this: a larger one is chance, since a step at most doubles throughput.
+/// The logarithm of a ratio counts as at most this. It is gain enough for any decision, and a larger one is mostly chance.
 const RATIO_MAX: f64 = 0.9;
 /// A device is calm if the variance of pairs is at most this beyond what the counts explain (7 %, squared). The few pairs of a
 /// test could not show a smaller variance.
