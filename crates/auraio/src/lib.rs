@@ -32,7 +32,6 @@ mod error;
 mod file;
 mod future;
 mod lanes;
-mod metadata;
 pub mod op;
 mod pool;
 mod port;
@@ -52,7 +51,6 @@ pub use backend::sim::{SimCounts, SimOptions};
 pub use buf::{BorrowedMemory, IoBuf, IoBufMut, Slice};
 pub use chain::{Chain, ChainFuture, ChainResults};
 pub use config::{BackendChoice, BackendKind, Builder, Routing};
-pub use direct::DirectAlignment;
 pub use drain::Drain;
 pub use engine::{Driving, Engine};
 pub use error::{Error, Result};
@@ -61,12 +59,12 @@ pub use future::OpFuture;
 /// The crate whose histograms [`Engine::histogram`] gives.
 pub use hdrhistogram;
 pub use lanes::{ClassStats, HistogramKind, LaneDecision, LaneId, LaneMode, LaneStats};
-pub use metadata::{Metadata, Timestamp};
 pub use op::{OpenOptions, Operation};
 pub use pool::{Acquire, Block, Pool, PoolBuilder, PoolStats};
 pub use port::{Completion, Port, PortTicket, PortWaiter};
 pub use registration::{RegisteredBuffer, Registration};
 pub use stats::{RingStats, Stats};
+pub use sys::{DirectAlignment, Metadata, Timestamp};
 pub use topology::Topology;
 
 /// Locks, also where another thread panicked while it held the lock: what the locks of this crate guard is valid at every

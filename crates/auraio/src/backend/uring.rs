@@ -14,11 +14,13 @@ use io_uring::{IoUring, Probe, opcode, squeue, types};
 use super::{Backend, Cqe, Entry, Wait, registry};
 use crate::{
     op::table::Opcode,
-    sys::{self, Call, Descriptor, PathPtr, STATX_MASK, errno, ioprio::ioprio_of, statx_flags},
+    sys::{self, Call, Descriptor, PathPtr, STATX_MASK, errno, statx_flags},
 };
 
+mod ioprio;
 mod master;
 
+use ioprio::ioprio_of;
 pub(crate) use master::Master;
 
 /// Submission queue entries of one ring; a batch never holds more. With its CQ a ring takes about 28 KiB of memory that

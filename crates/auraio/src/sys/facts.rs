@@ -4,8 +4,7 @@
 //! is looked up in the list of mounts, and never with statfs, which would ask the server too. docs/decisions/0008-file-facts.md
 //! has the reasons.
 
-use super::Descriptor;
-use crate::{DirectAlignment, Metadata};
+use super::{Descriptor, DirectAlignment, Metadata};
 
 /// Facts about an open file. They hold as long as it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -150,10 +150,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{
-        Metadata,
-        sys::{Call, NO_DESCRIPTOR, SysPath, errno, perform},
-    };
+    use crate::sys::{Call, Metadata, NO_DESCRIPTOR, SysPath, errno, perform};
 
     fn performed(call: &Call) -> i32 {
         // SAFETY: each test's paths and structures outlive the call.

@@ -4,20 +4,20 @@
 //! [`perform`] makes a [`Call`] on the calling thread; `try_perform` does the same on a thread that must not wait for another
 //! process. On every platform and in every backend, a result is zero or more, or a negated errno.
 
+mod alignment;
 #[expect(unsafe_code, reason = "a call holds addresses, and may change threads with them")]
 mod call;
 mod copy;
 pub(crate) mod errno;
 mod event;
 mod facts;
-#[cfg(target_os = "linux")]
-pub(crate) mod ioprio;
 mod iovec;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(all(unix, not(target_os = "linux")))]
 mod macos;
 pub(crate) mod memory;
+mod metadata;
 mod path;
 mod shortcuts;
 #[cfg(unix)]
@@ -28,6 +28,7 @@ mod unix;
 #[cfg(windows)]
 pub(crate) mod windows;
 
+pub use alignment::DirectAlignment;
 pub(crate) use call::*;
 #[allow(unused_imports, reason = "not every platform has messages that name an error")]
 pub(crate) use errno::errno_name;
@@ -40,6 +41,7 @@ pub(crate) use iovec::*;
 pub(crate) use linux::{RawStat, STATX_MASK, descriptors_max, locked_memory_max, raw_stat_zeroed, statx_flags};
 #[cfg(all(unix, not(target_os = "linux")))]
 pub(crate) use macos::{RawStat, raw_stat_zeroed};
+pub use metadata::{Metadata, Timestamp};
 pub(crate) use path::*;
 pub(crate) use shortcuts::*;
 #[cfg(unix)]

@@ -1,8 +1,7 @@
 //! Single calls that the core makes for itself, outside any ring.
 #![expect(unsafe_code, reason = "a call is performed on addresses of this function's own")]
 
-use super::{Call, Descriptor, perform, raw_stat_zeroed};
-use crate::Metadata;
+use super::{Call, Descriptor, Metadata, perform, raw_stat_zeroed};
 
 /// The flag that asks for I/O past the page cache, if the platform has one.
 #[cfg(target_os = "linux")]

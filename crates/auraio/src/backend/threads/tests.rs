@@ -11,9 +11,8 @@ use std::{
 };
 
 use super::*;
-use crate::{
-    metadata::Metadata,
-    sys::{CURRENT_POSITION, FileTime, NO_DESCRIPTOR, SysPath, errno, io_vec, poll_readable, raw_stat_zeroed},
+use crate::sys::{
+    CURRENT_POSITION, FileTime, Metadata, NO_DESCRIPTOR, SysPath, errno, io_vec, poll_readable, raw_stat_zeroed,
 };
 
 /// Long enough for any machine; only a failing test waits so long.

@@ -3,7 +3,7 @@
 //! It is one plain struct for every platform, copied from the structure that the kernel filled in. It keeps no file open and
 //! makes no further calls. A value that a platform or a file system does not report is `None`, never a made-up zero.
 
-use crate::sys::RawStat;
+use super::RawStat;
 
 /// A moment, in the form in which file systems keep it.
 ///
@@ -448,7 +448,7 @@ impl Metadata {
 
     #[cfg(windows)]
     pub(crate) fn from_raw(raw: &RawStat) -> Self {
-        let time = |time: crate::sys::FileTime| Timestamp { seconds: time.seconds, nanos: time.nanos };
+        let time = |time: super::FileTime| Timestamp { seconds: time.seconds, nanos: time.nanos };
         Self {
             dev: raw.dev,
             ino: raw.ino,

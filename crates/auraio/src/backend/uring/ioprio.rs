@@ -25,7 +25,7 @@ const fn value(class: u16, level: u16) -> u16 {
 
 /// The `ioprio` of an entry. It is for reads and writes only: io_uring refuses most other operations with EINVAL if they have
 /// one, and in some it takes the number as flags.
-pub(crate) const fn ioprio_of(priority: Priority) -> u16 {
+pub(super) const fn ioprio_of(priority: Priority) -> u16 {
     match priority {
         Priority::High => value(CLASS_BEST_EFFORT, LEVEL_FIRST),
         Priority::Normal => value(CLASS_NONE, 0),
