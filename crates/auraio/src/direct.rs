@@ -1,7 +1,7 @@
 //! Direct transfers (`O_DIRECT`): the test whether a transfer has the alignment that its file needs.
 //!
 //! A handle that was opened with [`OpenOptions::direct`](crate::OpenOptions::direct) refuses no transfer: one that is not
-//! aligned goes through a block of the pool or through the page cache (`ring/bounce.rs`). Aligned transfers must not pay for
+//! aligned goes through a block of the pool or through the page cache (`op/bounce.rs`). Aligned transfers must not pay for
 //! that. So the test is one branch for a file that is not direct, and a comparison with a few masks for a file that is.
 #![expect(unsafe_code, reason = "the vectors of a call are behind an address")]
 

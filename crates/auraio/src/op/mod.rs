@@ -11,7 +11,6 @@ use crate::{
     buf::Payload,
     control::Priority,
     file::FileInner,
-    ring::Bounce,
     sys::{Call, Descriptor, SysPath, perform_close},
 };
 
@@ -20,6 +19,7 @@ mod allocate;
 #[cfg(feature = "sim")]
 pub(crate) mod areas;
 mod attributes;
+pub(crate) mod bounce;
 mod close;
 mod copy_file_range;
 mod nop;
@@ -53,6 +53,7 @@ pub use truncate::Truncate;
 pub use vectored::{ReadVectored, WriteVectored};
 pub use write::Write;
 
+use bounce::Bounce;
 use table::CallKind;
 
 /// Something that an engine can be asked to do.

@@ -22,7 +22,6 @@ use crossbeam_queue::SegQueue;
 use crossbeam_utils::CachePadded;
 
 use crate::{
-    Completion,
     backend::{AnyBackend, Backend, Cqe, Wait, threads::ThreadsBackend},
     control::{BatchPolicy, SubmitBatch},
     lanes,
@@ -36,6 +35,7 @@ mod bounce;
 mod cancel;
 mod chain;
 mod complete;
+mod completion;
 mod effects;
 mod gate;
 mod helper;
@@ -49,8 +49,8 @@ mod submit;
 
 pub(crate) use access::ThreadMark;
 use access::{Access, Held, Inbox, Letter};
-pub(crate) use bounce::Bounce;
 pub(crate) use chain::ChainKey;
+pub use completion::Completion;
 use effects::Effects;
 use gate::Gate;
 use helper::Helper;

@@ -20,7 +20,7 @@ pub(crate) struct FileFacts {
     pub(crate) fuse: bool,
     /// It was opened for direct I/O.
     pub(crate) direct: bool,
-    /// It was opened for direct I/O of any alignment: transfers that are not aligned are bounced (`ring/bounce.rs`).
+    /// It was opened for direct I/O of any alignment: transfers that are not aligned are bounced (`op/bounce.rs`).
     pub(crate) bounces: bool,
     /// Positions, lengths and addresses of its direct transfers must be multiples of these numbers.
     pub(crate) alignment: DirectAlignment,

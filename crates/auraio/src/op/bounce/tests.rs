@@ -2,7 +2,7 @@
 //! than it was asked to.
 
 use super::*;
-use crate::sys::NO_DESCRIPTOR;
+use crate::sys::{NO_DESCRIPTOR, transfer_len};
 
 /// SplitMix64.
 struct Rng(u64);
