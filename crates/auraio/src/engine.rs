@@ -22,13 +22,14 @@ use crate::{
     },
     drain::{self, Waiters},
     driver::Driver,
+    file::Home,
     lanes::{self, Wishes},
     lock,
     op::{self, Done, Operation, Plain, Prepared},
     pool::SlabHolder,
     ring::{Key, Polled, Regions, Ring, RingSpec, Sink, ThreadMark, Ticket, asleep},
     stats::{RingStats, Stats},
-    sys::{self, Bell},
+    sys::{self, Bell, Descriptor},
     topology,
 };
 
@@ -664,6 +665,20 @@ impl Shared {
         if let Some(driver) = self.driver.get() {
             driver.look_again();
         }
+    }
+}
+
+impl Home for Shared {
+    fn pool(&self) -> Pool {
+        self.options.pool
+    }
+
+    fn forget_file(&self, descriptor: Descriptor, id: u64) {
+        self.rings().iter().for_each(|ring| ring.forget_file(descriptor, id));
+    }
+
+    fn cancel_file(&self, id: u64) {
+        self.rings().iter().for_each(|ring| ring.cancel_file(id));
     }
 }
 

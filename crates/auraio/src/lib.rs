@@ -30,6 +30,7 @@ mod driver;
 mod engine;
 mod error;
 mod file;
+mod files;
 mod future;
 mod lanes;
 pub mod op;

@@ -1,14 +1,13 @@
 //! What a user of an engine can say about the double loop, and see of it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
 use crate::{
     BackendKind, Builder, Engine, Error, File, HistogramKind, LaneDecision, LaneId, Result,
     control::{BatchPolicy, Bounds, Guard, Policy, Priority, Settings},
-    lanes::{self, Lane, LaneMode, Wishes},
-    sys::FileFacts,
+    lanes::{self, Wishes},
 };
 
 impl Builder {
@@ -248,18 +247,6 @@ impl Engine {
     #[must_use]
     pub fn decisions_so_far(&self) -> u64 {
         lanes::decisions_so_far()
-    }
-
-    /// The lane that a file opened by this engine is on, which hears this engine's wishes from now on.
-    pub(crate) fn lane_of(&self, facts: &FileFacts) -> Option<Arc<Lane>> {
-        // Pipes, sockets and terminals wait for somebody else, not for a device.
-        if !(facts.seekable && facts.regular) {
-            return None;
-        }
-        let mode = if facts.direct { LaneMode::Direct } else { LaneMode::Buffered };
-        let lane = lanes::lane_of(facts.dev, facts.mount, mode)?;
-        self.client().use_lane(&lane);
-        Some(lane)
     }
 }
 

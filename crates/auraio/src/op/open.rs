@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use super::{Done, Operation, Prepared, sys_path};
 use crate::{
-    Engine, Error, File, Result,
+    Error, File, Result,
     buf::Payload,
-    file::FileInner,
+    file::{FileInner, Opener},
     sys::{self, Call, Descriptor, SysPath},
 };
 
@@ -332,31 +332,20 @@ impl OpenOptions {
 /// ```
 #[derive(Debug)]
 pub struct Open {
-    engine: Engine,
+    opener: Opener,
     path: PathBuf,
     options: OpenOptions,
 }
 
 impl Open {
-    /// Opens `path` for operations on `engine`.
-    ///
-    /// ```
-    /// use auraio::{OpenOptions, op};
-    ///
-    /// # let engine = auraio::Engine::builder().build()?;
-    /// let missing = op::Open::new(&engine, "no such file", OpenOptions::new().read(true));
-    /// assert_eq!(engine.block_on(engine.submit(missing)).unwrap_err().errno(), 2); // ENOENT
-    /// # Ok::<(), auraio::Error>(())
-    /// ```
-    #[must_use]
-    pub fn new(engine: &Engine, path: impl Into<PathBuf>, options: OpenOptions) -> Self {
-        Self { engine: engine.clone(), path: path.into(), options }
+    pub(crate) const fn by(opener: Opener, path: PathBuf, options: OpenOptions) -> Self {
+        Self { opener, path, options }
     }
 }
 
 #[derive(Debug)]
 struct Kept {
-    engine: Engine,
+    opener: Opener,
     path: SysPath,
     flags: i32,
     bounces: bool,
@@ -376,7 +365,7 @@ impl Operation for Open {
                     mode: self.options.mode,
                     resolve: self.options.resolve.bits(),
                 };
-                Prepared::new(call, Payload::any(Kept { engine: self.engine, path, flags, bounces }))
+                Prepared::new(call, Payload::any(Kept { opener: self.opener, path, flags, bounces }))
             }
             Err(error) => Prepared::refused(error, Payload::NOTHING),
         }
@@ -387,11 +376,11 @@ impl Operation for Open {
         if done.refused_early() {
             return Err(opened.err().unwrap_or(Error::EngineClosed));
         }
-        let Kept { engine, path, flags, bounces } = done.take_payload().take_any();
+        let Kept { opener, path, flags, bounces } = done.take_payload().take_any();
         let descriptor = opened.map_err(|error| error.with_path(path.to_path_buf()))? as Descriptor;
         // From here on it is the file's.
         done.kind = super::table::CallKind::Nop;
-        FileInner::adopt(engine, descriptor, flags, bounces)
+        FileInner::adopt(opener, descriptor, flags, bounces)
             .map(File::new)
             .map_err(|errno| Error::os(errno, "fstat").with_path(path.to_path_buf()))
     }

@@ -103,11 +103,11 @@ impl Lists {
         }
         for file in self.turns.drain(..) {
             if let Some(next) = file.end_turn() {
-                next.ring.release(next.key);
+                next.start();
             }
         }
         for file in self.ending.drain(..) {
-            file.rings().iter().for_each(|ring| ring.cancel_file(file.id()));
+            file.cancel_operations();
         }
         // The last share in a file starts the close that waits for it.
         self.released.clear();

@@ -24,6 +24,7 @@ use crossbeam_utils::CachePadded;
 use crate::{
     backend::{AnyBackend, Backend, Cqe, Wait, threads::ThreadsBackend},
     control::{BatchPolicy, SubmitBatch},
+    file::{Resume, Waiting},
     lanes,
     op::{Done, Plain, Prepared},
     pool::{Pool, SlabHolder},
@@ -299,7 +300,8 @@ impl Ring {
         if in_turn {
             let (hot, cold) = state.slots.both_mut(index);
             hot.place = Place::Held;
-            let mine = cold.file.as_ref().is_none_or(|file| file.take_turn(|| Ticket { ring: Arc::clone(self), key }));
+            let mine =
+                cold.file.as_ref().is_none_or(|file| file.take_turn(|| Waiting::new(Arc::clone(self) as _, key)));
             if !mine {
                 state.lines.held += 1;
                 return key;
@@ -327,7 +329,7 @@ impl Ring {
             hot.set_to(flag::INLINE, file.closes_at_once());
             // A ring could not say whether such a close was performed, so a thread makes it.
             hot.set_to(flag::ASYNC, !file.closes_on_ring());
-            file.close_later(Ticket { ring: Arc::clone(self), key });
+            file.close_later(Waiting::new(Arc::clone(self) as _, key));
             // An operation that could wait for ever has to be cancelled, on whichever ring it is: not while this ring's
             // state is held.
             if file.facts().seekable {
@@ -501,7 +503,7 @@ impl Ring {
     }
 
     /// Asks every operation on an opening of a file to end early.
-    fn cancel_file(self: &Arc<Self>, id: u64) {
+    pub(crate) fn cancel_file(self: &Arc<Self>, id: u64) {
         let Some(mut state) = self.access().enter() else {
             self.inbox.post(Letter::CancelFile(id));
             return;
@@ -703,6 +705,12 @@ impl SlabHolder for Ring {
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ring").field("cpu", &self.spec.cpu).finish_non_exhaustive()
+    }
+}
+
+impl Resume for Ring {
+    fn resume(self: Arc<Self>, key: Key) {
+        self.release(key);
     }
 }
 
