@@ -4,8 +4,9 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use crate::{
-    Engine, Error, Pool, Result, Topology,
-    control::{Bounds, Guard, Policy, Priority},
+    Error, Pool, Result, Topology,
+    backend::{BackendChoice, BackendKind},
+    control::{BatchPolicy, Bounds, Guard, Policy, Priority, Settings},
 };
 
 /// Which ring an operation goes to.
@@ -27,68 +28,6 @@ pub enum Routing {
     Core,
     /// A ring that belongs to the thread alone.
     Thread,
-}
-
-/// Which backend performs the operations.
-///
-/// ```
-/// use auraio::{BackendChoice, Engine};
-///
-/// let engine = Engine::builder().backend(BackendChoice::Threads).build()?;
-/// assert_eq!(engine.backend().name(), "threads");
-/// # Ok::<(), auraio::Error>(())
-/// ```
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub enum BackendChoice {
-    /// `io_uring` if it works, else threads. If the environment variable `AURAIO_BACKEND` is set (`uring` or `threads`), it
-    /// decides.
-    #[default]
-    Auto,
-    /// The kernel's `io_uring`. It needs Linux 5.19 or later, and must not be forbidden by sysctl, seccomp or limits.
-    Uring,
-    /// A crew of threads that make plain system calls, on any platform.
-    Threads,
-    /// A simulated kernel for tests. From a seed, it reorders and delays operations, cuts transfers short, and refuses calls.
-    /// Only with the cargo feature `sim`.
-    #[cfg(feature = "sim")]
-    Sim(crate::SimOptions),
-}
-
-/// The backend that performs the operations of an engine.
-///
-/// ```
-/// let engine = auraio::Engine::builder().build()?;
-/// println!("{}: {}", engine.backend().name(), engine.backend_reason());
-/// # Ok::<(), auraio::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BackendKind {
-    /// The kernel's `io_uring`.
-    Uring,
-    /// A crew of threads.
-    Threads,
-    /// The simulated kernel for tests. Only with the cargo feature `sim`.
-    #[cfg(feature = "sim")]
-    Sim,
-}
-
-impl BackendKind {
-    /// Its name in options and statistics.
-    ///
-    /// ```
-    /// assert_eq!(auraio::BackendKind::Uring.name(), "uring");
-    /// ```
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Uring => "uring",
-            Self::Threads => "threads",
-            #[cfg(feature = "sim")]
-            Self::Sim => "sim",
-        }
-    }
 }
 
 /// The largest queue depth of a ring.
@@ -291,19 +230,8 @@ impl Builder {
         self
     }
 
-    /// Makes the engine. Rings are made when they are first used.
-    ///
-    /// # Errors
-    /// [`Error::InvalidInput`] for a number out of range; [`Error::Unavailable`] if a backend was asked for by name and is not
-    /// available.
-    ///
-    /// ```
-    /// use auraio::{Engine, Error};
-    ///
-    /// let refused = Engine::builder().queue_depth(0).build();
-    /// assert!(matches!(refused, Err(Error::InvalidInput(_))));
-    /// ```
-    pub fn build(self) -> Result<Engine> {
+    /// Refuses numbers that are out of range.
+    pub(crate) fn check(&self) -> Result<()> {
         let within = |value: u32, max: u32| NonZeroU32::new(value).is_some_and(|value| value.get() <= max);
         if !within(self.queue_depth, QUEUE_DEPTH_MAX) {
             return Err(Error::InvalidInput("queue_depth must be 1 to 32,768"));
@@ -315,6 +243,22 @@ impl Builder {
             return Err(Error::InvalidInput("threads_max must be 1 to 1,024"));
         }
         self.control(BackendKind::Uring).check()?;
-        Engine::new(self)
+        Ok(())
+    }
+
+    /// What an engine on a backend asks of its lanes.
+    pub(crate) fn control(&self, backend: BackendKind) -> Settings {
+        let max = match backend {
+            BackendKind::Threads => self.threads_max,
+            BackendKind::Uring => self.queue_depth,
+            #[cfg(feature = "sim")]
+            BackendKind::Sim => self.queue_depth,
+        };
+        let bounds = self.in_flight.unwrap_or(Bounds { min: 1, max });
+        Settings { policy: self.policy, guard: self.guard, bounds }
+    }
+
+    pub(crate) fn batch_policy(&self) -> BatchPolicy {
+        self.submit_batch.map_or_else(BatchPolicy::default, BatchPolicy::Fixed)
     }
 }

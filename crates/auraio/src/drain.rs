@@ -3,73 +3,12 @@
 use std::{
     fmt,
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    task::{Context, Poll, Waker},
-    time::Duration,
+    sync::Arc,
+    task::{Context, Poll},
 };
 
-use crate::{Engine, engine::Shared, lock};
-
-/// How long whoever reaps may sleep while somebody waits for the engine to be idle. The last completion may be reaped by
-/// another thread, on its own ring, and then nothing wakes the one that looks.
-pub(crate) const LOOK: Duration = Duration::from_millis(2);
-
-/// Those who wait for an engine to be idle.
-#[derive(Default)]
-pub(crate) struct Waiters {
-    wakers: Mutex<Vec<(u64, Waker)>>,
-    /// As many, readable without the lock: whoever reaps looks at it each time.
-    count: AtomicUsize,
-    numbers: AtomicU64,
-}
-
-impl Waiters {
-    #[inline]
-    pub(crate) fn any(&self) -> bool {
-        self.count.load(Ordering::SeqCst) > 0
-    }
-
-    /// Remembers whom to wake, in place of whom it was before.
-    fn set(&self, number: u64, waker: Waker) {
-        let mut wakers = lock(&self.wakers);
-        let before = match wakers.iter_mut().find(|(its, _)| *its == number) {
-            Some((_, its)) => Some(std::mem::replace(its, waker)),
-            None => {
-                wakers.push((number, waker));
-                None
-            }
-        };
-        self.count.store(wakers.len(), Ordering::SeqCst);
-        drop(wakers);
-        // A waker's end is code of the caller's, which may come back here.
-        drop(before);
-    }
-
-    fn forget(&self, number: u64) {
-        let mut wakers = lock(&self.wakers);
-        let gone = wakers.iter().position(|(its, _)| *its == number).map(|at| wakers.swap_remove(at));
-        self.count.store(wakers.len(), Ordering::SeqCst);
-        drop(wakers);
-        drop(gone);
-    }
-
-    /// Wakes all. Each looks again, and waits again if it has to.
-    pub(crate) fn wake(&self) {
-        let mut wakers = lock(&self.wakers);
-        let all = std::mem::take(&mut *wakers);
-        self.count.store(0, Ordering::SeqCst);
-        drop(wakers);
-        for (_, waker) in all {
-            // A waker that panics keeps neither the others from being woken nor the rings from being reaped.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
-    }
-}
+use crate::{Engine, engine::Shared};
 
 /// Ready when nothing of the engine's is in flight. See [`Engine::drain`] and [`Engine::shutdown`].
 ///
@@ -107,7 +46,7 @@ impl Engine {
     /// ```
     pub fn drain(&self) -> Drain {
         let engine = self.shared();
-        let number = engine.waiters().numbers.fetch_add(1, Ordering::Relaxed);
+        let number = engine.waiters().number();
         Drain { engine, number }
     }
 

@@ -15,13 +15,11 @@ use std::{
 };
 
 use crate::{
-    BackendChoice, BackendKind, Block, Builder, Error, OpFuture, Pool, Result, Routing, Topology,
+    BackendChoice, BackendKind, Block, Builder, Error, Pool, Result, Routing, Topology,
     backend::{
         self, AnyBackend,
         threads::{Crew, ThreadsBackend},
     },
-    drain::{self, Waiters},
-    driver::Driver,
     file::Home,
     lanes::{self, Wishes},
     lock,
@@ -32,6 +30,12 @@ use crate::{
     sys::{self, Bell, Descriptor},
     topology,
 };
+
+mod driver;
+mod waiters;
+
+use driver::Driver;
+use waiters::Waiters;
 
 /// The engine. It is cheap to clone, and a clone is the same engine.
 ///
@@ -48,7 +52,7 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// What this handle and its clones wish of the lanes that their files use.
     client: Arc<Wishes>,
 }
@@ -100,7 +104,7 @@ impl Engine {
         Builder::default()
     }
 
-    pub(crate) fn new(options: Builder) -> Result<Self> {
+    fn new(options: Builder) -> Result<Self> {
         let (backend, reason) = backend::choose(&options.backend)?;
         let (control, class) = (options.control(backend), options.priority);
         let topology = options.topology.clone().unwrap_or_else(Topology::detect);
@@ -181,31 +185,6 @@ impl Engine {
         let wanted = matches!(self.shared.options.backend, BackendChoice::Auto)
             && std::env::var_os("AURAIO_BACKEND").is_none_or(|name| name != "threads");
         wanted && self.shared.backend == BackendKind::Threads && backend::uring_is_back()
-    }
-
-    /// Queues an operation on the ring of this core or thread.
-    ///
-    /// ```
-    /// use auraio::{Engine, op};
-    ///
-    /// let engine = Engine::builder().build()?;
-    /// let (one, two) = (engine.submit(op::Nop), engine.submit(op::Stat::path("Cargo.toml")));
-    /// assert!(engine.block_on(two)?.is_file());
-    /// engine.block_on(one)?;
-    /// # Ok::<(), auraio::Error>(())
-    /// ```
-    pub fn submit<O: Operation>(&self, operation: O) -> OpFuture<O> {
-        let ring = match self.shared.ring_here() {
-            Ok(ring) => ring,
-            Err(error) => {
-                let done = Done::early(operation.prepare(), Err(Box::new(error)));
-                return OpFuture::early(self.shared(), done);
-            }
-        };
-        match self.shared.submit(&ring, operation, Sink::Future, true) {
-            Ok(key) => OpFuture::under_way(self.shared(), Ticket { ring, key }),
-            Err(done) => OpFuture::early(self.shared(), done),
-        }
     }
 
     /// Runs a future on this thread, which reaps for it: no other thread takes part.
@@ -351,6 +330,25 @@ impl Engine {
     #[must_use]
     pub fn topology(&self) -> &Topology {
         &self.shared.topology
+    }
+}
+
+impl Builder {
+    /// Makes the engine. Rings are made when they are first used.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for a number out of range; [`Error::Unavailable`] if a backend was asked for by name and is not
+    /// available.
+    ///
+    /// ```
+    /// use auraio::{Engine, Error};
+    ///
+    /// let refused = Engine::builder().queue_depth(0).build();
+    /// assert!(matches!(refused, Err(Error::InvalidInput(_))));
+    /// ```
+    pub fn build(self) -> Result<Engine> {
+        self.check()?;
+        Engine::new(self)
     }
 }
 
@@ -593,7 +591,7 @@ impl Shared {
         // What the kernel could not take just now is offered again soon; nothing rings for that.
         let stuck = rings.iter().any(|ring| ring.counters.is_stuck());
         let soon = Duration::from_millis(1);
-        let look = if stuck { Some(soon) } else { self.waiters.any().then_some(drain::LOOK) };
+        let look = if stuck { Some(soon) } else { self.waiters.any().then_some(waiters::LOOK) };
         let timeout = look.into_iter().chain(timeout).min();
         // An interrupted wait is one that ended early, and the caller looks again.
         let _ = asleep(&rings, || sys::poll_readable(&descriptors, timeout));

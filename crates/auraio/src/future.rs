@@ -10,9 +10,10 @@ use std::{
 };
 
 use crate::{
+    Engine,
     engine::Shared,
     op::{Done, Operation},
-    ring::Ticket,
+    ring::{Sink, Ticket},
 };
 
 /// An operation that was queued. Polling it hands it to the kernel with everything else that is queued on its ring; so
@@ -50,6 +51,33 @@ enum State {
     },
     Early(Done),
     Fetched,
+}
+
+impl Engine {
+    /// Queues an operation on the ring of this core or thread.
+    ///
+    /// ```
+    /// use auraio::{Engine, op};
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// let (one, two) = (engine.submit(op::Nop), engine.submit(op::Stat::path("Cargo.toml")));
+    /// assert!(engine.block_on(two)?.is_file());
+    /// engine.block_on(one)?;
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn submit<O: Operation>(&self, operation: O) -> OpFuture<O> {
+        let ring = match self.shared.ring_here() {
+            Ok(ring) => ring,
+            Err(error) => {
+                let done = Done::early(operation.prepare(), Err(Box::new(error)));
+                return OpFuture::early(self.shared(), done);
+            }
+        };
+        match self.shared.submit(&ring, operation, Sink::Future, true) {
+            Ok(key) => OpFuture::under_way(self.shared(), Ticket { ring, key }),
+            Err(done) => OpFuture::early(self.shared(), done),
+        }
+    }
 }
 
 impl<O: Operation> OpFuture<O> {

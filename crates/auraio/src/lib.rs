@@ -16,9 +16,29 @@
 //! # Ok::<(), auraio::Error>(())
 //! ```
 //!
-//! or taken in bulk through a [`Port`]. The map of the crate: `engine` chooses a ring, `ring` keeps the slots and what
-//! waits, `backend` is what stands behind a ring (the kernel, or a crew of threads; with the feature `sim` a simulated kernel too), `sys` is the platform.
-//! docs/ARCHITECTURE.md follows one read through all of them.
+//! or taken in bulk through a [`Port`].
+//!
+//! # The modules and their order
+//! A module uses only modules that stand above it in this list. The test `house` reads the imports and fails on a cycle. It
+//! also holds the limits on the length of files, functions and types.
+//!
+//! | modules | what they are |
+//! | --- | --- |
+//! | `sys` | the platform: system calls, error numbers, what is known of a file |
+//! | `error`, `topology` | what can go wrong; what the hardware is |
+//! | `pool`, `buf` | aligned memory; the buffers that an operation can own |
+//! | `lanes` | devices, what users wish of them, and the in-flight limit of each |
+//! | `file` | an open file. It knows its engine and rings only as the traits `Home` and `Resume` |
+//! | `op`, `direct` | the operations and the table of all their facts; the alignment of direct transfers |
+//! | `backend` | what stands behind a ring: the kernel, a crew of threads, with the feature `sim` a simulated kernel |
+//! | `ring` | one ring: its slots, what waits, and what is registered with the kernel |
+//! | `stats`, `config` | the numbers that an engine counts; the options that it is made with |
+//! | `engine` | chooses a ring for each submission, and sees to it that somebody reaps |
+//! | `future`, `chain`, `port` | the three ways to submit and to learn the result |
+//! | `files`, `tuning`, `drain`, `registration` | methods of [`Engine`] and [`File`]: one file for each subject |
+//!
+//! A module adds methods to a type of a module above it, so that the type need not know it: `future` adds `Engine::submit`, and
+//! `files` adds `File::read_at`. docs/ARCHITECTURE.md follows one read through all of them.
 
 mod backend;
 mod buf;
@@ -26,7 +46,6 @@ mod chain;
 mod config;
 mod direct;
 mod drain;
-mod driver;
 mod engine;
 mod error;
 mod file;
@@ -49,9 +68,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use auraio_control as control;
 #[cfg(feature = "sim")]
 pub use backend::sim::{SimCounts, SimOptions};
+pub use backend::{BackendChoice, BackendKind};
 pub use buf::{BorrowedMemory, IoBuf, IoBufMut, Slice};
 pub use chain::{Chain, ChainFuture, ChainResults};
-pub use config::{BackendChoice, BackendKind, Builder, Routing};
+pub use config::{Builder, Routing};
 pub use drain::Drain;
 pub use engine::{Driving, Engine};
 pub use error::{Error, Result};

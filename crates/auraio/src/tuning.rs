@@ -5,8 +5,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::{
-    BackendKind, Builder, Engine, Error, File, HistogramKind, LaneDecision, LaneId, Result,
-    control::{BatchPolicy, Bounds, Guard, Policy, Priority, Settings},
+    Builder, Engine, Error, File, HistogramKind, LaneDecision, LaneId, Result,
+    control::{Bounds, Guard, Policy, Priority, Settings},
     lanes::{self, Wishes},
 };
 
@@ -74,22 +74,6 @@ impl Builder {
     pub fn priority(mut self, class: Priority) -> Self {
         self.priority = class;
         self
-    }
-
-    /// What an engine on a backend asks of its lanes.
-    pub(crate) fn control(&self, backend: BackendKind) -> Settings {
-        let max = match backend {
-            BackendKind::Threads => self.threads_max,
-            BackendKind::Uring => self.queue_depth,
-            #[cfg(feature = "sim")]
-            BackendKind::Sim => self.queue_depth,
-        };
-        let bounds = self.in_flight.unwrap_or(Bounds { min: 1, max });
-        Settings { policy: self.policy, guard: self.guard, bounds }
-    }
-
-    pub(crate) fn batch_policy(&self) -> BatchPolicy {
-        self.submit_batch.map_or_else(BatchPolicy::default, BatchPolicy::Fixed)
     }
 }
 

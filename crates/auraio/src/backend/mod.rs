@@ -7,12 +7,13 @@
 use std::{io, sync::OnceLock, time::Duration};
 
 use crate::{
-    BackendChoice, BackendKind, Error, Result,
+    Error, Result,
     control::Priority,
     sys::{Call, Descriptor},
 };
 
 mod any;
+mod choice;
 pub(crate) mod registry;
 #[cfg(feature = "sim")]
 pub(crate) mod sim;
@@ -21,6 +22,7 @@ pub(crate) mod threads;
 pub(crate) mod uring;
 
 pub(crate) use any::AnyBackend;
+pub use choice::{BackendChoice, BackendKind};
 
 /// One submission queue entry: what to do and what to call it.
 #[derive(Clone, Copy, Debug)]

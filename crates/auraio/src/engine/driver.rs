@@ -10,9 +10,8 @@ use std::{
     time::Duration,
 };
 
+use super::{Shared, waiters};
 use crate::{
-    drain,
-    engine::Shared,
     lanes,
     ring::Ring,
     sys::{self, Bell, Descriptor},
@@ -76,7 +75,7 @@ fn run(engine: &Weak<Shared>, control: &Control) {
         let working: Vec<Weak<Ring>> =
             rings.iter().filter(|ring| ring.is_working() && ring.may_submit()).map(Arc::downgrade).collect();
         // Nothing rings for what the kernel could not take, nor for what another thread reaps last.
-        let look = if stuck { Some(Duration::from_millis(1)) } else { engine.waiters().any().then_some(drain::LOOK) };
+        let look = if stuck { Some(Duration::from_millis(1)) } else { engine.waiters().any().then_some(waiters::LOOK) };
         // The engine must be able to end while this thread sleeps; its rings' descriptors are then no longer ours to
         // look at, but the bell has been rung before they are closed.
         drop(engine);
