@@ -18,8 +18,8 @@ use crate::{
     Block, DirectAlignment, Pool,
     file::FileInner,
     sys::{
-        BYTES_MAX, BufferedTwin, CURRENT_POSITION, Call, Descriptor, IoVec, VECTORS_MAX, errno, io_vec, io_vec_base,
-        io_vec_len, vectors,
+        BYTES_MAX, BufferedTwin, CURRENT_POSITION, Call, Descriptor, IoVec, Transfer, TransferMemory, VECTORS_MAX,
+        errno, io_vec, io_vec_base, io_vec_len, vectors,
     },
 };
 
@@ -80,11 +80,7 @@ impl Bounce {
     /// # Safety
     /// The addresses in the calls are valid, and so is what their vectors name, until the bounce is dropped.
     pub(crate) unsafe fn new(call: &Call, more: Option<Later>, file: &FileInner) -> Option<Self> {
-        let (offset, writes) = match *call {
-            Call::Read { offset, .. } | Call::ReadVectored { offset, .. } => (offset, false),
-            Call::Write { offset, .. } | Call::WriteVectored { offset, .. } => (offset, true),
-            _ => return None,
-        };
+        let Transfer { offset, writes, .. } = call.transfer()?;
         let mut memory = Memory::default();
         // SAFETY: the caller's promise.
         unsafe { memory.add(call) };
@@ -238,14 +234,11 @@ impl Memory {
     /// # Safety
     /// The vectors of a vectored call can be read.
     unsafe fn add(&mut self, call: &Call) {
-        match *call {
-            Call::Read { buf, len, .. } => self.vectors.push(io_vec(buf, len as usize)),
-            Call::Write { buf, len, .. } => self.vectors.push(io_vec(buf.cast_mut(), len as usize)),
-            Call::ReadVectored { iov, count, .. } | Call::WriteVectored { iov, count, .. } => {
-                // SAFETY: the caller's promise.
-                self.vectors.extend_from_slice(unsafe { vectors(iov, count) });
-            }
-            _ => {}
+        match call.transfer().map(|transfer| transfer.memory) {
+            Some(TransferMemory::One { start, len }) => self.vectors.push(io_vec(start, len as usize)),
+            // SAFETY: the caller's promise.
+            Some(TransferMemory::Many { iov, count }) => self.vectors.extend_from_slice(unsafe { vectors(iov, count) }),
+            None => {}
         }
     }
 

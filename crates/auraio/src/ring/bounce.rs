@@ -47,7 +47,7 @@ impl Cold {
     fn asked(&self) -> u64 {
         let rest = match self.more.as_deref() {
             Some(More::Calls(calls)) => calls.iter().map(|(_, bytes)| bytes).sum(),
-            _ => 0,
+            Some(More::Bounced(_)) | None => 0,
         };
         // SAFETY: the slot keeps the vectors of its call.
         unsafe { transfer_len(&self.call) }.unwrap_or(0) + rest

@@ -253,21 +253,26 @@ impl State {
         while position < state.steps.len() {
             let (hot, cold) = self.slots.both_mut(state.steps[position]);
             let result = state.results[position];
-            match (u64::try_from(result), cold.call) {
-                (Ok(bytes), _) if cold.expect == 0 || bytes == cold.expect => cold.moved += bytes,
-                (Ok(bytes), Call::Write { fd, buf, len, offset }) if bytes > 0 => {
+            match u64::try_from(result) {
+                Ok(bytes) if cold.expect == 0 || bytes == cold.expect => cold.moved += bytes,
+                Ok(bytes) => {
                     // A short write: its rest comes first, then the steps behind it.
-                    cold.moved += bytes;
-                    cold.expect -= bytes;
-                    let (buf, len) = (buf.wrapping_add(bytes as usize), len - bytes as u32);
-                    cold.call = Call::Write { fd, buf, len, offset: offset.saturating_add(bytes) };
-                    redo = true;
+                    if let Call::Write { fd, buf, len, offset } = cold.call
+                        && bytes > 0
+                    {
+                        cold.moved += bytes;
+                        cold.expect -= bytes;
+                        let (buf, len) = (buf.wrapping_add(bytes as usize), len - bytes as u32);
+                        cold.call = Call::Write { fd, buf, len, offset: offset.saturating_add(bytes) };
+                        redo = true;
+                    }
                 }
-                (Err(_), _) if !hot.has(flag::CANCELLED) && !hot.is_close() && state.restarts < RESTARTS_MAX => {
-                    no_worker = on_ring && result == -errno::ECANCELED;
-                    redo = no_worker || matches!(-result, errno::EINTR | errno::EAGAIN);
+                Err(_) => {
+                    if !hot.has(flag::CANCELLED) && !hot.is_close() && state.restarts < RESTARTS_MAX {
+                        no_worker = on_ring && result == -errno::ECANCELED;
+                        redo = no_worker || matches!(-result, errno::EINTR | errno::EAGAIN);
+                    }
                 }
-                _ => {}
             }
             let whole = u64::try_from(result).is_ok_and(|bytes| cold.expect == 0 || bytes == cold.expect);
             if !whole || redo {

@@ -27,7 +27,7 @@ use crate::{
     file::FileInner,
     lock,
     pool::{Extent, Pool},
-    sys::{self, Call, Descriptor},
+    sys::{self, Call, Descriptor, Transfer, TransferMemory},
 };
 
 /// After so many transfers a file takes a place of the ring's table: registering and emptying a place costs a microsecond
@@ -208,16 +208,15 @@ impl Registered {
     /// The names of what a transfer works on.
     #[inline]
     pub(super) fn names(&mut self, main: &mut AnyBackend, call: &Call, file: Option<&FileInner>) -> Names {
-        let buffer = match *call {
-            Call::Read { buf, len, .. } => self.buffers.find(main, buf as usize, len as usize),
-            Call::Write { buf, len, .. } => self.buffers.find(main, buf as usize, len as usize),
-            Call::ReadVectored { iov, count, .. } | Call::WriteVectored { iov, count, .. } => {
+        let Some(Transfer { memory, .. }) = call.transfer() else { return Names::default() };
+        let buffer = match memory {
+            TransferMemory::One { start, len } => self.buffers.find(main, start as usize, len as usize),
+            TransferMemory::Many { iov, count } => {
                 // Of a file whose driver knows no vectors (much of /proc) the kernel takes the list of vectors for the memory
                 // itself and reads into it (6.18). The file systems of disks know them.
                 let knows_vectors = file.is_some_and(|file| file.facts().regular && file.facts().local);
                 if knows_vectors { self.buffers.find_all(main, iov, count) } else { None }
             }
-            _ => return Names::default(),
         };
         let file = file.and_then(|file| self.files.find(main, file));
         self.on_files += u64::from(file.is_some());
@@ -260,12 +259,10 @@ impl Registered {
     /// Whether what a call reads or writes lies in the pool, whose pages are there already.
     #[inline]
     pub(super) fn is_pool_memory(&self, call: &Call) -> bool {
-        let address = match *call {
-            Call::Read { buf, .. } => buf as usize,
-            Call::Write { buf, .. } => buf as usize,
-            _ => return false,
-        };
-        self.buffers.pool.slab_of(address).is_some()
+        match call.transfer().map(|transfer| transfer.memory) {
+            Some(TransferMemory::One { start, .. }) => self.buffers.pool.slab_of(start as usize).is_some(),
+            Some(TransferMemory::Many { .. }) | None => false,
+        }
     }
 
     /// Lets go of a file's place: nothing works on it any more.
