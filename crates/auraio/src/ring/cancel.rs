@@ -1,7 +1,10 @@
 //! Ending operations early.
 
+use std::sync::Arc;
+
 use super::{
-    State,
+    Key, Ring, State,
+    access::Letter,
     effects::Effects,
     slots::{Cold, Hot, Place, Sink, flag},
 };
@@ -9,6 +12,54 @@ use crate::{
     backend::{Backend, Wait},
     sys::errno,
 };
+
+impl Ring {
+    /// Asks an operation to end early.
+    pub(crate) fn cancel(self: &Arc<Self>, key: Key) {
+        let mut effects = Effects::default();
+        let mut state = self.enter();
+        if let Some(index) = state.slots.find(key) {
+            state.cancel_with(index, &mut effects);
+            state.flush();
+        }
+        self.leave(state, effects);
+    }
+
+    /// Asks every operation on an opening of a file to end early.
+    pub(crate) fn cancel_file(self: &Arc<Self>, id: u64) {
+        let Some(mut state) = self.access().enter() else {
+            self.inbox.post(Letter::CancelFile(id));
+            return;
+        };
+        let mut effects = Effects::default();
+        if state.cancel_those(&mut effects, |_, cold| cold.file.as_ref().is_some_and(|its| its.id() == id)) {
+            state.flush();
+        }
+        self.leave(state, effects);
+    }
+
+    /// Asks every operation that could wait for ever to end early.
+    pub(crate) fn cancel_endless(self: &Arc<Self>) {
+        let Some(mut state) = self.access().enter() else {
+            self.inbox.post(Letter::CancelEndless);
+            return;
+        };
+        let mut effects = Effects::default();
+        if state.cancel_those(&mut effects, |_, cold| cold.is_endless()) {
+            state.flush();
+        }
+        self.leave(state, effects);
+    }
+
+    /// Asks every operation of a port to end early.
+    pub(crate) fn cancel_port(self: &Arc<Self>, port: u32) {
+        let mut effects = Effects::default();
+        let mut state = self.enter();
+        state.cancel_those(&mut effects, |hot, _| hot.is_of_port(port));
+        state.flush();
+        self.leave(state, effects);
+    }
+}
 
 impl State {
     /// Asks for an operation to end early, wherever it is. One that waits for room stays where it is.

@@ -14,7 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Wake},
+    task::Wake,
     time::Duration,
 };
 
@@ -22,13 +22,12 @@ use crossbeam_queue::SegQueue;
 use crossbeam_utils::CachePadded;
 
 use crate::{
-    backend::{AnyBackend, Backend, Cqe, Wait, threads::ThreadsBackend},
+    backend::{AnyBackend, Backend, Cqe, threads::ThreadsBackend},
     control::{BatchPolicy, SubmitBatch},
     file::{Resume, Waiting},
-    lanes,
-    op::{Done, Plain, Prepared},
+    op::{Plain, Prepared},
     pool::{Pool, SlabHolder},
-    sys::{self, Bell, Descriptor},
+    sys::{Bell, Descriptor},
 };
 
 mod access;
@@ -43,10 +42,12 @@ mod helper;
 mod lines;
 mod load;
 mod meter;
+mod poll;
 mod registered;
 mod short;
 mod slots;
 mod submit;
+mod wait;
 
 pub(crate) use access::ThreadMark;
 use access::{Access, Held, Inbox, Letter};
@@ -58,10 +59,12 @@ use helper::Helper;
 use lines::Lines;
 use load::Load;
 use meter::Meter;
+pub(crate) use poll::Polled;
 pub(crate) use registered::Regions;
 use registered::Registered;
 pub(crate) use slots::{Key, Sink};
 use slots::{Place, Slots, flag};
+pub(crate) use wait::asleep;
 
 /// An operation on a ring, for whoever has to come back to it.
 #[derive(Clone)]
@@ -175,14 +178,6 @@ struct Totals {
     completed: u64,
     /// Transfers that were not aligned as their file needs.
     bounced: u64,
-}
-
-/// What a future's operation has come to.
-pub(crate) enum Polled {
-    Ready(Done),
-    /// It lies in a queue that nobody has handed over yet.
-    Queued,
-    UnderWay,
 }
 
 impl Ring {
@@ -414,120 +409,6 @@ impl Ring {
         self.leave(state, effects);
     }
 
-    /// Hands over all that is queued and stays until a completion can be reaped, an event ends the wait, or the time is
-    /// over. Only for the one thread that a ring belongs to: on a shared ring somebody else may take the completion.
-    pub(crate) fn flush_and_wait(self: &Arc<Self>, wanted: u32, timeout: Option<Duration>, also: Option<Descriptor>) {
-        if !self.inbox.is_empty() {
-            self.read_letters();
-        }
-        let mut state = self.enter();
-        state.pump();
-        state.helper.flush();
-        if state.helper.in_flight + state.lines.held == 0 && state.load.in_flight > 0 && !state.helper.takes_all {
-            // Nothing but the kernel can end the wait, so handing over and waiting are one system call.
-            state.wait_in_kernel(wanted, timeout);
-            self.leave_at_once(state);
-            return;
-        }
-        state.flush();
-        let idle = state.load.in_flight + state.helper.in_flight + state.lines.held > 0;
-        // A kernel that is short of memory takes entries later: nothing rings for that.
-        let timeout = if state.load.unsubmitted > 0 { Some(Duration::from_millis(1)) } else { timeout };
-        self.leave_at_once(state);
-        if idle {
-            let all: Vec<_> = self.descriptors.iter().copied().chain(also).collect();
-            let this = std::slice::from_ref(self);
-            // An interrupted or failed poll is a wait that ended early, which every caller allows for.
-            let _ = asleep(this, || sys::poll_readable(&all, timeout));
-        }
-    }
-
-    /// The result of a future's operation, or how far it is. A waker is code of the user's, so it is cloned and dropped
-    /// while the ring's state is not held.
-    pub(crate) fn poll(&self, key: Key, context: &Context<'_>) -> Polled {
-        let mut new = None;
-        loop {
-            let mut state = self.enter();
-            let Some(index) = state.slots.find(key) else { unreachable!("a future fetches its result once") };
-            let queued = state.load.unsubmitted > 0 || state.helper.unsubmitted() > 0;
-            let (hot, cold) = state.slots.both_mut(index);
-            if hot.place == Place::Done {
-                let done = state.slots.remove(index);
-                drop(state);
-                drop(new);
-                return Polled::Ready(done);
-            }
-            let known = cold.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
-            if !known && new.is_none() {
-                drop(state);
-                new = Some(context.waker().clone());
-                continue;
-            }
-            let unused = if known { new } else { cold.waker.replace(new.unwrap_or_else(|| unreachable!())) };
-            drop(state);
-            drop(unused);
-            return if queued { Polled::Queued } else { Polled::UnderWay };
-        }
-    }
-
-    /// The future is gone. The operation keeps its slot until its completion; one that could wait for ever is cancelled.
-    pub(crate) fn abandon(self: &Arc<Self>, key: Key) {
-        let mut effects = Effects::default();
-        let mut state = self.enter();
-        if let Some(index) = state.slots.find(key) {
-            let (hot, cold) = state.slots.both_mut(index);
-            effects.note().dropped.extend(cold.waker.take());
-            if hot.place == Place::Done {
-                let done = state.slots.remove(index);
-                effects.note().discarded.push(done);
-            } else {
-                hot.forget_sink();
-                if cold.is_endless() {
-                    state.cancel_with(index, &mut effects);
-                }
-                state.flush();
-            }
-        }
-        self.leave(state, effects);
-    }
-
-    /// Asks an operation to end early.
-    pub(crate) fn cancel(self: &Arc<Self>, key: Key) {
-        let mut effects = Effects::default();
-        let mut state = self.enter();
-        if let Some(index) = state.slots.find(key) {
-            state.cancel_with(index, &mut effects);
-            state.flush();
-        }
-        self.leave(state, effects);
-    }
-
-    /// Asks every operation on an opening of a file to end early.
-    pub(crate) fn cancel_file(self: &Arc<Self>, id: u64) {
-        let Some(mut state) = self.access().enter() else {
-            self.inbox.post(Letter::CancelFile(id));
-            return;
-        };
-        let mut effects = Effects::default();
-        if state.cancel_those(&mut effects, |_, cold| cold.file.as_ref().is_some_and(|its| its.id() == id)) {
-            state.flush();
-        }
-        self.leave(state, effects);
-    }
-
-    /// Asks every operation that could wait for ever to end early.
-    pub(crate) fn cancel_endless(self: &Arc<Self>) {
-        let Some(mut state) = self.access().enter() else {
-            self.inbox.post(Letter::CancelEndless);
-            return;
-        };
-        let mut effects = Effects::default();
-        if state.cancel_those(&mut effects, |_, cold| cold.is_endless()) {
-            state.flush();
-        }
-        self.leave(state, effects);
-    }
-
     /// Whether no operation is under way, in whichever state. A ring at which somebody works at this moment is not idle.
     pub(crate) fn is_idle(&self) -> bool {
         if !self.may_submit() {
@@ -536,15 +417,6 @@ impl Ring {
         let Some(state) = self.access().try_enter() else { return false };
         state.load.in_flight + state.helper.in_flight + state.lines.held == 0
             && state.slots.iter_used().all(|(_, hot, _)| hot.place == Place::Done)
-    }
-
-    /// Asks every operation of a port to end early.
-    pub(crate) fn cancel_port(self: &Arc<Self>, port: u32) {
-        let mut effects = Effects::default();
-        let mut state = self.enter();
-        state.cancel_those(&mut effects, |hot, _| hot.is_of_port(port));
-        state.flush();
-        self.leave(state, effects);
     }
 
     /// Lets go of a file's place in the ring's table. Nothing works on the file any more.
@@ -567,20 +439,6 @@ impl Ring {
         if let Some(mut state) = self.access().try_enter() {
             let State { registered, main, .. } = &mut *state;
             registered.tidy(main);
-        }
-    }
-
-    /// The thread that reaps this ring goes to sleep until there is something to reap.
-    pub(crate) fn falls_asleep(&self, now: u64) {
-        if let Some(mut state) = self.access().enter() {
-            state.meter.falls_asleep(now);
-        }
-    }
-
-    /// It slept, and was woken just now.
-    pub(crate) fn woke(&self, slept_from: u64, now: u64) {
-        if let Some(mut state) = self.access().enter() {
-            state.meter.woke(slept_from, now, true);
         }
     }
 
@@ -647,37 +505,7 @@ impl Ring {
     }
 }
 
-/// Sleeps, and tells the rings that the thread reaps: what completes meanwhile is seen as soon as it does.
-pub(crate) fn asleep<T>(rings: &[Arc<Ring>], sleep: impl FnOnce() -> T) -> T {
-    let working: Vec<&Arc<Ring>> = rings.iter().filter(|ring| ring.is_working() && ring.may_submit()).collect();
-    if working.is_empty() {
-        return sleep();
-    }
-    let began = lanes::now();
-    working.iter().for_each(|ring| ring.falls_asleep(began));
-    let slept = sleep();
-    let ended = lanes::now();
-    working.iter().for_each(|ring| ring.woke(began, ended));
-    slept
-}
-
 impl State {
-    /// Hands over what is queued and waits in the same system call.
-    fn wait_in_kernel(&mut self, wanted: u32, timeout: Option<Duration>) {
-        // With more in line, each completion lets another go.
-        let in_line = !self.lines.is_empty() || self.gate.waiting > 0;
-        let wanted = if in_line { 1 } else { wanted.clamp(1, self.load.in_flight) };
-        if self.gate.in_flight == 0 {
-            self.submit(Wait::AtLeast(wanted, timeout));
-            return;
-        }
-        let began = lanes::now();
-        self.meter.falls_asleep(began);
-        self.submit(Wait::AtLeast(wanted, timeout));
-        // What waited for others to complete was kept by the host, not by the device.
-        self.meter.woke(began, lanes::now(), wanted == 1);
-    }
-
     /// Publishes the counters.
     #[inline(always)]
     fn count(&mut self, counters: &Counters) {

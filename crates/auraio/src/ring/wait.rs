@@ -1,0 +1,86 @@
+//! Waiting until something can be reaped, and what the loops are told of it.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Ring, State};
+use crate::{
+    backend::Wait,
+    lanes,
+    sys::{self, Descriptor},
+};
+
+impl Ring {
+    /// Hands over all that is queued and stays until a completion can be reaped, an event ends the wait, or the time is
+    /// over. Only for the one thread that a ring belongs to: on a shared ring somebody else may take the completion.
+    pub(crate) fn flush_and_wait(self: &Arc<Self>, wanted: u32, timeout: Option<Duration>, also: Option<Descriptor>) {
+        if !self.inbox.is_empty() {
+            self.read_letters();
+        }
+        let mut state = self.enter();
+        state.pump();
+        state.helper.flush();
+        if state.helper.in_flight + state.lines.held == 0 && state.load.in_flight > 0 && !state.helper.takes_all {
+            // Nothing but the kernel can end the wait, so handing over and waiting are one system call.
+            state.wait_in_kernel(wanted, timeout);
+            self.leave_at_once(state);
+            return;
+        }
+        state.flush();
+        let idle = state.load.in_flight + state.helper.in_flight + state.lines.held > 0;
+        // A kernel that is short of memory takes entries later: nothing rings for that.
+        let timeout = if state.load.unsubmitted > 0 { Some(Duration::from_millis(1)) } else { timeout };
+        self.leave_at_once(state);
+        if idle {
+            let all: Vec<_> = self.descriptors.iter().copied().chain(also).collect();
+            let this = std::slice::from_ref(self);
+            // An interrupted or failed poll is a wait that ended early, which every caller allows for.
+            let _ = asleep(this, || sys::poll_readable(&all, timeout));
+        }
+    }
+
+    /// The thread that reaps this ring goes to sleep until there is something to reap.
+    pub(crate) fn falls_asleep(&self, now: u64) {
+        if let Some(mut state) = self.access().enter() {
+            state.meter.falls_asleep(now);
+        }
+    }
+
+    /// It slept, and was woken just now.
+    pub(crate) fn woke(&self, slept_from: u64, now: u64) {
+        if let Some(mut state) = self.access().enter() {
+            state.meter.woke(slept_from, now, true);
+        }
+    }
+}
+
+/// Sleeps, and tells the rings that the thread reaps: what completes meanwhile is seen as soon as it does.
+pub(crate) fn asleep<T>(rings: &[Arc<Ring>], sleep: impl FnOnce() -> T) -> T {
+    let working: Vec<&Arc<Ring>> = rings.iter().filter(|ring| ring.is_working() && ring.may_submit()).collect();
+    if working.is_empty() {
+        return sleep();
+    }
+    let began = lanes::now();
+    working.iter().for_each(|ring| ring.falls_asleep(began));
+    let slept = sleep();
+    let ended = lanes::now();
+    working.iter().for_each(|ring| ring.woke(began, ended));
+    slept
+}
+
+impl State {
+    /// Hands over what is queued and waits in the same system call.
+    fn wait_in_kernel(&mut self, wanted: u32, timeout: Option<Duration>) {
+        // With more in line, each completion lets another go.
+        let in_line = !self.lines.is_empty() || self.gate.waiting > 0;
+        let wanted = if in_line { 1 } else { wanted.clamp(1, self.load.in_flight) };
+        if self.gate.in_flight == 0 {
+            self.submit(Wait::AtLeast(wanted, timeout));
+            return;
+        }
+        let began = lanes::now();
+        self.meter.falls_asleep(began);
+        self.submit(Wait::AtLeast(wanted, timeout));
+        // What waited for others to complete was kept by the host, not by the device.
+        self.meter.woke(began, lanes::now(), wanted == 1);
+    }
+}
