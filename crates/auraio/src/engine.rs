@@ -15,12 +15,12 @@ use std::{
 };
 
 use crate::{
-    BackendChoice, BackendKind, Block, Builder, Error, Pool, Result, Routing, Topology,
+    BackendChoice, BackendKind, Block, Builder, Error, File, Pool, Result, Routing, Topology,
     backend::{self, threads::Crew},
     file::Home,
     lanes::{self, Wishes},
     lock,
-    op::{Done, Operation, Plain, Prepared},
+    op::{Done, Operation, Prepared},
     ring::{Key, Polled, Regions, Ring, Sink, Ticket, asleep},
     stats::{RingStats, Stats},
     sys::{self, Bell, Descriptor},
@@ -366,11 +366,16 @@ impl Shared {
         sink: Sink,
         publish: bool,
     ) -> std::result::Result<Key, Done> {
-        match operation.prepare_plain() {
-            Ok(plain) if self.admits(&plain) => Ok(ring.submit_plain(plain, sink, publish)),
-            Ok(plain) => self.submit_long(ring, plain.into_prepared(), sink),
-            Err(operation) => self.submit_long(ring, operation.prepare(), sink),
+        let mut operation = operation;
+        if let Some(plain) = operation.plain()
+            && self.admits(operation.plain_file())
+        {
+            match ring.submit_plain(plain, operation, sink, publish) {
+                Ok(key) => return Ok(key),
+                Err(refused) => operation = refused,
+            }
         }
+        self.submit_long(ring, operation.prepare(), sink)
     }
 
     #[inline(never)]
@@ -387,10 +392,10 @@ impl Shared {
         }
     }
 
-    /// Whether there is nothing about an operation that [`Shared::admit`] would have to see to.
+    /// Whether [`Shared::admit`] would have nothing to see to about an operation on this file.
     #[inline(always)]
-    fn admits(self: &Arc<Self>, plain: &Plain) -> bool {
-        !self.closed.load(Ordering::Relaxed) && plain.file.as_ref().is_none_or(|file| file.is_of(self))
+    fn admits(self: &Arc<Self>, file: Option<&File>) -> bool {
+        !self.closed.load(Ordering::Relaxed) && file.is_none_or(|file| file.shared().is_of(self))
     }
 
     /// What every submission passes that is not on the short path: refuses it if the engine is closed, and tells files of other

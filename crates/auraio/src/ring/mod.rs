@@ -22,10 +22,11 @@ use crossbeam_queue::SegQueue;
 use crossbeam_utils::CachePadded;
 
 use crate::{
+    File,
     backend::{AnyBackend, Backend, Cqe, threads::ThreadsBackend},
     control::{BatchPolicy, SubmitBatch},
     file::{Resume, Waiting},
-    op::{Plain, Prepared},
+    op::{Operation, Plain, Prepared},
     pool::{Pool, SlabHolder},
     sys::{Bell, Descriptor},
 };
@@ -252,26 +253,32 @@ impl Ring {
         }
     }
 
-    /// Takes an operation that the short path may take.
+    /// Takes an operation by the short path. Gives it back where it has to go the long way.
     #[inline(always)]
-    pub(crate) fn submit_plain(self: &Arc<Self>, plain: Plain, sink: Sink, publish: bool) -> Key {
+    pub(crate) fn submit_plain<O: Operation>(
+        &self,
+        plain: Plain,
+        operation: O,
+        sink: Sink,
+        publish: bool,
+    ) -> Result<Key, O> {
         let mut state = self.enter();
-        state.refresh_credit();
-        let Some(flags) = state.let_in_short(&plain) else {
-            drop(state);
-            return self.submit_long(plain.into_prepared(), sink);
-        };
-        let index = state.push_short(plain, flags, sink);
+        let file = operation.plain_file().map(File::shared);
+        let Some(flags) = state.let_in_short(&plain, file) else { return Err(operation) };
+        let (payload, file) = operation.into_owned();
+        let index = state.push_short(&plain, (payload, file.map(File::into_inner)), flags, sink);
         let key = state.slots.key(index);
         if publish {
             state.count(&self.counters);
         }
-        key
+        Ok(key)
     }
 
-    /// Brings the counters up to date.
+    /// Brings the counters up to date, for somebody who looks. Whoever is inside does so before long.
     pub(crate) fn publish(&self) {
-        self.leave_at_once(self.enter());
+        if let Some(state) = self.access().try_enter() {
+            self.leave_at_once(state);
+        }
     }
 
     /// Takes an operation of any shape.
@@ -401,8 +408,13 @@ impl Ring {
         if !self.inbox.is_empty() {
             self.read_letters();
         }
+        self.reap_and_leave(self.enter(), port, out);
+    }
+
+    /// Reaps, hands over only what thereby became possible, and lets the state go.
+    #[inline]
+    fn reap_and_leave(self: &Arc<Self>, mut state: Held<'_>, port: Option<u32>, out: &mut Vec<Completion>) {
         let mut effects = Effects::default();
-        let mut state = self.enter();
         if state.reap(port, out, &mut effects) {
             state.flush();
         }
@@ -481,6 +493,7 @@ impl Ring {
     /// Lets the state go and does what may not be done while it is held.
     #[inline(always)]
     fn leave(self: &Arc<Self>, mut state: Held<'_>, effects: Effects) {
+        state.load.credit = 0;
         state.count(&self.counters);
         drop(state);
         if !effects.is_empty() {
@@ -491,6 +504,7 @@ impl Ring {
     /// Lets the state go where there is nothing to be done after that.
     #[inline(always)]
     fn leave_at_once(&self, mut state: Held<'_>) {
+        state.load.credit = 0;
         state.count(&self.counters);
     }
 

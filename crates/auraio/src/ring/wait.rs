@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Ring, State};
+use super::{Completion, Ring, State};
 use crate::{
     backend::Wait,
     lanes,
@@ -10,9 +10,16 @@ use crate::{
 };
 
 impl Ring {
-    /// Hands over all that is queued and stays until a completion can be reaped, an event ends the wait, or the time is
-    /// over. Only for the one thread that a ring belongs to: on a shared ring somebody else may take the completion.
-    pub(crate) fn flush_and_wait(self: &Arc<Self>, wanted: u32, timeout: Option<Duration>, also: Option<Descriptor>) {
+    /// Hands over all that is queued, stays until a completion can be reaped, an event ends the wait, or the time is over,
+    /// and reaps for a port. Only for the one thread that a ring belongs to: on a shared ring somebody else may take the
+    /// completion.
+    pub(crate) fn wait_and_reap(
+        self: &Arc<Self>,
+        (wanted, timeout): (u32, Option<Duration>),
+        also: Option<Descriptor>,
+        port: u32,
+        out: &mut Vec<Completion>,
+    ) {
         if !self.inbox.is_empty() {
             self.read_letters();
         }
@@ -22,7 +29,7 @@ impl Ring {
         if state.helper.in_flight + state.lines.held == 0 && state.load.in_flight > 0 && !state.helper.takes_all {
             // Nothing but the kernel can end the wait, so handing over and waiting are one system call.
             state.wait_in_kernel(wanted, timeout);
-            self.leave_at_once(state);
+            self.reap_and_leave(state, Some(port), out);
             return;
         }
         state.flush();
@@ -36,6 +43,7 @@ impl Ring {
             // An interrupted or failed poll is a wait that ended early, which every caller allows for.
             let _ = asleep(this, || sys::poll_readable(&all, timeout));
         }
+        self.reap(Some(port), out);
     }
 
     /// The thread that reaps this ring goes to sleep until there is something to reap.
