@@ -49,7 +49,7 @@ pub unsafe trait IoBuf: Send + 'static {
     where
         Self: Sized,
     {
-        Payload::of(Kept::Any(Box::new(self)))
+        Payload::of(OwnedMemory::Any(Box::new(self)))
     }
 
     /// The inverse of [`IoBuf::into_payload`].
@@ -125,11 +125,11 @@ pub unsafe trait IoBufMut: IoBuf {
 /// The memory that a slot keeps for an operation: everything that the kernel may read or write until the completion.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Payload(ManuallyDrop<Kept>);
+pub struct Payload(ManuallyDrop<OwnedMemory>);
 
 /// The forms of a payload. The most common buffers lie in the slot itself, so that an operation on them does not allocate.
 #[derive(Debug)]
-pub(crate) enum Kept {
+pub(crate) enum OwnedMemory {
     Nothing,
     Vec(Vec<u8>),
     Borrowed(BorrowedMemory),
@@ -141,29 +141,29 @@ impl Drop for Payload {
     /// Most completions keep nothing, or memory of somebody else's: they cost one comparison here, and no call.
     #[inline(always)]
     fn drop(&mut self) {
-        if !matches!(self.kept(), Kept::Nothing | Kept::Borrowed(_)) {
+        if !matches!(self.kept(), OwnedMemory::Nothing | OwnedMemory::Borrowed(_)) {
             self.drop_kept();
         }
     }
 }
 
 impl Payload {
-    pub(crate) const NOTHING: Self = Self(ManuallyDrop::new(Kept::Nothing));
+    pub(crate) const NOTHING: Self = Self(ManuallyDrop::new(OwnedMemory::Nothing));
 
     #[inline(always)]
-    pub(crate) const fn of(kept: Kept) -> Self {
+    pub(crate) const fn of(kept: OwnedMemory) -> Self {
         Self(ManuallyDrop::new(kept))
     }
 
     /// Whether it keeps nothing.
     pub(crate) const fn is_nothing(&self) -> bool {
-        matches!(self.kept(), Kept::Nothing)
+        matches!(self.kept(), OwnedMemory::Nothing)
     }
 
     #[inline(always)]
-    const fn kept(&self) -> &Kept {
+    const fn kept(&self) -> &OwnedMemory {
         // SAFETY: a `ManuallyDrop` has the layout of what it holds; `drop` and `into_kept` are the only ones that take it.
-        unsafe { &*(&raw const self.0).cast::<Kept>() }
+        unsafe { &*(&raw const self.0).cast::<OwnedMemory>() }
     }
 
     #[cold]
@@ -174,19 +174,21 @@ impl Payload {
 
     /// What it keeps.
     #[inline(always)]
-    fn into_kept(self) -> Kept {
+    fn into_kept(self) -> OwnedMemory {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: `this` is not used again, and its own drop does not run.
         unsafe { ManuallyDrop::take(&mut this.0) }
     }
 
     pub(crate) fn any<T: Any + Send>(value: T) -> Self {
-        Self::of(Kept::Any(Box::new(value)))
+        Self::of(OwnedMemory::Any(Box::new(value)))
     }
 
     /// The value that [`Payload::any`] was made from.
     pub(crate) fn take_any<T: 'static>(self) -> T {
-        let Kept::Any(any) = self.into_kept() else { unreachable!("the operation that made a payload takes it back") };
+        let OwnedMemory::Any(any) = self.into_kept() else {
+            unreachable!("the operation that made a payload takes it back")
+        };
         match any.downcast::<T>() {
             Ok(value) => *value,
             Err(_) => unreachable!("the operation that made a payload takes it back"),
@@ -201,12 +203,12 @@ unsafe impl IoBuf for Vec<u8> {
     }
 
     fn into_payload(self) -> Payload {
-        Payload::of(Kept::Vec(self))
+        Payload::of(OwnedMemory::Vec(self))
     }
 
     fn from_payload(payload: Payload) -> Self {
         match payload.into_kept() {
-            Kept::Vec(vec) => vec,
+            OwnedMemory::Vec(vec) => vec,
             _ => unreachable!("the operation that made a payload takes it back"),
         }
     }
@@ -226,12 +228,12 @@ unsafe impl IoBuf for Block {
     }
 
     fn into_payload(self) -> Payload {
-        Payload::of(Kept::Block(self))
+        Payload::of(OwnedMemory::Block(self))
     }
 
     fn from_payload(payload: Payload) -> Self {
         match payload.into_kept() {
-            Kept::Block(block) => block,
+            OwnedMemory::Block(block) => block,
             _ => unreachable!("the operation that made a payload takes it back"),
         }
     }
@@ -385,12 +387,12 @@ unsafe impl IoBuf for BorrowedMemory {
     }
 
     fn into_payload(self) -> Payload {
-        Payload::of(Kept::Borrowed(self))
+        Payload::of(OwnedMemory::Borrowed(self))
     }
 
     fn from_payload(payload: Payload) -> Self {
         match payload.into_kept() {
-            Kept::Borrowed(memory) => memory,
+            OwnedMemory::Borrowed(memory) => memory,
             _ => unreachable!("the operation that made a payload takes it back"),
         }
     }

@@ -117,7 +117,7 @@ impl Chain {
             }
         }
         if steps.iter().any(|step| matches!(step.early, Some(Err(_)))) {
-            return Ok(ChainFuture { state: State::Early(refuse(steps)), engine });
+            return Ok(ChainFuture { state: Stage::Early(refuse(steps)), engine });
         }
         // A transfer of nothing is nothing, but keeps its place.
         for step in steps.iter_mut().filter(|step| step.early.is_some()) {
@@ -125,7 +125,7 @@ impl Chain {
         }
         let ring = engine.ring_here()?;
         let key = ring.submit_chain(steps);
-        Ok(ChainFuture { engine, state: State::UnderWay(ring, key) })
+        Ok(ChainFuture { engine, state: Stage::UnderWay(ring, key) })
     }
 }
 
@@ -160,10 +160,10 @@ fn refuse(steps: Vec<Prepared>) -> VecDeque<Done> {
 #[must_use = "the chain is under way, but nobody looks at its results"]
 pub struct ChainFuture {
     engine: Arc<Shared>,
-    state: State,
+    state: Stage,
 }
 
-enum State {
+enum Stage {
     UnderWay(Arc<Ring>, ChainKey),
     Early(VecDeque<Done>),
     Fetched,
@@ -173,24 +173,24 @@ impl Future for ChainFuture {
     type Output = ChainResults;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match std::mem::replace(&mut self.state, State::Fetched) {
-            State::Early(steps) => Poll::Ready(ChainResults { steps }),
-            State::UnderWay(ring, key) => match ring.poll_chain(key, context) {
+        match std::mem::replace(&mut self.state, Stage::Fetched) {
+            Stage::Early(steps) => Poll::Ready(ChainResults { steps }),
+            Stage::UnderWay(ring, key) => match ring.poll_chain(key, context) {
                 Poll::Ready(steps) => Poll::Ready(ChainResults { steps: steps.into() }),
                 Poll::Pending => {
-                    self.state = State::UnderWay(ring, key);
+                    self.state = Stage::UnderWay(ring, key);
                     self.engine.ensure_driven();
                     Poll::Pending
                 }
             },
-            State::Fetched => unreachable!("a future is not polled again after it was ready"),
+            Stage::Fetched => unreachable!("a future is not polled again after it was ready"),
         }
     }
 }
 
 impl Drop for ChainFuture {
     fn drop(&mut self) {
-        if let State::UnderWay(ring, key) = std::mem::replace(&mut self.state, State::Fetched) {
+        if let Stage::UnderWay(ring, key) = std::mem::replace(&mut self.state, Stage::Fetched) {
             ring.abandon_chain(key);
             self.engine.ensure_driven();
         }

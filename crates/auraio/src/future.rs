@@ -39,11 +39,11 @@ use crate::{
 #[must_use = "the operation is under way, but nobody looks at its result"]
 pub struct OpFuture<O: Operation> {
     engine: Arc<Shared>,
-    state: State,
+    state: Stage,
     operation: PhantomData<fn() -> O>,
 }
 
-enum State {
+enum Stage {
     /// `asked` says that the future has woken itself, to hand its operation over when it is polled next.
     UnderWay {
         ticket: Ticket,
@@ -82,11 +82,11 @@ impl Engine {
 
 impl<O: Operation> OpFuture<O> {
     pub(crate) fn under_way(engine: Arc<Shared>, ticket: Ticket) -> Self {
-        Self { engine, state: State::UnderWay { ticket, asked: false }, operation: PhantomData }
+        Self { engine, state: Stage::UnderWay { ticket, asked: false }, operation: PhantomData }
     }
 
     pub(crate) fn early(engine: Arc<Shared>, done: Done) -> Self {
-        Self { engine, state: State::Early(done), operation: PhantomData }
+        Self { engine, state: Stage::Early(done), operation: PhantomData }
     }
 
     /// Asks the operation to end early. It completes all the same: with [`Error::Cancelled`](crate::Error::Cancelled) if
@@ -101,7 +101,7 @@ impl<O: Operation> OpFuture<O> {
     /// # Ok::<(), auraio::Error>(())
     /// ```
     pub fn cancel(&self) {
-        if let State::UnderWay { ticket, .. } = &self.state {
+        if let Stage::UnderWay { ticket, .. } = &self.state {
             ticket.ring.cancel(ticket.key);
         }
     }
@@ -111,16 +111,16 @@ impl<O: Operation> Future for OpFuture<O> {
     type Output = O::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let done = match std::mem::replace(&mut self.state, State::Fetched) {
-            State::Early(done) => done,
-            State::UnderWay { ticket, mut asked } => match self.engine.poll(&ticket, &mut asked, context) {
+        let done = match std::mem::replace(&mut self.state, Stage::Fetched) {
+            Stage::Early(done) => done,
+            Stage::UnderWay { ticket, mut asked } => match self.engine.poll(&ticket, &mut asked, context) {
                 Some(done) => done,
                 None => {
-                    self.state = State::UnderWay { ticket, asked };
+                    self.state = Stage::UnderWay { ticket, asked };
                     return Poll::Pending;
                 }
             },
-            State::Fetched => unreachable!("a future is not polled again after it was ready"),
+            Stage::Fetched => unreachable!("a future is not polled again after it was ready"),
         };
         Poll::Ready(O::finish(done))
     }
@@ -131,12 +131,12 @@ impl<O: Operation> Unpin for OpFuture<O> {}
 
 impl<O: Operation> Drop for OpFuture<O> {
     fn drop(&mut self) {
-        match std::mem::replace(&mut self.state, State::Fetched) {
-            State::UnderWay { ticket, .. } => {
+        match std::mem::replace(&mut self.state, Stage::Fetched) {
+            Stage::UnderWay { ticket, .. } => {
                 ticket.ring.abandon(ticket.key);
                 self.engine.ensure_driven();
             }
-            State::Early(_) | State::Fetched => {}
+            Stage::Early(_) | Stage::Fetched => {}
         }
     }
 }

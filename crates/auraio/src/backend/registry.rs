@@ -116,7 +116,7 @@ fn note_registered(pool: Option<Pool>, delta: i64) {
 }
 
 struct Registry {
-    state: Mutex<State>,
+    state: Mutex<RegistryState>,
     master: OnceLock<Option<Master>>,
     /// Grows when something is unpinned, so that what was refused may be tried again.
     unpinned: AtomicU64,
@@ -125,7 +125,7 @@ struct Registry {
 }
 
 #[derive(Default)]
-struct State {
+struct RegistryState {
     /// By pool and first slab. Slabs have a share from each ring that uses them, none from here.
     slabs: HashMap<(usize, u32), Weak<Pin>>,
     /// Places of the master's table that are free again.
@@ -227,7 +227,7 @@ impl Registry {
     }
 
     /// Registers with the master, in halves if need be. Answers how many bytes may be registered, and where they are.
-    fn register(&self, state: &mut State, address: usize, len: usize) -> io::Result<(usize, Option<u32>)> {
+    fn register(&self, state: &mut RegistryState, address: usize, len: usize) -> io::Result<(usize, Option<u32>)> {
         let Some(master) = self.master() else { return Ok((len, None)) };
         let len = Self::allowed(state, len);
         if len == 0 {
@@ -263,7 +263,7 @@ impl Registry {
 const LIMIT_SHARE: usize = 2;
 
 impl Registry {
-    fn allowed(state: &State, len: usize) -> usize {
+    fn allowed(state: &RegistryState, len: usize) -> usize {
         let Some(limit) = sys::locked_memory_max() else { return len };
         let left = (limit / LIMIT_SHARE).saturating_sub(state.bytes) & !4095;
         if left < len {

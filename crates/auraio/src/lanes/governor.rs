@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak, atomic::Ordering};
 use hdrhistogram::Histogram;
 
 use super::{
-    Disk, LaneId, LaneMode, Place, Report, Wishes, log,
+    Disk, LaneId, LaneMode, LaneShare, Report, Wishes, log,
     seen::Seen,
     stats::{HistogramKind, LaneStats},
     wishes,
@@ -15,7 +15,7 @@ use crate::control::{self, Controller, Foreground, Member, Priority, RingPlaces,
 /// A ring that uses the lane.
 struct Ringed {
     member: Member,
-    place: Place,
+    place: LaneShare,
     in_flight: u32,
     waiting: [u32; 3],
     /// When it last told of a high operation.
@@ -61,9 +61,9 @@ impl Governor {
         }
     }
 
-    pub(super) fn join(&mut self, capacity: u32) -> (u32, Place) {
+    pub(super) fn join(&mut self, capacity: u32) -> (u32, LaneShare) {
         let member = self.shares.join(capacity);
-        let place = Place::default();
+        let place = LaneShare::default();
         let at = self.rings.iter().position(Option::is_none).unwrap_or(self.rings.len());
         if at == self.rings.len() {
             self.rings.push(None);
@@ -234,7 +234,7 @@ mod tests {
         let settings =
             Settings { policy: Policy::Fixed(16), guard: Guard::Auto, bounds: Bounds { min: 1, max: 1_024 } };
         let mut governor = Governor::new(LaneId(0), settings);
-        let rings: Vec<(u32, Place)> = (0..8).map(|_| governor.join(1_024)).collect();
+        let rings: Vec<(u32, LaneShare)> = (0..8).map(|_| governor.join(1_024)).collect();
         let mut report = |member: u32, in_flight: u32, waiting: [u32; 3], now: u64, samples: Vec<Sample>| {
             let mut samples = samples;
             let (samples, hits, batch, sqe_per_enter) = (&mut samples, 0, 1, 1.0);

@@ -131,10 +131,10 @@ pub(crate) struct Lane {
 }
 
 /// What a lane tells one ring, on a cache line of its own: written when shares move, read for each operation.
-pub(crate) type Place = Arc<CachePadded<PlaceState>>;
+pub(crate) type LaneShare = Arc<CachePadded<LaneShareCounts>>;
 
 #[derive(Debug, Default)]
-pub(crate) struct PlaceState {
+pub(crate) struct LaneShareCounts {
     /// Operations that the ring may have in flight on the lane.
     share: AtomicU32,
     /// How many of those may be of the lowest class.
@@ -143,7 +143,7 @@ pub(crate) struct PlaceState {
     others: AtomicU32,
 }
 
-impl PlaceState {
+impl LaneShareCounts {
     #[inline]
     pub(crate) fn share(&self) -> u32 {
         self.share.load(Ordering::Relaxed)
@@ -228,7 +228,7 @@ impl Lane {
     }
 
     /// Takes a ring in, which can have so many in flight: its number, and where its share is told.
-    pub(crate) fn join(&self, capacity: u32) -> (u32, Place) {
+    pub(crate) fn join(&self, capacity: u32) -> (u32, LaneShare) {
         lock(&self.governor).join(capacity)
     }
 

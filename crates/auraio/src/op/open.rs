@@ -344,7 +344,7 @@ impl Open {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct Owned {
     opener: Opener,
     path: SysPath,
     flags: i32,
@@ -365,7 +365,7 @@ impl Operation for Open {
                     mode: self.options.mode,
                     resolve: self.options.resolve.bits(),
                 };
-                Prepared::new(call, Payload::any(Kept { opener: self.opener, path, flags, bounces }))
+                Prepared::new(call, Payload::any(Owned { opener: self.opener, path, flags, bounces }))
             }
             Err(error) => Prepared::refused(error, Payload::NOTHING),
         }
@@ -376,7 +376,7 @@ impl Operation for Open {
         if done.refused_early() {
             return Err(opened.err().unwrap_or(Error::EngineClosed));
         }
-        let Kept { opener, path, flags, bounces } = done.take_payload().take_any();
+        let Owned { opener, path, flags, bounces } = done.take_payload().take_any();
         let descriptor = opened.map_err(|error| error.with_path(path.to_path_buf()))? as Descriptor;
         // From here on it is the file's.
         done.kind = super::table::CallKind::Nop;

@@ -133,7 +133,7 @@ impl<B: IoBufMut> Operation for Read<B> {
 }
 
 /// Where in a file a transfer goes.
-pub(super) struct Place {
+pub(super) struct Position {
     /// As the kernel takes it.
     pub(super) offset: u64,
     /// At the file's own position, so in turn with others there.
@@ -143,13 +143,13 @@ pub(super) struct Place {
 }
 
 /// Where a transfer on `file` goes that was asked for at `offset`. What has no positions ignores it, on every backend.
-pub(super) fn place(offset: Option<u64>, file: &FileInner) -> Place {
+pub(super) fn place(offset: Option<u64>, file: &FileInner) -> Position {
     let refused = offset
         .filter(|offset| i64::try_from(*offset).is_err())
         .map(|_| Err(Box::new(Error::InvalidInput("the offset must be less than 2^63"))));
     match offset {
-        Some(offset) if file.facts().seekable => Place { offset, cursor: false, refused },
-        _ => Place { offset: CURRENT_POSITION, cursor: offset.is_none() && file.facts().seekable, refused },
+        Some(offset) if file.facts().seekable => Position { offset, cursor: false, refused },
+        _ => Position { offset: CURRENT_POSITION, cursor: offset.is_none() && file.facts().seekable, refused },
     }
 }
 

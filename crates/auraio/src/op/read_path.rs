@@ -48,7 +48,7 @@ impl<B: IoBufMut> ReadPath<B> {
     }
 }
 
-struct Kept<B> {
+struct Owned<B> {
     path: Option<SysPath>,
     buffer: B,
 }
@@ -63,15 +63,15 @@ impl<B: IoBufMut> Operation for ReadPath<B> {
         match sys_path(&path) {
             Ok(path) => {
                 let call = Call::ReadPath { path: path.as_ptr(), buf: address, len };
-                Prepared::new(call, Payload::any(Kept { path: Some(path), buffer }))
+                Prepared::new(call, Payload::any(Owned { path: Some(path), buffer }))
             }
-            Err(error) => Prepared::refused(error, Payload::any(Kept { path: None, buffer })),
+            Err(error) => Prepared::refused(error, Payload::any(Owned { path: None, buffer })),
         }
     }
 
     fn finish(mut done: Done) -> Self::Output {
         let outcome = done.value();
-        let Kept { path, buffer } = done.take_payload().take_any();
+        let Owned { path, buffer } = done.take_payload().take_any();
         let named = outcome.map_err(|error| path.map_or(error.clone(), |path| error.with_path(path.to_path_buf())));
         (named.map(|bytes| bytes as usize), buffer)
     }

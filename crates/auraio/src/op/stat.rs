@@ -85,7 +85,7 @@ impl Stat {
     }
 }
 
-struct Kept {
+struct Owned {
     path: Option<SysPath>,
     stat: Box<RawStat>,
 }
@@ -100,12 +100,12 @@ impl Operation for Stat {
             Of::File(file) => {
                 let fd = file.descriptor();
                 let call = Call::Stat { fd, path: std::ptr::null(), follow: true, out };
-                Prepared::on(file, call, Payload::any(Kept { path: None, stat }))
+                Prepared::on(file, call, Payload::any(Owned { path: None, stat }))
             }
             Of::Path(path, follow) => match sys_path(&path) {
                 Ok(path) => {
                     let call = Call::Stat { fd: NO_DESCRIPTOR, path: path.as_ptr(), follow, out };
-                    Prepared::new(call, Payload::any(Kept { path: Some(path), stat }))
+                    Prepared::new(call, Payload::any(Owned { path: Some(path), stat }))
                 }
                 Err(error) => Prepared::refused(error, Payload::NOTHING),
             },
@@ -117,7 +117,7 @@ impl Operation for Stat {
         if done.refused_early() {
             return Err(outcome.err().unwrap_or(Error::EngineClosed));
         }
-        let Kept { path, stat } = done.take_payload().take_any();
+        let Owned { path, stat } = done.take_payload().take_any();
         match outcome {
             Ok(_) => Ok(Metadata::from_raw(&stat)),
             Err(error) => Err(path.map_or(error.clone(), |path| error.with_path(path.to_path_buf()))),

@@ -203,7 +203,7 @@ struct Vectors {
 // SAFETY: the addresses are those of buffers that travel in the same payload, and only the kernel follows them.
 unsafe impl Send for Vectors {}
 
-struct Kept<B> {
+struct Owned<B> {
     buffers: Vec<B>,
     _vectors: Vectors,
 }
@@ -257,12 +257,12 @@ impl Vectors {
             more: (!calls.is_empty()).then(|| Box::new(More::Calls(calls))),
             cursor: place.cursor,
             early: place.refused.or((expect == 0).then_some(Ok(0))),
-            ..Prepared::on(file, call, Payload::any(Kept { buffers, _vectors: self }))
+            ..Prepared::on(file, call, Payload::any(Owned { buffers, _vectors: self }))
         }
     }
 }
 
 fn finish<B: Send + 'static>(mut done: Done) -> (Result<usize>, Vec<B>) {
     let result = done.value().map(|bytes| bytes as usize);
-    (result, done.take_payload().take_any::<Kept<B>>().buffers)
+    (result, done.take_payload().take_any::<Owned<B>>().buffers)
 }

@@ -44,11 +44,11 @@ pub(super) struct Shard {
     /// How many acquisitions on this shard's cores found a block in a shard of the node, and how many did not.
     pub(super) hits: AtomicU64,
     pub(super) misses: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<ShardState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ShardState {
     slabs: Vec<Slab>,
     /// Places in `slabs` that are not used.
     vacant: Vec<u32>,
@@ -160,7 +160,7 @@ impl Shard {
             idle: AtomicU32::new(0),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
-            state: Mutex::new(State::default()),
+            state: Mutex::new(ShardState::default()),
         }
     }
 
@@ -263,13 +263,13 @@ impl Shard {
     }
 
     /// Makes the counts visible to threads that read them without the lock.
-    fn publish_counts(&self, state: &State, class: usize) {
+    fn publish_counts(&self, state: &ShardState, class: usize) {
         self.free[class].store(state.free[class], Relaxed);
         self.idle.store(state.idle, Relaxed);
     }
 }
 
-impl State {
+impl ShardState {
     fn take(&mut self, class: usize, want: usize, batch: &mut Batch) {
         while batch.len < want {
             let Some(&(number, entry)) = self.with_free[class].last() else { return };

@@ -72,7 +72,7 @@ struct Slabs {
 
 #[derive(Clone, Copy, Debug)]
 struct Slab {
-    state: State,
+    state: SlabState,
     /// How many extents with this slab were not let go yet.
     holders: u32,
     node: u32,
@@ -81,7 +81,7 @@ struct Slab {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum SlabState {
     Unmapped,
     /// One thread is mapping or unmapping it, without the lock.
     Changing,
@@ -176,9 +176,9 @@ impl<M: Memory> Arena<M> {
         if slabs.free == 0 {
             return None;
         }
-        let fits = |slab: &Slab| slab.state == State::Free && node.is_none_or(|node| slab.node == node);
+        let fits = |slab: &Slab| slab.state == SlabState::Free && node.is_none_or(|node| slab.node == node);
         let at = slabs.all.iter().position(fits)?;
-        slabs.set(at as u32, State::InClass);
+        slabs.set(at as u32, SlabState::InClass);
         Some(at as u32)
     }
 
@@ -190,24 +190,24 @@ impl<M: Memory> Arena<M> {
                 return None;
             }
             let lowest =
-                slabs.all.iter().position(|slab| slab.state == State::Unmapped).unwrap_or(slabs.all.len()) as u32;
+                slabs.all.iter().position(|slab| slab.state == SlabState::Unmapped).unwrap_or(slabs.all.len()) as u32;
             if lowest >= self.memory.slabs() {
                 return None;
             }
-            slabs.set(lowest, State::Changing);
+            slabs.set(lowest, SlabState::Changing);
             slabs.all[lowest as usize].node = node;
             lowest
         };
         let mapped = self.memory.map(slab, 1, node);
-        lock(&self.slabs).set(slab, if mapped { State::InClass } else { State::Unmapped });
+        lock(&self.slabs).set(slab, if mapped { SlabState::InClass } else { SlabState::Unmapped });
         mapped.then_some(slab)
     }
 
     /// Takes back a slab that served a class; the caller has all its blocks.
     pub(super) fn give_free(&self, slab: u32, seen: bool) {
         let slabs = &mut *lock(&self.slabs);
-        debug_assert_eq!(slabs.all[slab as usize].state, State::InClass);
-        slabs.set(slab, State::Free);
+        debug_assert_eq!(slabs.all[slab as usize].state, SlabState::InClass);
+        slabs.set(slab, SlabState::Free);
         slabs.all[slab as usize].seen = seen;
     }
 
@@ -220,13 +220,13 @@ impl<M: Memory> Arena<M> {
             slabs.row(count, 0, self.memory.slabs()).or_else(|| slabs.row(count, budget, self.memory.slabs()))?;
         let mut missing: Vec<(u32, u32)> = Vec::new();
         for slab in first..first + count {
-            if slabs.state(slab) == State::Unmapped {
+            if slabs.state(slab) == SlabState::Unmapped {
                 match missing.last_mut() {
                     Some((from, more)) if *from + *more == slab => *more += 1,
                     _ => missing.push((slab, 1)),
                 }
             }
-            slabs.set(slab, State::Changing);
+            slabs.set(slab, SlabState::Changing);
         }
         Some(RunPlan { first, slabs: count, missing, node })
     }
@@ -249,15 +249,18 @@ impl<M: Memory> Arena<M> {
         }
         let Some(refused) = refused else {
             for part in 0..plan.slabs {
-                slabs.set(plan.first + part, if part == 0 { State::Run(plan.slabs) } else { State::RunPart(part) });
+                slabs.set(
+                    plan.first + part,
+                    if part == 0 { SlabState::Run(plan.slabs) } else { SlabState::RunPart(part) },
+                );
             }
             return Some(plan.first);
         };
         for slab in plan.first..plan.first + plan.slabs {
-            slabs.set(slab, State::Free);
+            slabs.set(slab, SlabState::Free);
         }
         for (first, count) in &plan.missing[refused..] {
-            (*first..first + count).for_each(|slab| slabs.set(slab, State::Unmapped));
+            (*first..first + count).for_each(|slab| slabs.set(slab, SlabState::Unmapped));
         }
         None
     }
@@ -265,11 +268,11 @@ impl<M: Memory> Arena<M> {
     /// Takes back the slabs of a block that has whole slabs.
     pub(super) fn release_run(&self, first: u32) {
         let slabs = &mut *lock(&self.slabs);
-        let State::Run(count) = slabs.all[first as usize].state else {
+        let SlabState::Run(count) = slabs.all[first as usize].state else {
             unreachable!("a block that has whole slabs begins with the first of them");
         };
         for slab in first..first + count {
-            slabs.set(slab, State::Free);
+            slabs.set(slab, SlabState::Free);
             slabs.all[slab as usize].seen = false;
         }
     }
@@ -277,7 +280,7 @@ impl<M: Memory> Arena<M> {
     /// Marks the free slabs. The mark of a slab stays until it is used.
     pub(super) fn mark_seen(&self) {
         for slab in &mut lock(&self.slabs).all {
-            slab.seen = slab.state == State::Free;
+            slab.seen = slab.state == SlabState::Free;
         }
     }
 
@@ -293,14 +296,14 @@ impl<M: Memory> Arena<M> {
                     break;
                 }
                 let slab = slabs.all[at as usize];
-                if slab.state != State::Free || (seen && !slab.seen) {
+                if slab.state != SlabState::Free || (seen && !slab.seen) {
                     continue;
                 }
                 if slab.holders == 0 {
-                    slabs.set(at, State::Changing);
+                    slabs.set(at, SlabState::Changing);
                     going.push(at);
                 } else {
-                    slabs.set(at, State::Retiring);
+                    slabs.set(at, SlabState::Retiring);
                     outcome.held += 1;
                 }
             }
@@ -316,11 +319,11 @@ impl<M: Memory> Arena<M> {
     pub(super) fn hold(&self, slab: u32) -> Option<Extent> {
         let slabs = &mut *lock(&self.slabs);
         let (first_slab, count) = match slabs.state(slab) {
-            State::Unmapped | State::Changing | State::Retiring => return None,
-            State::Free | State::InClass => (slab, 1),
-            State::Run(count) => (slab, count),
-            State::RunPart(behind) => match slabs.state(slab - behind) {
-                State::Run(count) => (slab - behind, count),
+            SlabState::Unmapped | SlabState::Changing | SlabState::Retiring => return None,
+            SlabState::Free | SlabState::InClass => (slab, 1),
+            SlabState::Run(count) => (slab, count),
+            SlabState::RunPart(behind) => match slabs.state(slab - behind) {
+                SlabState::Run(count) => (slab - behind, count),
                 _ => unreachable!("a part of a run knows how far behind the first slab it is"),
             },
         };
@@ -340,8 +343,8 @@ impl<M: Memory> Arena<M> {
             for held in extent.first_slab..extent.first_slab + extent.slabs {
                 let slab = &mut slabs.all[held as usize];
                 slab.holders -= 1;
-                if slab.holders == 0 && slab.state == State::Retiring {
-                    slabs.set(held, State::Changing);
+                if slab.holders == 0 && slab.state == SlabState::Retiring {
+                    slabs.set(held, SlabState::Changing);
                     going.push(held);
                 }
             }
@@ -351,7 +354,7 @@ impl<M: Memory> Arena<M> {
 
     /// Whether the slab waits for its holders to let go.
     pub(super) fn is_retiring(&self, slab: u32) -> bool {
-        lock(&self.slabs).state(slab) == State::Retiring
+        lock(&self.slabs).state(slab) == SlabState::Retiring
     }
 
     /// How many slabs have been unmapped or have begun to retire so far.
@@ -371,7 +374,7 @@ impl<M: Memory> Arena<M> {
             let unmapped = unsafe { self.memory.unmap(row[0], count) };
             let mut slabs = lock(&self.slabs);
             for slab in row {
-                slabs.set(*slab, if unmapped { State::Unmapped } else { State::Free });
+                slabs.set(*slab, if unmapped { SlabState::Unmapped } else { SlabState::Free });
             }
             gone += if unmapped { count } else { 0 };
         }
@@ -393,21 +396,21 @@ impl<M: Memory> Arena<M> {
 }
 
 impl Slabs {
-    fn state(&self, slab: u32) -> State {
-        self.all.get(slab as usize).map_or(State::Unmapped, |slab| slab.state)
+    fn state(&self, slab: u32) -> SlabState {
+        self.all.get(slab as usize).map_or(SlabState::Unmapped, |slab| slab.state)
     }
 
-    fn set(&mut self, slab: u32, state: State) {
+    fn set(&mut self, slab: u32, state: SlabState) {
         if self.all.len() <= slab as usize {
-            self.all.resize(slab as usize + 1, Slab { state: State::Unmapped, holders: 0, node: 0, seen: false });
+            self.all.resize(slab as usize + 1, Slab { state: SlabState::Unmapped, holders: 0, node: 0, seen: false });
         }
         let before = std::mem::replace(&mut self.all[slab as usize].state, state);
         for (state, step) in [(before, u32::MAX), (state, 1)] {
             let count = |count: &mut u32, counts: bool| *count = count.wrapping_add(if counts { step } else { 0 });
-            count(&mut self.mapped, state != State::Unmapped);
-            count(&mut self.free, state == State::Free);
-            count(&mut self.retiring, state == State::Retiring);
-            count(&mut self.in_runs, matches!(state, State::Run(_) | State::RunPart(_)));
+            count(&mut self.mapped, state != SlabState::Unmapped);
+            count(&mut self.free, state == SlabState::Free);
+            count(&mut self.retiring, state == SlabState::Retiring);
+            count(&mut self.in_runs, matches!(state, SlabState::Run(_) | SlabState::RunPart(_)));
         }
     }
 
@@ -417,15 +420,15 @@ impl Slabs {
         // Behind the slabs that were ever used, all slabs are unmapped, so the search can end there.
         for slab in 0..slabs.min(self.all.len() as u32 + count) {
             match self.state(slab) {
-                State::Free => {}
-                State::Unmapped => missing += 1,
+                SlabState::Free => {}
+                SlabState::Unmapped => missing += 1,
                 _ => {
                     (first, missing) = (slab + 1, 0);
                     continue;
                 }
             }
             if slab - first == count {
-                missing -= u32::from(self.state(first) == State::Unmapped);
+                missing -= u32::from(self.state(first) == SlabState::Unmapped);
                 first += 1;
             }
             if slab + 1 - first == count && missing <= missing_max {

@@ -24,11 +24,11 @@ pub(super) struct Waiters<W, T> {
 #[derive(Debug)]
 pub(super) struct Waiter<W, T> {
     request: W,
-    state: Mutex<State<T>>,
+    state: Mutex<WaiterState<T>>,
 }
 
 #[derive(Debug)]
-enum State<T> {
+enum WaiterState<T> {
     Waiting(Option<Waker>),
     Given(T),
     Taken,
@@ -57,7 +57,7 @@ impl<W, T> Waiters<W, T> {
     /// Joins the queue at its end. The caller then calls [`serve`](Self::serve), because memory may have come free before it
     /// joined.
     pub(super) fn join(&self, request: W) -> Arc<Waiter<W, T>> {
-        let waiter = Arc::new(Waiter { request, state: Mutex::new(State::Waiting(None)) });
+        let waiter = Arc::new(Waiter { request, state: Mutex::new(WaiterState::Waiting(None)) });
         let mut queue = lock(&self.queue);
         queue.push_back(Arc::clone(&waiter));
         self.any.store(true, Relaxed);
@@ -85,7 +85,7 @@ impl<W, T> Waiters<W, T> {
         let mut queue = lock(&self.queue);
         while let Some(found) = queue.front().and_then(|first| take(&first.request)) {
             let Some(first) = queue.pop_front() else { unreachable!("the queue is locked, and had a first") };
-            let before = std::mem::replace(&mut *lock(&first.state), State::Given(found));
+            let before = std::mem::replace(&mut *lock(&first.state), WaiterState::Given(found));
             // Dropped below, without the lock. If the waiter's future is gone by now, dropping it drops the memory that it was
             // given, and that memory comes back to this queue.
             served.push((first, before));
@@ -93,7 +93,7 @@ impl<W, T> Waiters<W, T> {
         self.any.store(!queue.is_empty(), Relaxed);
         drop(queue);
         for (waiter, before) in served {
-            if let State::Waiting(Some(waker)) = before {
+            if let WaiterState::Waiting(Some(waker)) = before {
                 waker.wake();
             }
             drop(waiter);
@@ -106,18 +106,18 @@ impl<W, T> Waiter<W, T> {
     pub(super) fn poll(&self, waker: &Waker) -> Poll<T> {
         let mut state = lock(&self.state);
         match &mut *state {
-            State::Waiting(known) => {
+            WaiterState::Waiting(known) => {
                 match known {
                     Some(known) => known.clone_from(waker),
                     None => *known = Some(waker.clone()),
                 }
                 Poll::Pending
             }
-            State::Given(_) => match std::mem::replace(&mut *state, State::Taken) {
-                State::Given(given) => Poll::Ready(given),
+            WaiterState::Given(_) => match std::mem::replace(&mut *state, WaiterState::Taken) {
+                WaiterState::Given(given) => Poll::Ready(given),
                 _ => unreachable!("the state is locked"),
             },
-            State::Taken => Poll::Pending,
+            WaiterState::Taken => Poll::Pending,
         }
     }
 }

@@ -12,11 +12,11 @@ use std::{collections::VecDeque, sync::Arc};
 
 use super::{
     State,
-    slots::{Cold, Hot, Place as SlotPlace, flag},
+    slots::{Cold, Hot, Place, flag},
 };
 use crate::{
     control::{Classes, Priority},
-    lanes::{self, Lane, LaneMode, Place, Sample},
+    lanes::{self, Lane, LaneMode, LaneShare, Sample},
     op::route::Route,
     sys::{CURRENT_POSITION, errno, transfer_offset},
 };
@@ -36,7 +36,7 @@ const WORK_BYTES: f64 = 65_536.0;
 pub(super) struct Seat {
     pub(super) lane: Arc<Lane>,
     pub(super) member: u32,
-    pub(super) place: Place,
+    pub(super) place: LaneShare,
     pub(super) in_flight: u32,
     /// Those of the lowest class.
     in_flight_low: u32,
@@ -264,7 +264,7 @@ impl State {
     pub(super) fn wait_for_place(&mut self, index: u32) {
         let (hot, cold) = self.slots.both_mut(index);
         debug_assert!(!hot.has(flag::IN_LANE), "an operation with a place waits for one");
-        hot.place = SlotPlace::Waiting;
+        hot.place = Place::Waiting;
         hot.set(flag::LONG);
         if cold.asked == 0 {
             cold.asked = lanes::now();

@@ -12,7 +12,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     task::Wake,
     time::Duration,
@@ -147,8 +147,6 @@ pub(crate) struct Ring {
     descriptors: Vec<Descriptor>,
     pub(crate) counters: CachePadded<Counters>,
     inbox: Inbox,
-    /// The thread that the ring belongs to is in a loop of its own that reaps it.
-    pub(crate) is_driven: AtomicBool,
     /// Boxed, so that it can be leaked where it is.
     access: Option<Box<Access>>,
 }
@@ -217,7 +215,6 @@ impl Ring {
             descriptors,
             counters: CachePadded::default(),
             inbox: Inbox::default(),
-            is_driven: AtomicBool::new(false),
             access: Some(Box::new(access)),
         })
     }
