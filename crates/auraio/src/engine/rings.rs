@@ -8,9 +8,11 @@ use std::{
 use super::Shared;
 #[cfg(feature = "sim")]
 use crate::BackendChoice;
+#[cfg(any(target_os = "linux", feature = "sim"))]
+use crate::backend;
 use crate::{
     BackendKind, Error, Result,
-    backend::{self, AnyBackend, threads::ThreadsBackend},
+    backend::{AnyBackend, threads::ThreadsBackend},
     lock, op,
     pool::SlabHolder,
     ring::{Ring, RingSpec, ThreadMark},
