@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    engine::Shared,
+    engine::{Shared, Turns},
     op::{Done, Operation},
     ring::Ticket,
 };
@@ -43,18 +43,14 @@ pub struct OpFuture<O: Operation> {
 }
 
 enum State {
-    /// `asked` says that the future has woken itself, to hand its operation over when it is polled next.
-    UnderWay {
-        ticket: Ticket,
-        asked: bool,
-    },
+    UnderWay { ticket: Ticket, turns: Turns },
     Early(Done),
     Fetched,
 }
 
 impl<O: Operation> OpFuture<O> {
     pub(crate) fn under_way(engine: Arc<Shared>, ticket: Ticket) -> Self {
-        Self { engine, state: State::UnderWay { ticket, asked: false }, operation: PhantomData }
+        Self { engine, state: State::UnderWay { ticket, turns: Turns::default() }, operation: PhantomData }
     }
 
     pub(crate) fn early(engine: Arc<Shared>, done: Done) -> Self {
@@ -85,10 +81,10 @@ impl<O: Operation> Future for OpFuture<O> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let done = match std::mem::replace(&mut self.state, State::Fetched) {
             State::Early(done) => done,
-            State::UnderWay { ticket, mut asked } => match self.engine.poll(&ticket, &mut asked, context) {
+            State::UnderWay { ticket, mut turns } => match self.engine.poll(&ticket, &mut turns, context) {
                 Some(done) => done,
                 None => {
-                    self.state = State::UnderWay { ticket, asked };
+                    self.state = State::UnderWay { ticket, turns };
                     return Poll::Pending;
                 }
             },

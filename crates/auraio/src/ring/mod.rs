@@ -12,7 +12,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     task::{Context, Wake},
     time::Duration,
@@ -142,8 +142,6 @@ pub(crate) struct Ring {
     descriptors: Vec<Descriptor>,
     pub(crate) counters: CachePadded<Counters>,
     inbox: Inbox,
-    /// The thread that the ring belongs to is in a loop of its own that reaps it.
-    pub(crate) is_driven: AtomicBool,
     /// Boxed, so that it can be leaked where it is.
     access: Option<Box<Access>>,
 }
@@ -220,7 +218,6 @@ impl Ring {
             descriptors,
             counters: CachePadded::default(),
             inbox: Inbox::default(),
-            is_driven: AtomicBool::new(false),
             access: Some(Box::new(access)),
         })
     }
@@ -461,8 +458,8 @@ impl Ring {
 
     /// The result of a future's operation, or how far it is. A waker is code of the user's, so it is cloned and dropped
     /// while the ring's state is not held.
-    pub(crate) fn poll(&self, key: Key, context: &Context<'_>) -> Polled {
-        let mut new = None;
+    pub(crate) fn poll(&self, key: Key, first: bool, context: &Context<'_>) -> Polled {
+        let mut new = first.then(|| context.waker().clone());
         loop {
             let mut state = self.enter();
             let Some(index) = state.slots.find(key) else { unreachable!("a future fetches its result once") };
