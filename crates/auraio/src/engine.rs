@@ -5,6 +5,7 @@ use std::{
     fmt,
     future::Future,
     marker::PhantomData,
+    mem,
     pin::pin,
     sync::{
         Arc, Mutex, OnceLock, Weak,
@@ -71,6 +72,8 @@ pub(crate) struct Shared {
     seeds: AtomicU64,
     /// Memory that the program has registered.
     regions: Arc<Regions>,
+    /// Rings made so far.
+    rings_made: AtomicU64,
     /// New operations are refused.
     closed: AtomicBool,
     waiters: Waiters,
@@ -118,6 +121,7 @@ impl Engine {
             #[cfg(feature = "sim")]
             seeds: AtomicU64::new(0),
             regions: Arc::default(),
+            rings_made: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             waiters: Waiters::default(),
         };
@@ -200,6 +204,7 @@ impl Engine {
         let mut context = Context::from_waker(&waker);
         let mut future = pin!(future);
         let driving = Drives::begin(self.shared.id);
+        let mut rounds = Rounds::default();
         loop {
             if parker.woken.swap(false, Ordering::SeqCst)
                 && let Poll::Ready(output) = future.as_mut().poll(&mut context)
@@ -208,7 +213,7 @@ impl Engine {
                 self.shared.leave_to_driver();
                 return output;
             }
-            self.shared.reap_all();
+            rounds.turn(&self.shared, || parker.woken.load(Ordering::SeqCst));
             if !parker.woken.load(Ordering::SeqCst) {
                 parker.park(&self.shared);
             }
@@ -496,9 +501,10 @@ impl Shared {
     /// Polls a future's operation. A poll only queues. On a thread that drives the engine, the loop there hands over when
     /// nothing else is ready. On any other executor the future wakes itself once, so that the executor polls all that is
     /// ready before it polls this future again; then its ring is handed over and reaped, for all of them.
-    pub(crate) fn poll(self: &Arc<Self>, ticket: &Ticket, asked: &mut bool, context: &Context<'_>) -> Option<Done> {
+    pub(crate) fn poll(self: &Arc<Self>, ticket: &Ticket, turns: &mut Turns, context: &Context<'_>) -> Option<Done> {
         let Ticket { ring, key } = ticket;
-        let mut polled = ring.poll(*key, context);
+        let first = mem::replace(&mut turns.polled, true);
+        let mut polled = ring.poll(*key, first, context);
         if let Polled::Ready(done) = polled {
             return Some(done);
         }
@@ -506,13 +512,13 @@ impl Shared {
             return None;
         }
         if matches!(polled, Polled::Queued) {
-            if !*asked {
-                *asked = true;
+            if !turns.asked {
+                turns.asked = true;
                 context.waker().wake_by_ref();
                 return None;
             }
             ring.flush_and_reap(None, &mut Vec::new());
-            polled = ring.poll(*key, context);
+            polled = ring.poll(*key, false, context);
             if let Polled::Ready(done) = polled {
                 return Some(done);
             }
@@ -630,6 +636,57 @@ impl Drop for Driving {
 impl fmt::Debug for Driving {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Driving").finish_non_exhaustive()
+    }
+}
+
+/// What a future has done so far.
+#[derive(Default)]
+pub(crate) struct Turns {
+    /// It was polled before, so its waker is known.
+    polled: bool,
+    /// It has woken itself, to hand its operation over when it is polled next.
+    asked: bool,
+}
+
+/// The rings that a `block_on` hands over and reaps, and in which order.
+#[derive(Default)]
+struct Rounds {
+    all: Vec<Arc<Ring>>,
+    /// How many rings had been made when `all` was filled.
+    made: u64,
+    /// Rounds in which only this thread's ring was looked at.
+    short: u32,
+}
+
+/// After so many rounds with this thread's ring alone, the others have their turn too.
+const SHORT_ROUNDS_MAX: u32 = 16;
+
+impl Rounds {
+    /// Hands over and reaps: first the ring that this thread submits to. The others, which other threads may be looking at,
+    /// follow when nothing is `ready` by that, and now and then.
+    fn turn(&mut self, engine: &Shared, ready: impl Fn() -> bool) {
+        let own = engine.ring_if_any();
+        if let Some(ring) = &own {
+            ring.flush_and_reap(None, &mut Vec::new());
+        }
+        self.short += 1;
+        if ready() && self.short < SHORT_ROUNDS_MAX && !engine.waiters.any() {
+            return;
+        }
+        self.short = 0;
+        let made = engine.rings_made.load(Ordering::Acquire);
+        if made != self.made || self.all.iter().any(|ring| Arc::strong_count(ring) == 1) {
+            self.all = engine.rings();
+            self.made = made;
+        }
+        for ring in &self.all {
+            if ring.may_submit() && own.as_ref().is_none_or(|own| !Arc::ptr_eq(own, ring)) {
+                ring.flush_and_reap(None, &mut Vec::new());
+            }
+        }
+        if engine.waiters.any() && engine.is_idle() {
+            engine.waiters.wake();
+        }
     }
 }
 

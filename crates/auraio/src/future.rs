@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     Engine,
-    engine::Shared,
+    engine::{Shared, Turns},
     op::{Done, Operation},
     ring::{Sink, Ticket},
 };
@@ -44,11 +44,7 @@ pub struct OpFuture<O: Operation> {
 }
 
 enum Stage {
-    /// `asked` says that the future has woken itself, to hand its operation over when it is polled next.
-    UnderWay {
-        ticket: Ticket,
-        asked: bool,
-    },
+    UnderWay { ticket: Ticket, turns: Turns },
     Early(Done),
     Fetched,
 }
@@ -82,7 +78,7 @@ impl Engine {
 
 impl<O: Operation> OpFuture<O> {
     pub(crate) fn under_way(engine: Arc<Shared>, ticket: Ticket) -> Self {
-        Self { engine, state: Stage::UnderWay { ticket, asked: false }, operation: PhantomData }
+        Self { engine, state: Stage::UnderWay { ticket, turns: Turns::default() }, operation: PhantomData }
     }
 
     pub(crate) fn early(engine: Arc<Shared>, done: Done) -> Self {
@@ -113,10 +109,10 @@ impl<O: Operation> Future for OpFuture<O> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let done = match std::mem::replace(&mut self.state, Stage::Fetched) {
             Stage::Early(done) => done,
-            Stage::UnderWay { ticket, mut asked } => match self.engine.poll(&ticket, &mut asked, context) {
+            Stage::UnderWay { ticket, mut turns } => match self.engine.poll(&ticket, &mut turns, context) {
                 Some(done) => done,
                 None => {
-                    self.state = Stage::UnderWay { ticket, asked };
+                    self.state = Stage::UnderWay { ticket, turns };
                     return Poll::Pending;
                 }
             },

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, OnceLock, Weak, atomic::Ordering},
 };
 
 use super::Shared;
@@ -11,7 +11,7 @@ use crate::BackendChoice;
 #[cfg(any(target_os = "linux", feature = "sim"))]
 use crate::backend;
 use crate::{
-    BackendKind, Error, Result,
+    BackendKind, Error, Result, Routing,
     backend::{AnyBackend, threads::ThreadsBackend},
     lock, op,
     pool::SlabHolder,
@@ -84,7 +84,7 @@ impl Shared {
             #[cfg(feature = "sim")]
             (BackendChoice::Sim(sim), _) => {
                 // Each ring has a seed of its own that follows from the engine's.
-                let nth = self.seeds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let nth = self.seeds.fetch_add(1, Ordering::Relaxed);
                 let sim = sim.for_ring(nth, depth);
                 simulated = Some(sim.clone());
                 backend::sim_backend(sim)
@@ -125,9 +125,26 @@ impl Shared {
             register: self.options.register,
         };
         let ring = Ring::new(spec, main, helper, self.options.pool, Arc::clone(&self.regions));
+        self.rings_made.fetch_add(1, Ordering::Release);
         let holder = Arc::downgrade(&ring);
         self.options.pool.add_holder(holder as Weak<dyn SlabHolder>);
         Ok(ring)
+    }
+
+    /// The ring that a submission made here would go to, if there is one yet.
+    pub(super) fn ring_if_any(&self) -> Option<Arc<Ring>> {
+        match self.routing() {
+            Routing::Core => {
+                let cpu = topology::current_cpu().min(self.topology.cpu_max());
+                self.cores[cpu as usize].get().map(Arc::clone)
+            }
+            Routing::Thread => {
+                let mine = |own: &RefCell<Vec<(u64, Arc<Ring>)>>| {
+                    own.borrow().iter().find(|(engine, _)| *engine == self.id).map(|(_, ring)| Arc::clone(ring))
+                };
+                OWN.try_with(mine).ok().flatten()
+            }
+        }
     }
 
     /// Lets go of this thread's own ring of this engine, which ends.

@@ -131,8 +131,9 @@ pub trait Operation: Send + Sized + 'static {
 #[derive(Clone, Copy, Debug)]
 pub struct Plain {
     pub(crate) call: Call,
-    /// Bytes that the call moves.
+    /// Bytes that the call moves, and their address.
     pub(crate) bytes: u32,
+    pub(crate) address: usize,
 }
 
 /// A transfer of fewer bytes than this is attempted inside the submission, whatever it works on.

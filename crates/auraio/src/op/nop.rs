@@ -23,7 +23,7 @@ impl Operation for Nop {
 
     #[inline(always)]
     fn plain(&mut self) -> Option<Plain> {
-        Some(Plain { call: Call::Nop, bytes: 0 })
+        Some(Plain { call: Call::Nop, bytes: 0, address: 0 })
     }
 
     fn finish(done: Done) -> Self::Output {

@@ -118,11 +118,12 @@ impl<B: IoBuf> Operation for Write<B> {
         let offset = self.offset?;
         let memory = self.buffer.as_slice();
         let (buf, len) = (memory.as_ptr(), memory.len());
-        if len == 0 || len >= PLAIN_BYTES_MAX || !self.file.plan().takes(buf.addr(), len, offset) {
+        let address = buf.addr();
+        if len == 0 || len >= PLAIN_BYTES_MAX || !self.file.plan().takes(address, len, offset) {
             return None;
         }
         let bytes = len as u32;
-        Some(Plain { call: Call::Write { fd: self.file.raw_descriptor(), buf, len: bytes, offset }, bytes })
+        Some(Plain { call: Call::Write { fd: self.file.raw_descriptor(), buf, len: bytes, offset }, bytes, address })
     }
 
     #[inline(always)]

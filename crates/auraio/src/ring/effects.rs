@@ -93,8 +93,22 @@ fn fetch_lists() -> Box<Lists> {
 impl Lists {
     /// What completes here may let go of the last share of a file whose close is held, or end a turn. Both start another
     /// operation, maybe on another ring.
-    #[expect(unsafe_code, reason = "performs a call whose addresses its slot keeps valid")]
     fn perform(&mut self, ring: Option<&Arc<Ring>>) {
+        if !(self.inline.is_empty() && self.turns.is_empty() && self.ending.is_empty() && self.released.is_empty()) {
+            self.perform_files(ring);
+        }
+        if !(self.discarded.is_empty() && self.dropped.is_empty() && self.mail.is_empty()) {
+            self.perform_rest();
+        }
+        for waker in self.wakers.drain(..) {
+            outside(|| waker.wake());
+        }
+    }
+
+    /// Performs calls, and ends turns and shares in files.
+    #[expect(unsafe_code, reason = "performs a call whose addresses its slot keeps valid")]
+    #[inline(never)]
+    fn perform_files(&mut self, ring: Option<&Arc<Ring>>) {
         for (key, call) in self.inline.drain(..) {
             let Some(ring) = ring else { continue };
             // SAFETY: the slot owns what the call points to, and keeps it until the completion that follows.
@@ -111,6 +125,11 @@ impl Lists {
         }
         // The last share in a file starts the close that waits for it.
         self.released.clear();
+    }
+
+    /// Drops results and wakers that nobody wants, and sends completions to other threads.
+    #[inline(never)]
+    fn perform_rest(&mut self) {
         for done in self.discarded.drain(..) {
             outside(|| drop(done));
         }
@@ -120,9 +139,6 @@ impl Lists {
         for (mailbox, completion) in self.mail.drain(..) {
             mailbox.letters.push(completion);
             mailbox.bell.ring();
-        }
-        for waker in self.wakers.drain(..) {
-            outside(|| waker.wake());
         }
     }
 }

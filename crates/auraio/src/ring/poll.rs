@@ -16,8 +16,8 @@ pub(crate) enum Polled {
 impl Ring {
     /// The result of a future's operation, or how far it is. A waker is code of the user's, so it is cloned and dropped
     /// while the ring's state is not held.
-    pub(crate) fn poll(&self, key: Key, context: &Context<'_>) -> Polled {
-        let mut new = None;
+    pub(crate) fn poll(&self, key: Key, first: bool, context: &Context<'_>) -> Polled {
+        let mut new = first.then(|| context.waker().clone());
         loop {
             let mut state = self.enter();
             let Some(index) = state.slots.find(key) else { unreachable!("a future fetches its result once") };

@@ -230,6 +230,44 @@ impl Registered {
         Names { fixed: Fixed { buffer: Some(place), file }, counted: counted.then_some(place) }
     }
 
+    /// The names of a transfer with one buffer, whose slab of the pool is known (`None`: it lies in none).
+    #[inline(always)]
+    pub(super) fn names_at(
+        &mut self,
+        main: &mut AnyBackend,
+        (address, len): (usize, usize),
+        slab: Option<u32>,
+        file: &FileInner,
+    ) -> Names {
+        let known = self.buffers.places_max == 0
+            || slab.is_none()
+                && self.buffers.regions.is_empty()
+                && self.buffers.all.changes.load(Ordering::Acquire) == self.buffers.seen_changes;
+        let buffer = if known { None } else { self.buffers.find(main, address, len) };
+        let file = self.files.find(main, file);
+        self.on_files += u64::from(file.is_some());
+        match buffer {
+            None => Names { fixed: Fixed { buffer: None, file }, counted: None },
+            Some(found) => self.count_in(found, file),
+        }
+    }
+
+    /// Counts a transfer on registered memory.
+    #[inline]
+    fn count_in(&mut self, (place, counted): (u16, bool), file: Option<u32>) -> Names {
+        self.on_buffers += 1;
+        if counted && let Some(Some(entry)) = self.buffers.entries.get_mut(place as usize) {
+            entry.users += 1;
+        }
+        Names { fixed: Fixed { buffer: Some(place), file }, counted: counted.then_some(place) }
+    }
+
+    /// The slab of the pool that an address lies in, if it lies in one.
+    #[inline(always)]
+    pub(super) fn slab_of(&self, address: usize) -> Option<u32> {
+        self.buffers.pool.slab_of(address)
+    }
+
     /// An operation that was counted has completed.
     pub(super) fn done(&mut self, main: &mut AnyBackend, place: u16) {
         if let Some(Some(entry)) = self.buffers.entries.get_mut(place as usize) {

@@ -18,7 +18,6 @@ use crate::{
     control::Priority,
     file::FileInner,
     op::{Done, Plain, route::POOL_BUDGET_SHARE, table::CallKind},
-    sys::Call,
 };
 
 /// The flags with which an operation still completes by the short path.
@@ -46,10 +45,10 @@ impl State {
             }
         }
         let Some(file) = file else { return Some(0) };
-        let reads = matches!(plain.call, Call::Read { .. });
+        let reads = plain.call.is_read();
         let mut charged = 0;
         if reads && !file.facts().direct {
-            let pooled = self.registered.is_pool_memory(&plain.call);
+            let pooled = self.registered.slab_of(plain.address).is_some();
             charged = u64::from(plain.bytes) / if pooled { POOL_BUDGET_SHARE } else { 1 };
             if !self.load.budget.allows(charged) {
                 return None;
@@ -73,7 +72,7 @@ impl State {
         mut flags: u16,
         sink: Sink,
     ) -> u32 {
-        let &Plain { call, bytes } = plain;
+        let &Plain { call, bytes, address } = plain;
         if matches!(sink, Sink::Future) {
             flags |= flag::FUTURE;
         }
@@ -89,7 +88,8 @@ impl State {
             self.pushed_short(index, flags, false);
             return index;
         };
-        let names = self.registered.names(&mut self.main, &call, Some(&file));
+        let slab = self.registered.slab_of(address);
+        let names = self.registered.names_at(&mut self.main, (address, bytes as usize), slab, &file);
         flags |= if names.counted.is_some() { flag::COUNTED } else { 0 };
         let lane = file.lane().map_or(NO_LANE, |lane| lane.id().0);
         let (direct, class) = (file.facts().direct, file.priority());

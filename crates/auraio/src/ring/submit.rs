@@ -295,10 +295,15 @@ impl State {
     }
 
     /// Moves what waits onto the ring, in order, as far as there is room.
+    #[inline]
     pub(super) fn pump(&mut self) {
-        if self.gate.waiting == 0 && self.lines.is_empty() {
-            return;
+        if self.gate.waiting > 0 || !self.lines.is_empty() {
+            self.pump_lines();
         }
+    }
+
+    #[inline(never)]
+    fn pump_lines(&mut self) {
         self.pump_lanes();
         self.pump_helper();
         if self.helper.takes_all {
