@@ -13,10 +13,7 @@ use super::{Backend, Cqe, Entry, Taker, Wait, registry, threads::ThreadsBackend}
 use crate::sys::{Call, Descriptor};
 
 /// One of the backends that there are.
-#[cfg_attr(
-    feature = "sim",
-    expect(clippy::large_enum_variant, reason = "a ring has one of these, for as long as it lives")
-)]
+#[allow(clippy::large_enum_variant, reason = "a ring has one of these, for as long as it lives")]
 pub(crate) enum AnyBackend {
     #[cfg(target_os = "linux")]
     Uring(UringBackend),
