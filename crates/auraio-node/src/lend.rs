@@ -93,7 +93,7 @@ pub fn pool_stats() -> NativePoolStats {
         bytes_registered,
         bytes_max,
         hits_thread,
-        hits_shard,
+        hits_shared,
         misses,
         waiting,
         ..
@@ -106,7 +106,7 @@ pub fn pool_stats() -> NativePoolStats {
         bytes_registered: bytes_registered as f64,
         bytes_max: bytes_max as f64,
         hits_thread: hits_thread as f64,
-        hits_shard: hits_shard as f64,
+        hits_shard: hits_shared as f64,
         misses: misses as f64,
         waiting: waiting as f64,
     }

@@ -26,8 +26,8 @@ use crate::{
     lock,
     op::{self, Done, Operation, Plain, Prepared},
     pool::SlabHolder,
-    ring::{Key, Polled, Regions, Ring, RingSpec, Sink, ThreadMark, Ticket, asleep},
-    stats::{RingStats, Stats},
+    ring::{Key, Polled, Regions, Ring, RingSpec, RingStats, Sink, ThreadMark, Ticket, asleep},
+    stats::Stats,
     sys::{self, Bell},
     topology,
 };

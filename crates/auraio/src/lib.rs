@@ -33,6 +33,7 @@ mod file;
 mod future;
 mod lanes;
 mod metadata;
+mod numbers;
 pub mod op;
 mod pool;
 mod port;
@@ -62,11 +63,13 @@ pub use future::OpFuture;
 pub use hdrhistogram;
 pub use lanes::{ClassStats, HistogramKind, LaneDecision, LaneId, LaneMode, LaneStats};
 pub use metadata::{Metadata, Timestamp};
+pub use numbers::{Number, NumberKind, Unit};
 pub use op::{OpenOptions, Operation};
 pub use pool::{Acquire, Block, Pool, PoolBuilder, PoolStats};
 pub use port::{Completion, Port, PortTicket, PortWaiter};
 pub use registration::{RegisteredBuffer, Registration};
-pub use stats::{RingStats, Stats};
+pub use ring::RingStats;
+pub use stats::Stats;
 pub use topology::Topology;
 
 /// Locks, also where another thread panicked while it held the lock: what the locks of this crate guard is valid at every
