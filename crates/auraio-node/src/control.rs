@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use auraio::{
-    Engine, Error, HistogramKind, LaneDecision, LaneId, LaneStats,
+    Engine, Error, HistogramKind, LaneDecision, LaneId,
     control::{Bounds, Guard, Policy, Priority, Settings},
     hdrhistogram::{
         Histogram,
@@ -17,64 +17,6 @@ use crate::{
     port::NativePort,
     submit::{EBADF, EINVAL},
 };
-
-/// One class of a lane's operations.
-#[napi(object)]
-pub struct NativeClassStats {
-    /// Operations that the device has completed.
-    pub completed: f64,
-    /// Operations that wait behind the limit.
-    pub waiting: u32,
-    /// Latency with the wait, in microseconds.
-    pub total_p99_us: f64,
-}
-
-/// One lane, as `auraio::LaneStats`.
-#[napi(object)]
-pub struct NativeLaneStats {
-    /// Its number.
-    pub id: u32,
-    /// The disk or the file system.
-    pub device: String,
-    /// `'direct'` or `'buffered'`.
-    pub mode: String,
-    /// The policy's name.
-    pub policy: String,
-    /// What the outer loop does.
-    pub phase: String,
-    /// Operations that may be in flight.
-    pub in_flight_limit: u32,
-    /// Operations in flight.
-    pub in_flight: u32,
-    /// Operations that wait behind the limit.
-    pub queued: u32,
-    /// Entries that are gathered for one system call.
-    pub submit_batch: u32,
-    /// Entries that one has handed over lately.
-    pub sqe_per_enter: f64,
-    /// The guard in force.
-    pub guard_p99_ms: f64,
-    /// It is below what the device can do.
-    pub guard_infeasible: bool,
-    /// How often it has cut.
-    pub guard_cuts: f64,
-    /// Operations that the device has completed.
-    pub completed: f64,
-    /// Bytes that those have moved.
-    pub bytes: f64,
-    /// Reads that the page cache has served.
-    pub cache_hits: f64,
-    /// Of completion latency.
-    pub completion_p50_us: f64,
-    /// Of completion latency.
-    pub completion_p99_us: f64,
-    /// Of completion latency.
-    pub completion_p999_us: f64,
-    /// Of latency with the wait.
-    pub total_p99_us: f64,
-    /// High, normal, low.
-    pub by_class: Vec<NativeClassStats>,
-}
 
 /// The latencies of a lane.
 #[napi(object)]
@@ -218,12 +160,6 @@ impl NativePort {
         core.file(handle).and_then(auraio::File::lane).map_or(-1, |lane| lane.number() as i32)
     }
 
-    /// Every lane of the process.
-    #[napi(catch_unwind)]
-    pub fn lanes(&self) -> Vec<NativeLaneStats> {
-        self.submitter.core.borrow().engine().stats().lanes.iter().map(lane_stats).collect()
-    }
-
     /// The latencies of a lane; `kind` is `'completion'` or `'total'`.
     #[napi(catch_unwind)]
     pub fn histogram(
@@ -262,40 +198,6 @@ pub(crate) fn ask(engine: &Engine, base: &Engine, asked: &Asked<'_>) -> Result<(
         engine.set_guard(asked.guard())?;
     }
     Ok(())
-}
-
-fn lane_stats(lane: &LaneStats) -> NativeLaneStats {
-    NativeLaneStats {
-        id: lane.id.number(),
-        device: lane.device.clone(),
-        mode: lane.mode.name().to_owned(),
-        policy: lane.policy.to_owned(),
-        phase: lane.phase.to_owned(),
-        in_flight_limit: lane.in_flight_limit,
-        in_flight: lane.in_flight,
-        queued: lane.queued,
-        submit_batch: lane.submit_batch,
-        sqe_per_enter: lane.sqe_per_enter,
-        guard_p99_ms: lane.guard_p99_ms,
-        guard_infeasible: lane.guard_infeasible,
-        guard_cuts: lane.guard_cuts as f64,
-        completed: lane.completed as f64,
-        bytes: lane.bytes as f64,
-        cache_hits: lane.cache_hits as f64,
-        completion_p50_us: lane.completion_p50_us,
-        completion_p99_us: lane.completion_p99_us,
-        completion_p999_us: lane.completion_p999_us,
-        total_p99_us: lane.total_p99_us,
-        by_class: lane
-            .by_class
-            .iter()
-            .map(|class| NativeClassStats {
-                completed: class.completed as f64,
-                waiting: class.waiting,
-                total_p99_us: class.total_p99_us,
-            })
-            .collect(),
-    }
 }
 
 fn native_histogram(histogram: &Histogram<u64>) -> NativeHistogram {
