@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use auraio::{
-    Engine, Error, HistogramKind, LaneDecision, LaneId,
-    control::{Bounds, Guard, Policy, Priority, Settings},
+    Error, HistogramKind, LaneDecision, LaneId,
+    control::{Policy, Priority, Wish},
     hdrhistogram::{
         Histogram,
         serialization::{Serializer, V2DeflateSerializer},
     },
 };
-use napi::bindgen_prelude::Uint8Array;
+use napi::{Either, bindgen_prelude::Uint8Array};
 use napi_derive::napi;
 
 use crate::{
@@ -73,37 +73,40 @@ pub struct NativeDecision {
 /// The percentiles that a histogram is told by.
 const PERCENTILES: [f64; 11] = [0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99, 100.0];
 
-/// What an engine is asked for, in the numbers of TypeScript's `ControlOptions`. Bounds of 0 are the engine's own.
-pub(crate) struct Asked<'a> {
-    pub(crate) policy: &'a str,
-    pub(crate) fixed: u32,
-    pub(crate) min: u32,
-    pub(crate) max: u32,
-    pub(crate) guard_p99_ms: f64,
+/// A wish as TypeScript has it (lib/control/wishes.ts). What is undefined is no wish.
+#[napi(object)]
+pub struct NativeWish {
+    /// The policy's name, or the limit itself.
+    #[napi(ts_type = "string | number")]
+    pub policy: Option<Either<String, u32>>,
+    /// The guard in milliseconds.
+    pub guard_p99_ms: Option<f64>,
+    /// The smallest limit.
+    pub in_flight_min: Option<u32>,
+    /// The largest limit.
+    pub in_flight_max: Option<u32>,
+    /// The name of the class of files.
+    pub priority: Option<String>,
 }
 
-impl Asked<'_> {
-    fn policy(&self) -> Result<Policy, Error> {
-        Policy::from_name(self.policy, self.fixed).ok_or(Error::InvalidInput("there is no policy of this name"))
-    }
-
-    fn guard(&self) -> Guard {
-        guard_of(self.guard_p99_ms).map_or(Guard::Auto, Guard::At)
-    }
-
-    /// What was not asked for is `usual`, but gives way to what was.
-    fn bounds(&self, usual: Bounds) -> Bounds {
-        match (self.min, self.max) {
-            (0, 0) => usual,
-            (0, max) => Bounds { min: usual.min.min(max), max },
-            (min, 0) => Bounds { min, max: usual.max.max(min) },
-            (min, max) => Bounds { min, max },
-        }
-    }
-
-    /// For an engine that shares everything else with another one.
-    pub(crate) fn settings(&self, base: &Engine) -> Result<Settings, Error> {
-        Ok(Settings { policy: self.policy()?, guard: self.guard(), bounds: self.bounds(base.control().bounds) })
+impl NativeWish {
+    /// The same wish as the core has it.
+    pub(crate) fn wish(&self) -> Result<Wish, Error> {
+        let policy = match &self.policy {
+            Some(Either::A(name)) => {
+                Some(Policy::from_name(name, 0).ok_or(Error::InvalidInput("there is no policy of this name"))?)
+            }
+            Some(Either::B(limit)) => Some(Policy::Fixed(*limit)),
+            None => None,
+        };
+        let class_named = |name: &String| Priority::ALL.into_iter().find(|class| class.name() == name);
+        Ok(Wish {
+            policy,
+            guard: self.guard_p99_ms.and_then(guard_of),
+            in_flight_min: self.in_flight_min,
+            in_flight_max: self.in_flight_max,
+            priority: self.priority.as_ref().and_then(class_named),
+        })
     }
 }
 
@@ -145,12 +148,14 @@ impl NativePort {
         })
     }
 
-    /// What the engine asks for from now on: 0, or a negated errno. Without a policy (`''`) that one stays as it is, and is
-    /// not asked for anew.
+    /// Replaces the wish of the engine: 0, or a negated errno. Without a policy, the policy stays as it is, and is not asked
+    /// for anew.
     #[napi(catch_unwind)]
-    pub fn set_control(&self, policy: String, fixed: u32, min: u32, max: u32, guard_p99_ms: f64) -> i32 {
-        let asked = Asked { policy: &policy, fixed, min, max, guard_p99_ms };
-        self.with_open(|core| core.ask(&asked).map_or_else(|error| -error.errno(), |()| 0))
+    pub fn set_wish(&self, wish: NativeWish) -> i32 {
+        self.with_open(|core| {
+            let set = wish.wish().and_then(|wish| core.engine().set_wish(wish));
+            set.map_or_else(|error| -error.errno(), |()| 0)
+        })
     }
 
     /// The lane of a file, or -1.
@@ -183,21 +188,6 @@ impl NativePort {
     pub fn decisions(&self, after: f64) -> Vec<NativeDecision> {
         self.submitter.core.borrow().engine().decisions(after as u64).iter().map(native_decision).collect()
     }
-}
-
-/// Asks it of an engine that is in use.
-pub(crate) fn ask(engine: &Engine, base: &Engine, asked: &Asked<'_>) -> Result<(), Error> {
-    if !asked.policy.is_empty() {
-        engine.set_policy(asked.policy()?)?;
-    }
-    let (before, bounds) = (engine.control(), asked.bounds(base.control().bounds));
-    if before.bounds != bounds {
-        engine.set_in_flight(bounds.min, bounds.max)?;
-    }
-    if before.guard != asked.guard() {
-        engine.set_guard(asked.guard())?;
-    }
-    Ok(())
 }
 
 fn native_histogram(histogram: &Histogram<u64>) -> NativeHistogram {

@@ -10,7 +10,7 @@ use napi::{
 use napi_derive::napi;
 
 use crate::{
-    control::{self, class_of},
+    control::NativeWish,
     native::{
         CompletionArray, StatOut, View, Watch, Watcher, hot,
         lend::{Environment, Span},
@@ -34,18 +34,8 @@ pub struct NativePortOptions {
     pub submit_batch: u32,
     /// Whether rings register memory and files.
     pub register: bool,
-    /// `'knee'`, `'aimd'` or `'fixed'`.
-    pub policy: String,
-    /// The limit of `'fixed'`.
-    pub in_flight_fixed: u32,
-    /// The smallest limit; 0: the usual.
-    pub in_flight_min: u32,
-    /// The largest limit; 0: the usual.
-    pub in_flight_max: u32,
-    /// The guard in milliseconds; 0: automatic.
-    pub guard_p99_ms: f64,
-    /// The class of files, by number.
-    pub priority: u32,
+    /// What the engine wishes of the loops that govern depth.
+    pub wish: NativeWish,
 }
 
 /// A port of the engine, for one JavaScript environment.
@@ -74,16 +64,9 @@ impl NativePort {
             submit_batch: options.submit_batch,
             register: options.register,
         };
-        let asked = control::Asked {
-            policy: &options.policy,
-            fixed: options.in_flight_fixed,
-            min: options.in_flight_min,
-            max: options.in_flight_max,
-            guard_p99_ms: options.guard_p99_ms,
-        };
         let base = shared::engine(key).map_err(refuse)?;
-        let engine = base.with_control(asked.settings(&base).map_err(refuse)?).map_err(refuse)?;
-        engine.set_priority(class_of(options.priority).unwrap_or_default());
+        let wish = options.wish.wish().map_err(refuse)?;
+        let engine = base.with_control(wish).map_err(refuse)?;
         let port = engine.port().map_err(refuse)?;
         let backend = port.backend().name();
         let watch = Watch::of(&port);

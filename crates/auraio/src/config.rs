@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use crate::{
     Engine, Error, Pool, Result, Topology,
-    control::{Bounds, Guard, Policy, Priority},
+    control::{Policy, Wish},
 };
 
 /// Which ring an operation goes to.
@@ -109,10 +109,7 @@ pub struct Builder {
     pub(crate) routing: Routing,
     pub(crate) queue_depth: u32,
     pub(crate) submit_batch: Option<u32>,
-    pub(crate) policy: Policy,
-    pub(crate) guard: Guard,
-    pub(crate) in_flight: Option<Bounds>,
-    pub(crate) priority: Priority,
+    pub(crate) wish: Wish,
     pub(crate) flush_budget: u64,
     pub(crate) threads_max: u32,
     pub(crate) kernel_poll: Option<Duration>,
@@ -128,10 +125,7 @@ impl Default for Builder {
             routing: Routing::Core,
             queue_depth: 1024,
             submit_batch: None,
-            policy: Policy::default(),
-            guard: Guard::default(),
-            in_flight: None,
-            priority: Priority::default(),
+            wish: Wish { policy: Some(Policy::default()), ..Wish::default() },
             flush_budget: crate::op::route::FLUSH_BUDGET_BYTES,
             threads_max: 16,
             kernel_poll: None,
@@ -314,7 +308,7 @@ impl Builder {
         if !within(self.threads_max, 1024) {
             return Err(Error::InvalidInput("threads_max must be 1 to 1,024"));
         }
-        self.control(BackendKind::Uring).check()?;
+        self.wish.check()?;
         Engine::new(self)
     }
 }

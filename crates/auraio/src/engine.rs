@@ -101,7 +101,7 @@ impl Engine {
 
     pub(crate) fn new(options: Builder) -> Result<Self> {
         let (backend, reason) = backend::choose(&options.backend)?;
-        let (control, class) = (options.control(backend), options.priority);
+        let client = Wishes::of(options.wish, options.room(backend));
         let topology = options.topology.clone().unwrap_or_else(Topology::detect);
         let cores = (0..=topology.cpu_max()).map(|_| OnceLock::new()).collect();
         let crew = Arc::new(Crew::new(options.threads_max as usize));
@@ -122,7 +122,6 @@ impl Engine {
             closed: AtomicBool::new(false),
             waiters: Waiters::default(),
         };
-        let client = Wishes::of(&control, class);
         Ok(Self { shared: Arc::new(shared), client })
     }
 

@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     Engine, IoBuf, IoBufMut, Metadata, OpFuture, OpenOptions, Pool, Timestamp,
-    control::{Guard, Priority},
+    control::{Priority, Wish},
     engine::Shared,
     lanes::{Lane, Wishes},
     lock,
@@ -196,11 +196,11 @@ impl FileInner {
         self.lane.as_ref()
     }
 
-    /// What the file wishes of its lane, beside the engine that opened it.
-    pub(crate) fn wish(&self, guard: Option<Guard>) {
+    /// Changes what the file wishes of its lane, beside the engine that opened it.
+    pub(crate) fn wish(&self, change: impl FnOnce(&mut Wish)) {
         let Some(lane) = &self.lane else { return };
         let wishes = self.wishes.get_or_init(Arc::default);
-        wishes.set_guard(guard);
+        wishes.change(change);
         wishes.use_lane(lane);
     }
 

@@ -134,7 +134,7 @@ impl Governor {
         let clients: Vec<_> = self.clients.iter().filter_map(Weak::upgrade).collect();
         // With nobody there is nobody to ask: what was found stays for the next.
         if !clients.is_empty() {
-            let settings = wishes::together(&clients.iter().map(|client| client.get()).collect::<Vec<_>>());
+            let settings = wishes::together(&clients);
             if settings != *self.controller.settings() {
                 self.controller.set(settings, now);
                 self.after_decisions(now);
