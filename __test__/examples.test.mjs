@@ -69,7 +69,9 @@ function methodsOf(prototype) {
 
 test('every public method and function has an example', (t) => {
   const text = sources.map(textOf).join('\n')
-  const documented = [...text.matchAll(/```\n\s+\*\/\n\s+(?:export )?(?:async |static |function |get |class )*(\w+)/g)]
+  const documented = [
+    ...text.matchAll(/```\n\s+\*\/\n\s*(?:export )?(?:async |static |function |get |class |const )*(\w+)/g),
+  ]
   const names = new Set(documented.map(([, name]) => name))
   const expected = Object.entries(auraio).flatMap(([name, value]) => {
     return [name, ...methodsOf(value.prototype)]
