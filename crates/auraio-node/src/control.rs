@@ -99,13 +99,16 @@ impl NativeWish {
             Some(Either::B(limit)) => Some(Policy::Fixed(*limit)),
             None => None,
         };
-        let class_named = |name: &String| Priority::ALL.into_iter().find(|class| class.name() == name);
+        let class_named = |name: &String| {
+            let class = Priority::ALL.into_iter().find(|class| class.name() == name);
+            class.ok_or(Error::InvalidInput("there is no priority of this name"))
+        };
         Ok(Wish {
             policy,
             guard: self.guard_p99_ms.and_then(guard_of),
             in_flight_min: self.in_flight_min,
             in_flight_max: self.in_flight_max,
-            priority: self.priority.as_ref().and_then(class_named),
+            priority: self.priority.as_ref().map(class_named).transpose()?,
         })
     }
 }

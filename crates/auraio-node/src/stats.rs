@@ -1,6 +1,6 @@
 //! The numbers of rings, lanes and the pool as JavaScript's objects. Which numbers there are is declared in the core (`auraio::Number`);
 //! here is one conversion for all of them. lib/metrics/schema.ts has the same schema, and a test compares the two.
-#![expect(clippy::must_use_candidate, clippy::missing_errors_doc, reason = "the callers are TypeScript's")]
+#![expect(clippy::missing_errors_doc, reason = "the callers are TypeScript's")]
 
 use auraio::{ClassStats, LaneStats, Number, Pool, PoolStats, Port, RingStats, Unit};
 use napi::{Env, bindgen_prelude::Object};

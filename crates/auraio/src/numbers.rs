@@ -224,6 +224,7 @@ macro_rules! numbers {
 pub(crate) use numbers;
 
 #[cfg(test)]
+#[expect(unreachable_pub, reason = "the macro declares public statistics")]
 mod tests {
     use super::*;
 
