@@ -1,4 +1,4 @@
-//! What JavaScript asks of the loops that govern depth, and sees of them.
+//! What JavaScript wishes of the control loops, and what it is told of them: latencies and decisions.
 
 use std::time::Duration;
 
@@ -40,37 +40,37 @@ pub struct NativeHistogram {
 /// One decision of a loop, as `auraio::control::Decision`.
 #[napi(object)]
 pub struct NativeDecision {
-    /// Decisions of the process are numbered.
+    /// The number of the decision. The decisions of a process are numbered from 1.
     pub number: f64,
-    /// Whose loop.
+    /// The number of the lane whose loop decided.
     pub lane: u32,
-    /// When, in milliseconds of the monotonic clock.
+    /// When it was taken, in milliseconds of the monotonic clock.
     pub at: f64,
-    /// What the loop does from then on.
+    /// The phase that the loop is in from then on.
     pub phase: String,
-    /// Why.
+    /// Why the loop decided so.
     pub reason: String,
-    /// The limit before.
+    /// The in-flight limit before the decision.
     pub from: u32,
-    /// The limit that it found.
+    /// The in-flight limit that the loop has found.
     pub to: u32,
     /// Work per second.
     pub throughput: f64,
-    /// Of completion latency.
+    /// The p99 of completion latency.
     pub p99_us: f64,
-    /// Of completion latency.
+    /// The mean of completion latency.
     pub mean_us: f64,
-    /// Of the throughput, as a logarithm.
+    /// The natural logarithm of the throughput compared with that at the other limit.
     pub gain: f64,
-    /// What it was held against.
+    /// What the gain was compared with.
     pub threshold: f64,
-    /// Its standard error.
+    /// The standard error of the gain.
     pub error: f64,
-    /// Completions that it rests on.
+    /// How many completions the numbers rest on.
     pub samples: f64,
 }
 
-/// The percentiles that a histogram is told by.
+/// The percentiles of a histogram that JavaScript gets.
 const PERCENTILES: [f64; 11] = [0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99, 100.0];
 
 /// A wish as TypeScript has it (lib/control/wishes.ts). What is undefined is no wish.
@@ -118,20 +118,20 @@ pub(crate) fn class_of(number: u32) -> Option<Priority> {
     Priority::ALL.get(number as usize).copied()
 }
 
-/// A guard in milliseconds; 0 is none. What is shorter than a nanosecond is one.
+/// A guard in milliseconds; 0 is no guard. A guard shorter than a nanosecond becomes one nanosecond.
 fn guard_of(milliseconds: f64) -> Option<Duration> {
     (milliseconds > 0.0).then(|| Duration::from_nanos((milliseconds * 1e6).max(1.0) as u64))
 }
 
 #[napi]
 impl NativePort {
-    /// The class of the next operation, of that one only; -1 takes it back.
+    /// Sets the class of the next operation that is accepted, and of no other. -1 takes it back.
     #[napi(catch_unwind)]
     pub fn next_priority(&self, priority: i32) {
         self.submitter.core.borrow_mut().next_class = u32::try_from(priority).ok().and_then(class_of);
     }
 
-    /// The class of a file's operations from now on.
+    /// Sets the class of a file's operations from now on.
     #[napi(catch_unwind)]
     pub fn set_priority(&self, handle: u32, priority: u32) -> i32 {
         let Some(class) = class_of(priority) else { return -EINVAL };
@@ -142,7 +142,7 @@ impl NativePort {
         })
     }
 
-    /// The guard of a file's own; 0 is none.
+    /// Sets a file's own guard; 0 is no guard.
     #[napi(catch_unwind)]
     pub fn set_guard(&self, handle: u32, milliseconds: f64) -> i32 {
         self.with_open(|core| {
@@ -180,13 +180,13 @@ impl NativePort {
         Some(native_histogram(&histogram))
     }
 
-    /// How many decisions the loops of the process have taken.
+    /// The number of the last decision that a loop of the process has taken.
     #[napi(catch_unwind)]
     pub fn decisions_so_far(&self) -> f64 {
         self.submitter.core.borrow().engine().decisions_so_far() as f64
     }
 
-    /// Those after a number.
+    /// The decisions after the one with this number, as far as they are still kept.
     #[napi(catch_unwind)]
     pub fn decisions(&self, after: f64) -> Vec<NativeDecision> {
         self.submitter.core.borrow().engine().decisions(after as u64).iter().map(native_decision).collect()
