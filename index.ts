@@ -4,6 +4,7 @@ export { FileHandle } from './lib/file/handle.js'
 export { open } from './lib/fs/open.js'
 export { Lease } from './lib/memory/lease.js'
 export type { InFlightBounds, Policy, Priority, PriorityOption } from './lib/control/wishes.js'
+export { statsSchema } from './lib/metrics/schema.js'
 export type { ControlDecision, EngineEvents } from './lib/metrics/decision.js'
 export type { EngineOptions, Routing } from './lib/engine/options.js'
 export type { CodedError, SystemError } from './lib/checks/errors.js'
@@ -11,6 +12,7 @@ export type { AcquireAsyncOptions, AcquireOptions, PoolOptions } from './lib/mem
 export type { Backend } from './lib/operations/native.js'
 export type { Position } from './lib/checks/options.js'
 export type { OpenOptions } from './lib/file/open-options.js'
+export type { StatsNumber, StatsSchema } from './lib/metrics/schema.js'
 export type { ClassStats, EngineStats, LaneStats, LatencyHistogram, PoolStats, RingStats } from './lib/metrics/stats.js'
 export type {
   ReadOptions,

@@ -11,7 +11,14 @@ import { nodeAtLeast } from './helpers/backends.mjs'
 import { pattern, tempDirectory } from './helpers/temp.mjs'
 
 const root = new URL('..', import.meta.url)
-const sources = ['README.md', 'lib/engine/engine.ts', 'lib/file/handle.ts', 'lib/fs/open.ts', 'lib/memory/lease.ts']
+const sources = [
+  'README.md',
+  'lib/engine/engine.ts',
+  'lib/file/handle.ts',
+  'lib/fs/open.ts',
+  'lib/memory/lease.ts',
+  'lib/metrics/schema.ts',
+]
 
 function textOf(source) {
   return readFileSync(new URL(source, root), 'utf8')
@@ -62,7 +69,9 @@ function methodsOf(prototype) {
 
 test('every public method and function has an example', (t) => {
   const text = sources.map(textOf).join('\n')
-  const documented = [...text.matchAll(/```\n\s+\*\/\n\s+(?:export )?(?:async |static |function |get |class )*(\w+)/g)]
+  const documented = [
+    ...text.matchAll(/```\n\s+\*\/\n\s*(?:export )?(?:async |static |function |get |class |const )*(\w+)/g),
+  ]
   const names = new Set(documented.map(([, name]) => name))
   const expected = Object.entries(auraio).flatMap(([name, value]) => {
     return [name, ...methodsOf(value.prototype)]

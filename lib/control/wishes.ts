@@ -30,22 +30,52 @@ export interface PriorityOption {
   priority?: Priority | undefined
 }
 
-/** What a handle wishes for: the priority of its operations, and a guard of its own. */
-export interface HandleWish {
-  priority: Priority
+/**
+ * What an engine wishes for on the devices of its files. The options of an engine, the engine and the port carry this record.
+ *
+ * Other engines and threads may use the same devices and have other wishes. Of several guards the smallest holds. Of several
+ * policies the one that was asked for last holds. Of several maxima the smallest holds, and of several minima the largest that is
+ * not above that maximum.
+ */
+export interface Wish {
+  /**
+   * The p99 of completion latency, in milliseconds, above which concurrency on a device is cut at once; more than 0, at most
+   * 60,000.
+   * @defaultValue 10; on a slower device, 20 times the latency of an operation that is alone
+   */
   guardP99Ms: number | undefined
-}
-
-/** The bounds of the in-flight limit that an engine wishes for; undefined is none. */
-export interface BoundsWish {
-  inFlightMin: number | undefined
-  inFlightMax: number | undefined
-}
-
-/** What an engine wishes for. */
-export interface EngineWish extends HandleWish, BoundsWish {
+  /**
+   * How the in-flight limit of a device is found: see {@link Policy}. A number is the limit itself, within the bounds; the guard does
+   * not cut it.
+   * @defaultValue 'knee'
+   */
   policy: Policy
+  /**
+   * The smallest in-flight limit, 1 to `queueDepth`. More than 1 costs latency if the device is slow.
+   * @defaultValue 1
+   */
+  inFlightMin: number | undefined
+  /**
+   * The largest in-flight limit, 1 to `queueDepth`. Fewer than the device needs cost throughput.
+   * @defaultValue `queueDepth`; on the backend `threads`, the number of its threads
+   */
+  inFlightMax: number | undefined
+  /**
+   * The priority of the handles that are opened without one of their own: which operations go first when some have to wait for the
+   * device.
+   * @defaultValue 'normal'
+   */
+  priority: Priority
 }
+
+/** The part of the record that a handle has: the priority of its operations, and a guard of its own. */
+export type HandleWish = Pick<Wish, 'priority' | 'guardP99Ms'>
+
+/** The part of the record that bounds the in-flight limit. */
+type BoundsWish = Pick<Wish, 'inFlightMin' | 'inFlightMax'>
+
+/** The record as a user writes it down: whatever is left out is no wish. */
+export type WishOptions = { [Name in keyof Wish]?: Wish[Name] | undefined }
 
 /** Stands for the priority of the handle, in an operation that names none itself. */
 export const INHERITED = -1
@@ -83,8 +113,8 @@ export function validatePolicy(value: unknown, name: string): Policy {
   return validateName(value, name, POLICIES, 'one of type string or number')
 }
 
-/** The wishes of an engine whose rings hold `queueDepth` operations. `options` has been checked to be an object. */
-export function validateEngineWish(options: Record<string, unknown>, queueDepth: number): EngineWish {
+/** The wish of an engine whose rings hold `queueDepth` operations. `options` has been checked to be an object. */
+export function validateWish(options: Record<string, unknown>, queueDepth: number): Wish {
   const { guardP99Ms, policy = 'knee', inFlightMin, inFlightMax, priority = 'normal' } = options
   return {
     guardP99Ms: validateGuard(guardP99Ms, 'options.guardP99Ms'),

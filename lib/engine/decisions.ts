@@ -81,7 +81,7 @@ export class Decisions {
   #nameOf(lane: number): Named {
     const known = lanes.get(lane)
     if (known !== undefined) return known
-    for (const { id, device, mode } of this.#port.lanes()) lanes.set(id, { device, mode: mode as Named['mode'] })
+    for (const { id, device, mode } of this.#port.lanes()) lanes.set(id, { device, mode })
     return lanes.get(lane) ?? { device: '', mode: 'buffered' }
   }
 }

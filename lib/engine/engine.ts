@@ -518,7 +518,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     const { port } = this.#slots
     return {
       backend,
-      rings: port.stats().rings.map((ring) => ({ ...ring })),
+      rings: port.stats().rings,
       lanes: port.lanes().map(laneStats),
       pool: this.#pool.stats(),
     }

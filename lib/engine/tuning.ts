@@ -11,14 +11,14 @@ import {
   validateGuard,
   validatePolicy,
   validatePriority,
-  type EngineWish,
   type HandleWish,
+  type Wish,
 } from '../control/wishes.js'
 import type { EngineEvents } from '../metrics/decision.js'
 import type { LatencyHistogram } from '../metrics/stats.js'
 import type { Port } from '../operations/port.js'
 import { Decisions } from './decisions.js'
-import { controlOf, type CheckedOptions } from './options.js'
+import type { CheckedOptions } from './options.js'
 
 /** Which latencies `engine.histogram` is to tell. */
 export interface HistogramOptions {
@@ -36,19 +36,19 @@ export class Tuning {
   readonly #port: Port
   readonly #queueDepth: number
   readonly #decisions: Decisions
-  #wish: EngineWish
+  #wish: Wish
   #isClosed = false
 
   /** Events go to `emitter`, which is the engine. */
   constructor(port: Port, emitter: EventEmitter<EngineEvents>, options: CheckedOptions) {
     this.#port = port
     this.#queueDepth = options.port.queueDepth
-    this.#wish = options.wish
+    this.#wish = options.port.wish
     this.#decisions = new Decisions(port, emitter)
   }
 
   /** What the engine wishes for now. */
-  get wish(): Readonly<EngineWish> {
+  get wish(): Readonly<Wish> {
     return this.#wish
   }
 
@@ -96,13 +96,11 @@ export class Tuning {
     return { ...found, percentiles, encoded: Buffer.from(found.encoded).toString('base64') }
   }
 
-  #change(wish: Partial<EngineWish>): void {
+  #change(wish: Partial<Wish>): void {
     this.#assertOpen()
     this.#wish = { ...this.#wish, ...wish }
-    const { policy, inFlightFixed, inFlightMin, inFlightMax, guardP99Ms } = controlOf(this.#wish)
     // Of several engines' policies the one that was asked for last is in force, so a policy is sent only when it is set.
-    const asked = wish.policy === undefined ? '' : policy
-    this.#port.setControl(asked, inFlightFixed, inFlightMin, inFlightMax, guardP99Ms)
+    this.#port.setWish({ ...this.#wish, policy: wish.policy })
     this.#decisions.look()
   }
 

@@ -6,6 +6,7 @@
 import { Buffer } from 'node:buffer'
 import process from 'node:process'
 import { markAsUntransferable } from 'node:worker_threads'
+import { POOL } from '../metrics/schema.js'
 import type { PoolStats } from '../metrics/stats.js'
 
 /** The functions of the binding that have to do with memory. crates/auraio-node/src/lend.rs documents them. */
@@ -14,27 +15,12 @@ export interface NativeMemory {
   takeBackBlock(memory: ArrayBuffer, transfer: unknown): boolean
   waitingAcquisitions(): ArrayBuffer | number
   addressOf(view: ArrayBufferView): number
-  poolStats(): NativePoolStats
+  poolStats(): PoolStats
   setPoolBytesMax(bytes: number): void
 }
 
-type NativePoolStats = Omit<PoolStats, 'hitsShared'> & { hitsShard: number }
-
 /** Tests set it, to get leases as in a runtime that forbids ArrayBuffers over memory that is not its own (Electron). */
 const VARIABLE = 'AURAIO_TEST_NO_EXTERNAL_BUFFERS'
-
-const NO_STATS: PoolStats = {
-  bytesMapped: 0,
-  bytesInUse: 0,
-  bytesCachedThreads: 0,
-  bytesCachedShards: 0,
-  bytesRegistered: 0,
-  bytesMax: 0,
-  hitsThread: 0,
-  hitsShared: 0,
-  misses: 0,
-  waiting: 0,
-}
 
 export class BlockSource {
   readonly #native: NativeMemory | undefined
@@ -84,8 +70,7 @@ export class BlockSource {
   }
 
   stats(): PoolStats {
-    if (this.#native === undefined) return { ...NO_STATS }
-    const { hitsShard, ...rest } = this.#native.poolStats()
-    return { ...rest, hitsShared: hitsShard }
+    if (this.#native !== undefined) return this.#native.poolStats()
+    return Object.fromEntries(Object.keys(POOL).map((name) => [name, 0])) as PoolStats
   }
 }

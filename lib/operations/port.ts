@@ -7,6 +7,7 @@
  *
  * The caller keeps every view, and its ArrayBuffer, reachable from the call until the slot's completion.
  */
+import type { Wish, WishOptions } from '../control/wishes.js'
 import type { NativeDecision } from '../metrics/decision.js'
 import type { NativeHistogram, NativeLaneStats, RingStats } from '../metrics/stats.js'
 
@@ -95,10 +96,10 @@ export interface Port {
   /** Sets a file's own guard; 0 is none. Answers 0, or a negated errno. */
   setGuard(handle: number, milliseconds: number): number
   /**
-   * Sets what the engine wishes for from now on; see {@link ControlOptions}. With an empty `policy`, the policy stays as it was, and
-   * does not count as the one that was asked for last. Answers 0, or a negated errno.
+   * Replaces the wish of the engine. Without a policy, the policy stays as it was, and does not count as the one that was asked for
+   * last. Answers 0, or a negated errno.
    */
-  setControl(policy: string, fixed: number, min: number, max: number, guardP99Ms: number): number
+  setWish(wish: WishOptions): number
   /** The number of the lane of a file, or -1 if it has none. */
   laneOf(handle: number): number
   /** Every lane of the process. */
@@ -138,22 +139,8 @@ export interface PortStats {
   rings: RingStats[]
 }
 
-/** What an engine wishes for on the lanes that it uses. */
-export interface ControlOptions {
-  /** `'knee'`, `'aimd'` or `'fixed'`. */
-  policy: string
-  /** The limit if the policy is `'fixed'`, else 0. */
-  inFlightFixed: number
-  /** 0 means no wish. */
-  inFlightMin: number
-  /** 0 means no wish. */
-  inFlightMax: number
-  /** 0 means no wish: the core chooses the guard. */
-  guardP99Ms: number
-}
-
 /** The options of a port. */
-export interface PortOptions extends ControlOptions {
+export interface PortOptions {
   /** `'auto'`, `'uring'` or `'threads'`. */
   backend: string
   /** `'core'` or `'thread'`. */
@@ -164,8 +151,7 @@ export interface PortOptions extends ControlOptions {
   submitBatch: number
   /** Whether rings register memory and files. */
   register: boolean
-  /** The priority of the files that are opened through it. */
-  priority: number
+  wish: Wish
 }
 
 /**

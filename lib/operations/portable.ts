@@ -214,7 +214,7 @@ export class PortablePort implements Port {
   }
 
   /** There is no control loop. */
-  setControl(): number {
+  setWish(): number {
     return 0
   }
 

@@ -36,6 +36,7 @@ mod quantile;
 mod settings;
 mod share;
 mod timeline;
+mod wish;
 
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,7 @@ pub use foreground::{Foreground, RingPlaces};
 pub use priority::Priority;
 pub use settings::{Bounds, Guard, InvalidSettings, Policy, Settings};
 pub use share::{Member, Shares};
+pub use wish::Wish;
 
 /// What a controller is told of one completed operation.
 ///

@@ -1,80 +1,22 @@
-//! What JavaScript asks of the loops that govern depth, and sees of them.
+//! What JavaScript wishes of the control loops, and what it is told of them: latencies and decisions.
 
 use std::time::Duration;
 
 use auraio::{
-    Engine, Error, HistogramKind, LaneDecision, LaneId, LaneStats,
-    control::{Bounds, Guard, Policy, Priority, Settings},
+    Error, HistogramKind, LaneDecision, LaneId,
+    control::{Policy, Priority, Wish},
     hdrhistogram::{
         Histogram,
         serialization::{Serializer, V2DeflateSerializer},
     },
 };
-use napi::bindgen_prelude::Uint8Array;
+use napi::{Either, bindgen_prelude::Uint8Array};
 use napi_derive::napi;
 
 use crate::{
     port::NativePort,
     submit::{EBADF, EINVAL},
 };
-
-/// One class of a lane's operations.
-#[napi(object)]
-pub struct NativeClassStats {
-    /// Operations that the device has completed.
-    pub completed: f64,
-    /// Operations that wait behind the limit.
-    pub waiting: u32,
-    /// Latency with the wait, in microseconds.
-    pub total_p99_us: f64,
-}
-
-/// One lane, as `auraio::LaneStats`.
-#[napi(object)]
-pub struct NativeLaneStats {
-    /// Its number.
-    pub id: u32,
-    /// The disk or the file system.
-    pub device: String,
-    /// `'direct'` or `'buffered'`.
-    pub mode: String,
-    /// The policy's name.
-    pub policy: String,
-    /// What the outer loop does.
-    pub phase: String,
-    /// Operations that may be in flight.
-    pub in_flight_limit: u32,
-    /// Operations in flight.
-    pub in_flight: u32,
-    /// Operations that wait behind the limit.
-    pub queued: u32,
-    /// Entries that are gathered for one system call.
-    pub submit_batch: u32,
-    /// Entries that one has handed over lately.
-    pub sqe_per_enter: f64,
-    /// The guard in force.
-    pub guard_p99_ms: f64,
-    /// It is below what the device can do.
-    pub guard_infeasible: bool,
-    /// How often it has cut.
-    pub guard_cuts: f64,
-    /// Operations that the device has completed.
-    pub completed: f64,
-    /// Bytes that those have moved.
-    pub bytes: f64,
-    /// Reads that the page cache has served.
-    pub cache_hits: f64,
-    /// Of completion latency.
-    pub completion_p50_us: f64,
-    /// Of completion latency.
-    pub completion_p99_us: f64,
-    /// Of completion latency.
-    pub completion_p999_us: f64,
-    /// Of latency with the wait.
-    pub total_p99_us: f64,
-    /// High, normal, low.
-    pub by_class: Vec<NativeClassStats>,
-}
 
 /// The latencies of a lane.
 #[napi(object)]
@@ -98,70 +40,76 @@ pub struct NativeHistogram {
 /// One decision of a loop, as `auraio::control::Decision`.
 #[napi(object)]
 pub struct NativeDecision {
-    /// Decisions of the process are numbered.
+    /// The number of the decision. The decisions of a process are numbered from 1.
     pub number: f64,
-    /// Whose loop.
+    /// The number of the lane whose loop decided.
     pub lane: u32,
-    /// When, in milliseconds of the monotonic clock.
+    /// When it was taken, in milliseconds of the monotonic clock.
     pub at: f64,
-    /// What the loop does from then on.
+    /// The phase that the loop is in from then on.
     pub phase: String,
-    /// Why.
+    /// Why the loop decided so.
     pub reason: String,
-    /// The limit before.
+    /// The in-flight limit before the decision.
     pub from: u32,
-    /// The limit that it found.
+    /// The in-flight limit that the loop has found.
     pub to: u32,
     /// Work per second.
     pub throughput: f64,
-    /// Of completion latency.
+    /// The p99 of completion latency.
     pub p99_us: f64,
-    /// Of completion latency.
+    /// The mean of completion latency.
     pub mean_us: f64,
-    /// Of the throughput, as a logarithm.
+    /// The natural logarithm of the throughput compared with that at the other limit.
     pub gain: f64,
-    /// What it was held against.
+    /// What the gain was compared with.
     pub threshold: f64,
-    /// Its standard error.
+    /// The standard error of the gain.
     pub error: f64,
-    /// Completions that it rests on.
+    /// How many completions the numbers rest on.
     pub samples: f64,
 }
 
-/// The percentiles that a histogram is told by.
+/// The percentiles of a histogram that JavaScript gets.
 const PERCENTILES: [f64; 11] = [0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99, 100.0];
 
-/// What an engine is asked for, in the numbers of TypeScript's `ControlOptions`. Bounds of 0 are the engine's own.
-pub(crate) struct Asked<'a> {
-    pub(crate) policy: &'a str,
-    pub(crate) fixed: u32,
-    pub(crate) min: u32,
-    pub(crate) max: u32,
-    pub(crate) guard_p99_ms: f64,
+/// A wish as TypeScript has it (lib/control/wishes.ts). What is undefined is no wish.
+#[napi(object)]
+pub struct NativeWish {
+    /// The policy's name, or the limit itself.
+    #[napi(ts_type = "string | number")]
+    pub policy: Option<Either<String, u32>>,
+    /// The guard in milliseconds.
+    pub guard_p99_ms: Option<f64>,
+    /// The smallest limit.
+    pub in_flight_min: Option<u32>,
+    /// The largest limit.
+    pub in_flight_max: Option<u32>,
+    /// The name of the class of files.
+    pub priority: Option<String>,
 }
 
-impl Asked<'_> {
-    fn policy(&self) -> Result<Policy, Error> {
-        Policy::from_name(self.policy, self.fixed).ok_or(Error::InvalidInput("there is no policy of this name"))
-    }
-
-    fn guard(&self) -> Guard {
-        guard_of(self.guard_p99_ms).map_or(Guard::Auto, Guard::At)
-    }
-
-    /// What was not asked for is `usual`, but gives way to what was.
-    fn bounds(&self, usual: Bounds) -> Bounds {
-        match (self.min, self.max) {
-            (0, 0) => usual,
-            (0, max) => Bounds { min: usual.min.min(max), max },
-            (min, 0) => Bounds { min, max: usual.max.max(min) },
-            (min, max) => Bounds { min, max },
-        }
-    }
-
-    /// For an engine that shares everything else with another one.
-    pub(crate) fn settings(&self, base: &Engine) -> Result<Settings, Error> {
-        Ok(Settings { policy: self.policy()?, guard: self.guard(), bounds: self.bounds(base.control().bounds) })
+impl NativeWish {
+    /// The same wish as the core has it.
+    pub(crate) fn wish(&self) -> Result<Wish, Error> {
+        let policy = match &self.policy {
+            Some(Either::A(name)) => {
+                Some(Policy::from_name(name, 0).ok_or(Error::InvalidInput("there is no policy of this name"))?)
+            }
+            Some(Either::B(limit)) => Some(Policy::Fixed(*limit)),
+            None => None,
+        };
+        let class_named = |name: &String| {
+            let class = Priority::ALL.into_iter().find(|class| class.name() == name);
+            class.ok_or(Error::InvalidInput("there is no priority of this name"))
+        };
+        Ok(Wish {
+            policy,
+            guard: self.guard_p99_ms.and_then(guard_of),
+            in_flight_min: self.in_flight_min,
+            in_flight_max: self.in_flight_max,
+            priority: self.priority.as_ref().map(class_named).transpose()?,
+        })
     }
 }
 
@@ -170,20 +118,20 @@ pub(crate) fn class_of(number: u32) -> Option<Priority> {
     Priority::ALL.get(number as usize).copied()
 }
 
-/// A guard in milliseconds; 0 is none. What is shorter than a nanosecond is one.
+/// A guard in milliseconds; 0 is no guard. A guard shorter than a nanosecond becomes one nanosecond.
 fn guard_of(milliseconds: f64) -> Option<Duration> {
     (milliseconds > 0.0).then(|| Duration::from_nanos((milliseconds * 1e6).max(1.0) as u64))
 }
 
 #[napi]
 impl NativePort {
-    /// The class of the next operation, of that one only; -1 takes it back.
+    /// Sets the class of the next operation that is accepted, and of no other. -1 takes it back.
     #[napi(catch_unwind)]
     pub fn next_priority(&self, priority: i32) {
         self.submitter.core.borrow_mut().next_class = u32::try_from(priority).ok().and_then(class_of);
     }
 
-    /// The class of a file's operations from now on.
+    /// Sets the class of a file's operations from now on.
     #[napi(catch_unwind)]
     pub fn set_priority(&self, handle: u32, priority: u32) -> i32 {
         let Some(class) = class_of(priority) else { return -EINVAL };
@@ -194,7 +142,7 @@ impl NativePort {
         })
     }
 
-    /// The guard of a file's own; 0 is none.
+    /// Sets a file's own guard; 0 is no guard.
     #[napi(catch_unwind)]
     pub fn set_guard(&self, handle: u32, milliseconds: f64) -> i32 {
         self.with_open(|core| {
@@ -203,12 +151,14 @@ impl NativePort {
         })
     }
 
-    /// What the engine asks for from now on: 0, or a negated errno. Without a policy (`''`) that one stays as it is, and is
-    /// not asked for anew.
+    /// Replaces the wish of the engine: 0, or a negated errno. Without a policy, the policy stays as it is, and is not asked
+    /// for anew.
     #[napi(catch_unwind)]
-    pub fn set_control(&self, policy: String, fixed: u32, min: u32, max: u32, guard_p99_ms: f64) -> i32 {
-        let asked = Asked { policy: &policy, fixed, min, max, guard_p99_ms };
-        self.with_open(|core| core.ask(&asked).map_or_else(|error| -error.errno(), |()| 0))
+    pub fn set_wish(&self, wish: NativeWish) -> i32 {
+        self.with_open(|core| {
+            let set = wish.wish().and_then(|wish| core.engine().set_wish(wish));
+            set.map_or_else(|error| -error.errno(), |()| 0)
+        })
     }
 
     /// The lane of a file, or -1.
@@ -216,12 +166,6 @@ impl NativePort {
     pub fn lane_of(&self, handle: u32) -> i32 {
         let core = self.submitter.core.borrow();
         core.file(handle).and_then(auraio::File::lane).map_or(-1, |lane| lane.number() as i32)
-    }
-
-    /// Every lane of the process.
-    #[napi(catch_unwind)]
-    pub fn lanes(&self) -> Vec<NativeLaneStats> {
-        self.submitter.core.borrow().engine().stats().lanes.iter().map(lane_stats).collect()
     }
 
     /// The latencies of a lane; `kind` is `'completion'` or `'total'`.
@@ -236,65 +180,16 @@ impl NativePort {
         Some(native_histogram(&histogram))
     }
 
-    /// How many decisions the loops of the process have taken.
+    /// The number of the last decision that a loop of the process has taken.
     #[napi(catch_unwind)]
     pub fn decisions_so_far(&self) -> f64 {
         self.submitter.core.borrow().engine().decisions_so_far() as f64
     }
 
-    /// Those after a number.
+    /// The decisions after the one with this number, as far as they are still kept.
     #[napi(catch_unwind)]
     pub fn decisions(&self, after: f64) -> Vec<NativeDecision> {
         self.submitter.core.borrow().engine().decisions(after as u64).iter().map(native_decision).collect()
-    }
-}
-
-/// Asks it of an engine that is in use.
-pub(crate) fn ask(engine: &Engine, base: &Engine, asked: &Asked<'_>) -> Result<(), Error> {
-    if !asked.policy.is_empty() {
-        engine.set_policy(asked.policy()?)?;
-    }
-    let (before, bounds) = (engine.control(), asked.bounds(base.control().bounds));
-    if before.bounds != bounds {
-        engine.set_in_flight(bounds.min, bounds.max)?;
-    }
-    if before.guard != asked.guard() {
-        engine.set_guard(asked.guard())?;
-    }
-    Ok(())
-}
-
-fn lane_stats(lane: &LaneStats) -> NativeLaneStats {
-    NativeLaneStats {
-        id: lane.id.number(),
-        device: lane.device.clone(),
-        mode: lane.mode.name().to_owned(),
-        policy: lane.policy.to_owned(),
-        phase: lane.phase.to_owned(),
-        in_flight_limit: lane.in_flight_limit,
-        in_flight: lane.in_flight,
-        queued: lane.queued,
-        submit_batch: lane.submit_batch,
-        sqe_per_enter: lane.sqe_per_enter,
-        guard_p99_ms: lane.guard_p99_ms,
-        guard_infeasible: lane.guard_infeasible,
-        guard_cuts: lane.guard_cuts as f64,
-        completed: lane.completed as f64,
-        bytes: lane.bytes as f64,
-        cache_hits: lane.cache_hits as f64,
-        completion_p50_us: lane.completion_p50_us,
-        completion_p99_us: lane.completion_p99_us,
-        completion_p999_us: lane.completion_p999_us,
-        total_p99_us: lane.total_p99_us,
-        by_class: lane
-            .by_class
-            .iter()
-            .map(|class| NativeClassStats {
-                completed: class.completed as f64,
-                waiting: class.waiting,
-                total_p99_us: class.total_p99_us,
-            })
-            .collect(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use auraio::{Acquire, Block, Error, Pool, PoolStats};
+use auraio::{Acquire, Block, Error, Pool};
 use napi::{Env, Unknown};
 use napi_derive::napi;
 
@@ -21,31 +21,6 @@ use crate::{
 };
 
 const ECANCELED: i32 = 125;
-
-/// Numbers of the process's pool.
-#[napi(object)]
-pub struct NativePoolStats {
-    /// Bytes mapped from the system.
-    pub bytes_mapped: f64,
-    /// Bytes of blocks that somebody holds.
-    pub bytes_in_use: f64,
-    /// Bytes free in the caches of threads.
-    pub bytes_cached_threads: f64,
-    /// Bytes free in the shards and as whole slabs.
-    pub bytes_cached_shards: f64,
-    /// Bytes registered with the kernel.
-    pub bytes_registered: f64,
-    /// What is mapped never exceeds this.
-    pub bytes_max: f64,
-    /// Acquisitions that a thread's own cache served.
-    pub hits_thread: f64,
-    /// Acquisitions that a shard served.
-    pub hits_shard: f64,
-    /// Acquisitions for which a slab had to be found or mapped.
-    pub misses: f64,
-    /// Acquisitions that wait for memory now.
-    pub waiting: f64,
-}
 
 /// An ArrayBuffer over a block of at least `size` bytes, a negated errno where there is none to be had, or 0 where the
 /// runtime forbids ArrayBuffers over memory that is not its own.
@@ -80,36 +55,6 @@ pub fn waiting_acquisitions(env: Env) -> napi::Result<Unknown<'static>> {
 #[napi(catch_unwind)]
 pub fn address_of(#[napi(ts_arg_type = "ArrayBufferView")] view: View) -> u32 {
     view.address_in_huge_page() as u32
-}
-
-/// Numbers of the process's pool.
-#[napi(catch_unwind)]
-pub fn pool_stats() -> NativePoolStats {
-    let PoolStats {
-        bytes_mapped,
-        bytes_in_use,
-        bytes_cached_threads,
-        bytes_cached_shards,
-        bytes_registered,
-        bytes_max,
-        hits_thread,
-        hits_shard,
-        misses,
-        waiting,
-        ..
-    } = Pool::global().stats();
-    NativePoolStats {
-        bytes_mapped: bytes_mapped as f64,
-        bytes_in_use: bytes_in_use as f64,
-        bytes_cached_threads: bytes_cached_threads as f64,
-        bytes_cached_shards: bytes_cached_shards as f64,
-        bytes_registered: bytes_registered as f64,
-        bytes_max: bytes_max as f64,
-        hits_thread: hits_thread as f64,
-        hits_shard: hits_shard as f64,
-        misses: misses as f64,
-        waiting: waiting as f64,
-    }
 }
 
 /// Sets the ceiling of the process's pool.

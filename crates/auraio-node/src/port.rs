@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, path::PathBuf, rc::Rc};
 
-use auraio::{Block, BorrowedMemory, Error, File, IoBuf, Metadata, OpenOptions, Port, RingStats, Timestamp, op};
+use auraio::{Block, BorrowedMemory, Error, File, IoBuf, Metadata, OpenOptions, Timestamp, op};
 use napi::{
     Either, Env, Unknown,
     bindgen_prelude::{Function, Int32Array, Uint8Array},
@@ -10,7 +10,7 @@ use napi::{
 use napi_derive::napi;
 
 use crate::{
-    control::{self, class_of},
+    control::NativeWish,
     native::{
         CompletionArray, StatOut, View, Watch, Watcher, hot,
         lend::{Environment, Span},
@@ -34,50 +34,8 @@ pub struct NativePortOptions {
     pub submit_batch: u32,
     /// Whether rings register memory and files.
     pub register: bool,
-    /// `'knee'`, `'aimd'` or `'fixed'`.
-    pub policy: String,
-    /// The limit of `'fixed'`.
-    pub in_flight_fixed: u32,
-    /// The smallest limit; 0: the usual.
-    pub in_flight_min: u32,
-    /// The largest limit; 0: the usual.
-    pub in_flight_max: u32,
-    /// The guard in milliseconds; 0: automatic.
-    pub guard_p99_ms: f64,
-    /// The class of files, by number.
-    pub priority: u32,
-}
-
-/// What one ring has done so far.
-#[napi(object)]
-pub struct NativeRingStats {
-    /// The core that it was made for or on.
-    pub cpu: u32,
-    /// That core's NUMA node.
-    pub numa_node: u32,
-    /// Operations taken.
-    pub submitted: f64,
-    /// Operations completed.
-    pub completed: f64,
-    /// Calls of io_uring_enter.
-    pub enters: f64,
-    /// Direct transfers that were not aligned.
-    pub bounced: f64,
-    /// Operations that the kernel or a thread holds now.
-    pub in_flight: f64,
-    /// Operations that wait to be handed over.
-    pub queued: f64,
-    /// Operations whose memory was registered.
-    pub fixed_buffers: f64,
-    /// Operations whose file was registered.
-    pub fixed_files: f64,
-}
-
-/// Numbers of a port.
-#[napi(object)]
-pub struct NativePortStats {
-    /// One for each ring that the port uses.
-    pub rings: Vec<NativeRingStats>,
+    /// What the engine wishes of the loops that govern depth.
+    pub wish: NativeWish,
 }
 
 /// A port of the engine, for one JavaScript environment.
@@ -106,16 +64,9 @@ impl NativePort {
             submit_batch: options.submit_batch,
             register: options.register,
         };
-        let asked = control::Asked {
-            policy: &options.policy,
-            fixed: options.in_flight_fixed,
-            min: options.in_flight_min,
-            max: options.in_flight_max,
-            guard_p99_ms: options.guard_p99_ms,
-        };
         let base = shared::engine(key).map_err(refuse)?;
-        let engine = base.with_control(asked.settings(&base).map_err(refuse)?).map_err(refuse)?;
-        engine.set_priority(class_of(options.priority).unwrap_or_default());
+        let wish = options.wish.wish().map_err(refuse)?;
+        let engine = base.with_control(wish).map_err(refuse)?;
         let port = engine.port().map_err(refuse)?;
         let backend = port.backend().name();
         let watch = Watch::of(&port);
@@ -340,13 +291,6 @@ impl NativePort {
         0
     }
 
-    /// Numbers of this port's rings.
-    #[napi(catch_unwind)]
-    pub fn stats(&self) -> NativePortStats {
-        let rings = self.submitter.core.borrow().port.as_ref().map_or_else(Vec::new, Port::ring_stats);
-        NativePortStats { rings: rings.iter().map(ring_stats).collect() }
-    }
-
     /// Gives everything back.
     #[napi(catch_unwind)]
     pub fn shutdown(&self) {
@@ -437,21 +381,6 @@ fn bytes_path(bytes: &[u8]) -> Option<PathBuf> {
 #[cfg(not(unix))]
 fn bytes_path(bytes: &[u8]) -> Option<PathBuf> {
     std::str::from_utf8(bytes).ok().map(PathBuf::from)
-}
-
-fn ring_stats(ring: &RingStats) -> NativeRingStats {
-    NativeRingStats {
-        cpu: ring.cpu,
-        numa_node: ring.numa_node,
-        submitted: ring.submitted as f64,
-        completed: ring.completed as f64,
-        enters: ring.enters as f64,
-        bounced: ring.bounced as f64,
-        in_flight: ring.in_flight as f64,
-        queued: ring.queued as f64,
-        fixed_buffers: ring.fixed_buffers as f64,
-        fixed_files: ring.fixed_files as f64,
-    }
 }
 
 /// In the order that lib/operations/port.ts gives.

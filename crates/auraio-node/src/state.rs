@@ -2,11 +2,10 @@
 
 use std::{collections::HashMap, rc::Rc};
 
-use auraio::{Completion, Engine, Error, File, Metadata, Port, PortTicket, control::Priority, op};
+use auraio::{Completion, Engine, File, Metadata, Port, PortTicket, control::Priority, op};
 use napi::Env;
 
 use crate::{
-    control::{self, Asked},
     lend::Acquisitions,
     native::{
         CompletionArray,
@@ -120,11 +119,6 @@ impl Core {
 
     pub(crate) const fn engine(&self) -> &Engine {
         &self.engine
-    }
-
-    /// Asks something else of the loops from now on.
-    pub(crate) fn ask(&self, asked: &Asked<'_>) -> Result<(), Error> {
-        control::ask(&self.engine, &self.base, asked)
     }
 
     pub(crate) fn file(&self, handle: u32) -> Option<&File> {

@@ -5,8 +5,8 @@ use std::{num::NonZeroU32, time::Duration};
 
 use crate::{
     Error, Pool, Result, Topology,
-    backend::{BackendChoice, BackendKind},
-    control::{BatchPolicy, Bounds, Guard, Policy, Priority, Settings},
+    backend::BackendChoice,
+    control::{Policy, Wish},
 };
 
 /// Which ring an operation goes to.
@@ -48,10 +48,7 @@ pub struct Builder {
     pub(crate) routing: Routing,
     pub(crate) queue_depth: u32,
     pub(crate) submit_batch: Option<u32>,
-    pub(crate) policy: Policy,
-    pub(crate) guard: Guard,
-    pub(crate) in_flight: Option<Bounds>,
-    pub(crate) priority: Priority,
+    pub(crate) wish: Wish,
     pub(crate) flush_budget: u64,
     pub(crate) threads_max: u32,
     pub(crate) kernel_poll: Option<Duration>,
@@ -67,10 +64,7 @@ impl Default for Builder {
             routing: Routing::Core,
             queue_depth: 1024,
             submit_batch: None,
-            policy: Policy::default(),
-            guard: Guard::default(),
-            in_flight: None,
-            priority: Priority::default(),
+            wish: Wish { policy: Some(Policy::default()), ..Wish::default() },
             flush_budget: crate::op::route::FLUSH_BUDGET_BYTES,
             threads_max: 16,
             kernel_poll: None,
@@ -242,23 +236,7 @@ impl Builder {
         if !within(self.threads_max, 1024) {
             return Err(Error::InvalidInput("threads_max must be 1 to 1,024"));
         }
-        self.control(BackendKind::Uring).check()?;
+        self.wish.check()?;
         Ok(())
-    }
-
-    /// What an engine on a backend asks of its lanes.
-    pub(crate) fn control(&self, backend: BackendKind) -> Settings {
-        let max = match backend {
-            BackendKind::Threads => self.threads_max,
-            BackendKind::Uring => self.queue_depth,
-            #[cfg(feature = "sim")]
-            BackendKind::Sim => self.queue_depth,
-        };
-        let bounds = self.in_flight.unwrap_or(Bounds { min: 1, max });
-        Settings { policy: self.policy, guard: self.guard, bounds }
-    }
-
-    pub(crate) fn batch_policy(&self) -> BatchPolicy {
-        self.submit_batch.map_or_else(BatchPolicy::default, BatchPolicy::Fixed)
     }
 }

@@ -22,8 +22,8 @@ use crate::{
     lanes::{self, Wishes},
     lock,
     op::{Done, Operation, Prepared},
-    ring::{Key, Polled, Regions, Ring, Sink, Ticket, asleep},
-    stats::{RingStats, Stats},
+    ring::{Key, Polled, Regions, Ring, RingStats, Sink, Ticket, asleep},
+    stats::Stats,
     sys::{self, Bell, Descriptor},
 };
 
@@ -103,7 +103,7 @@ impl Engine {
 
     fn new(options: Builder) -> Result<Self> {
         let (backend, reason) = backend::choose(&options.backend)?;
-        let (control, class) = (options.control(backend), options.priority);
+        let client = Wishes::of(options.wish, options.room(backend));
         let topology = options.topology.clone().unwrap_or_else(Topology::detect);
         let cores = (0..=topology.cpu_max()).map(|_| OnceLock::new()).collect();
         let crew = Arc::new(Crew::new(options.threads_max as usize));
@@ -125,7 +125,6 @@ impl Engine {
             closed: AtomicBool::new(false),
             waiters: Waiters::default(),
         };
-        let client = Wishes::of(&control, class);
         Ok(Self { shared: Arc::new(shared), client })
     }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    control::{Guard, Priority},
+    control::{Priority, Wish},
     lanes::{Lane, Wishes},
     lock,
     pool::Pool,
@@ -188,11 +188,11 @@ impl FileInner {
         self.lane.as_ref()
     }
 
-    /// What the file wishes of its lane, beside the engine that opened it.
-    pub(crate) fn wish(&self, guard: Option<Guard>) {
+    /// Changes what the file wishes of its lane, beside the engine that opened it.
+    pub(crate) fn wish(&self, change: impl FnOnce(&mut Wish)) {
         let Some(lane) = &self.lane else { return };
         let wishes = self.wishes.get_or_init(Arc::default);
-        wishes.set_guard(guard);
+        wishes.change(change);
         wishes.use_lane(lane);
     }
 

@@ -25,7 +25,7 @@
 //! | modules | what they are |
 //! | --- | --- |
 //! | `sys` | the platform: system calls, error numbers, what is known of a file |
-//! | `error`, `topology` | what can go wrong; what the hardware is |
+//! | `error`, `topology`, `numbers` | what can go wrong; what the hardware is; what a number of the statistics means |
 //! | `pool`, `buf` | aligned memory; the buffers that an operation can own |
 //! | `lanes` | devices, what users wish of them, and the in-flight limit of each |
 //! | `file` | an open file. It knows its engine and rings only as the traits `Home` and `Resume` |
@@ -52,6 +52,7 @@ mod file;
 mod files;
 mod future;
 mod lanes;
+mod numbers;
 pub mod op;
 mod pool;
 mod port;
@@ -80,12 +81,13 @@ pub use future::OpFuture;
 /// The crate whose histograms [`Engine::histogram`] gives.
 pub use hdrhistogram;
 pub use lanes::{ClassStats, HistogramKind, LaneDecision, LaneId, LaneMode, LaneStats};
+pub use numbers::{Number, NumberKind, Unit};
 pub use op::{OpenOptions, Operation};
 pub use pool::{Acquire, Block, Pool, PoolBuilder, PoolStats};
 pub use port::{Port, PortTicket, PortWaiter};
 pub use registration::{RegisteredBuffer, Registration};
-pub use ring::Completion;
-pub use stats::{RingStats, Stats};
+pub use ring::{Completion, RingStats};
+pub use stats::Stats;
 pub use sys::{DirectAlignment, Metadata, Timestamp};
 pub use topology::Topology;
 

@@ -1,8 +1,7 @@
-//! What an engine tells of itself.
+//! What an engine tells of itself. The numbers are declared where they are counted: `ring/stats.rs`, `lanes/stats.rs` and
+//! `pool/stats.rs`.
 
-use std::sync::atomic::Ordering;
-
-use crate::{BackendKind, LaneStats, PoolStats, ring::Ring};
+use crate::{BackendKind, LaneStats, PoolStats, ring::RingStats};
 
 /// What an engine has done so far. Every number is read without stopping anything, so they may be of slightly different
 /// moments.
@@ -25,59 +24,4 @@ pub struct Stats {
     pub lanes: Vec<LaneStats>,
     /// The memory that the engine takes blocks from.
     pub pool: PoolStats,
-}
-
-/// What one ring has done so far.
-///
-/// ```
-/// # let engine = auraio::Engine::builder().build()?;
-/// engine.block_on(engine.submit(auraio::op::Nop))?;
-/// for ring in engine.stats().rings {
-///     assert_eq!((ring.submitted, ring.completed, ring.in_flight, ring.queued), (1, 1, 0, 0));
-/// }
-/// # Ok::<(), auraio::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct RingStats {
-    /// The core that it was made for or on.
-    pub cpu: u32,
-    /// That core's NUMA node.
-    pub numa_node: u32,
-    /// Operations that it took.
-    pub submitted: u64,
-    /// Operations that completed.
-    pub completed: u64,
-    /// Calls of `io_uring_enter`.
-    pub enters: u64,
-    /// Transfers on files opened with [`OpenOptions::direct`](crate::OpenOptions::direct) that were not aligned, and so were
-    /// not made straight between the device and the caller's memory.
-    pub bounced: u64,
-    /// Operations that the kernel, or a thread, holds now.
-    pub in_flight: u64,
-    /// Operations that wait to be handed over.
-    pub queued: u64,
-    /// Operations so far whose memory was registered.
-    pub fixed_buffers: u64,
-    /// Operations so far whose file was registered.
-    pub fixed_files: u64,
-}
-
-impl RingStats {
-    pub(crate) fn of(ring: &Ring) -> Self {
-        ring.publish();
-        let counters = &ring.counters;
-        Self {
-            cpu: ring.cpu(),
-            numa_node: ring.numa_node(),
-            submitted: counters.submitted.load(Ordering::Relaxed),
-            completed: counters.completed.load(Ordering::Relaxed),
-            enters: counters.enters.load(Ordering::Relaxed),
-            bounced: counters.bounced.load(Ordering::Relaxed),
-            in_flight: counters.in_flight.load(Ordering::Relaxed),
-            queued: counters.queued.load(Ordering::Relaxed),
-            fixed_buffers: counters.fixed_buffers.load(Ordering::Relaxed),
-            fixed_files: counters.fixed_files.load(Ordering::Relaxed),
-        }
-    }
 }

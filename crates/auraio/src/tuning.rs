@@ -1,12 +1,15 @@
-//! What a user of an engine can say about the double loop, and see of it.
+//! What a user of an engine can wish of the double loop, and see of it. A builder, an engine and a file all carry a
+//! [`Wish`]. What is in force on a device comes of the wishes of all its users.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
 use crate::{
-    Builder, Engine, Error, File, HistogramKind, LaneDecision, LaneId, Result,
-    control::{Bounds, Guard, Policy, Priority, Settings},
+    Builder, Engine, File, HistogramKind, LaneDecision, LaneId, Result,
+    backend::BackendKind,
+    config::QUEUE_DEPTH_MAX,
+    control::{BatchPolicy, Guard, Policy, Priority, Settings, Wish},
     lanes::{self, Wishes},
 };
 
@@ -22,7 +25,7 @@ impl Builder {
     /// ```
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = policy;
+        self.wish.policy = Some(policy);
         self
     }
 
@@ -40,7 +43,7 @@ impl Builder {
     /// ```
     #[must_use]
     pub fn guard_p99(mut self, guard: Duration) -> Self {
-        self.guard = Guard::At(guard);
+        self.wish.guard = Some(guard);
         self
     }
 
@@ -57,7 +60,7 @@ impl Builder {
     /// ```
     #[must_use]
     pub fn in_flight(mut self, min: u32, max: u32) -> Self {
-        self.in_flight = Some(Bounds { min, max });
+        (self.wish.in_flight_min, self.wish.in_flight_max) = (Some(min), Some(max));
         self
     }
 
@@ -72,35 +75,85 @@ impl Builder {
     /// ```
     #[must_use]
     pub fn priority(mut self, class: Priority) -> Self {
-        self.priority = class;
+        self.wish.priority = Some(class);
         self
+    }
+
+    /// How many operations an engine on a backend can have in flight on one device.
+    pub(crate) const fn room(&self, backend: BackendKind) -> u32 {
+        match backend {
+            BackendKind::Threads => self.threads_max,
+            BackendKind::Uring => self.queue_depth,
+            #[cfg(feature = "sim")]
+            BackendKind::Sim => self.queue_depth,
+        }
+    }
+
+    pub(crate) fn batch_policy(&self) -> BatchPolicy {
+        self.submit_batch.map_or_else(BatchPolicy::default, BatchPolicy::Fixed)
     }
 }
 
 impl Engine {
-    /// The same engine for another user: the same rings, threads and files' rules, but with wishes of its own about the
+    /// The same engine for another user: the same rings, threads and files' rules, but with a wish of its own about the
     /// devices that its files are on. Where users of a process wish different things of one device, they get the strictest
     /// guard, the smallest maximum, the largest minimum that fits under it, and the policy that was asked for last.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] as [`Settings::check`] says.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) as [`Wish::check`] says.
     ///
     /// ```
     /// use std::time::Duration;
     ///
-    /// use auraio::{Engine, control::{Guard, Settings}};
+    /// use auraio::{Engine, control::Wish};
     ///
     /// let engine = Engine::builder().build()?;
-    /// let strict = engine.with_control(Settings { guard: Guard::At(Duration::from_millis(2)), ..engine.control() })?;
+    /// let strict = engine.with_control(Wish { guard: Some(Duration::from_millis(2)), ..engine.wish() })?;
     /// assert_ne!(strict.control().guard, engine.control().guard);
     /// # Ok::<(), auraio::Error>(())
     /// ```
-    pub fn with_control(&self, control: Settings) -> Result<Self> {
-        control.check()?;
-        Ok(Self::from_shared(self.shared(), Wishes::of(&control, self.client().class())))
+    pub fn with_control(&self, wish: Wish) -> Result<Self> {
+        wish.check()?;
+        let (shared, client) = (self.shared(), self.client());
+        let room = client.room().unwrap_or(QUEUE_DEPTH_MAX);
+        Ok(Self::from_shared(shared, Wishes::of(wish, room)))
     }
 
-    /// What this engine asks of the devices that its files are on.
+    /// What this engine wishes of the devices that its files are on.
+    ///
+    /// ```
+    /// use auraio::{Engine, control::{Policy, Wish}};
+    ///
+    /// let engine = Engine::builder().policy(Policy::Aimd).build()?;
+    /// assert_eq!(engine.wish(), Wish { policy: Some(Policy::Aimd), ..Wish::default() });
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn wish(&self) -> Wish {
+        self.client().wish()
+    }
+
+    /// Replaces the whole wish, also while operations are in flight. A wish without a policy leaves the policy as it is:
+    /// a policy that is asked for again would go before those that other users have asked for in the meantime.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) as [`Wish::check`] says. Then nothing has changed.
+    ///
+    /// ```
+    /// use auraio::{Engine, control::{Policy, Wish}};
+    ///
+    /// let engine = Engine::builder().policy(Policy::Aimd).build()?;
+    /// engine.set_wish(Wish { in_flight_max: Some(32), ..Wish::default() })?;
+    /// assert_eq!((engine.control().policy, engine.control().bounds.max), (Policy::Aimd, 32));
+    /// # Ok::<(), auraio::Error>(())
+    /// ```
+    pub fn set_wish(&self, wish: Wish) -> Result<()> {
+        wish.check()?;
+        self.client().change(|before| *before = wish);
+        Ok(())
+    }
+
+    /// The settings that this engine's wish leads to on a device that it alone uses.
     ///
     /// ```
     /// use auraio::{Engine, control::Settings};
@@ -116,7 +169,7 @@ impl Engine {
     /// Changes the policy, also while operations are in flight.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for a fixed limit out of range.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for a fixed limit out of range.
     ///
     /// ```
     /// use auraio::control::Policy;
@@ -127,15 +180,16 @@ impl Engine {
     /// # Ok::<(), auraio::Error>(())
     /// ```
     pub fn set_policy(&self, policy: Policy) -> Result<()> {
-        Settings { policy, ..self.control() }.check()?;
-        self.client().set_policy(policy);
+        let policy = Some(policy);
+        Wish { policy, ..Wish::default() }.check()?;
+        self.client().change(|wish| wish.policy = policy);
         Ok(())
     }
 
     /// Changes the guard, also while operations are in flight.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for a guard of zero.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for a guard of zero.
     ///
     /// ```
     /// use std::time::Duration;
@@ -148,15 +202,19 @@ impl Engine {
     /// # Ok::<(), auraio::Error>(())
     /// ```
     pub fn set_guard(&self, guard: Guard) -> Result<()> {
-        Settings { guard, ..self.control() }.check()?;
-        self.client().set_guard(Some(guard));
+        let guard = match guard {
+            Guard::Auto => None,
+            Guard::At(duration) => Some(duration),
+        };
+        Wish { guard, ..Wish::default() }.check()?;
+        self.client().change(|wish| wish.guard = guard);
         Ok(())
     }
 
     /// Changes the bounds of the in-flight limit, also while operations are in flight.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for a minimum of zero, or one above the maximum.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for a minimum of zero, or one above the maximum.
     ///
     /// ```
     /// # let engine = auraio::Engine::builder().build()?;
@@ -165,9 +223,9 @@ impl Engine {
     /// # Ok::<(), auraio::Error>(())
     /// ```
     pub fn set_in_flight(&self, min: u32, max: u32) -> Result<()> {
-        let bounds = Bounds { min, max };
-        Settings { bounds, ..self.control() }.check()?;
-        self.client().set_bounds(bounds);
+        let (in_flight_min, in_flight_max) = (Some(min), Some(max));
+        Wish { in_flight_min, in_flight_max, ..Wish::default() }.check()?;
+        self.client().change(|wish| *wish = Wish { in_flight_min, in_flight_max, ..*wish });
         Ok(())
     }
 
@@ -181,7 +239,7 @@ impl Engine {
     /// # Ok::<(), auraio::Error>(())
     /// ```
     pub fn set_priority(&self, class: Priority) {
-        self.client().set_class(class);
+        self.client().change(|wish| wish.priority = Some(class));
     }
 
     /// The latencies of a lane since it was first used, in nanoseconds, to 1 %; `None` where there is no such lane.
@@ -253,7 +311,7 @@ impl File {
     /// A guard for the device as long as this file is open: the strictest of all guards counts. `None` takes it back.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for zero.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for zero.
     ///
     /// ```
     /// use std::time::Duration;
@@ -268,10 +326,8 @@ impl File {
     /// # Ok::<(), auraio::Error>(())
     /// ```
     pub fn set_guard(&self, guard: Option<Duration>) -> Result<()> {
-        if guard == Some(Duration::ZERO) {
-            return Err(Error::InvalidInput("the guard must be longer than zero"));
-        }
-        self.inner().wish(guard.map(Guard::At));
+        Wish { guard, ..Wish::default() }.check()?;
+        self.inner().wish(|wish| wish.guard = guard);
         Ok(())
     }
 

@@ -1,4 +1,5 @@
-//! The loop of one lane, with those who share its limit. All of it is behind the lane's lock.
+//! The control loop of one lane, with the rings that share its limit and the users whose wishes it hears. The lane's lock
+//! guards all of it.
 
 use std::sync::{Arc, Weak, atomic::Ordering};
 
@@ -18,7 +19,7 @@ struct Ringed {
     place: LaneShare,
     in_flight: u32,
     waiting: [u32; 3],
-    /// When it last told of a high operation.
+    /// When the ring last reported a high operation.
     last_high: Option<u64>,
 }
 
@@ -30,7 +31,7 @@ pub(super) struct Governor {
     rings: Vec<Option<Ringed>>,
     clients: Vec<Weak<Wishes>>,
     seen: Seen,
-    /// Sums of what the rings told.
+    /// How many operations all rings have in flight and waiting, as they last reported.
     in_flight: u32,
     waiting: u32,
     batch: u32,
@@ -82,7 +83,7 @@ impl Governor {
         self.tell();
     }
 
-    /// Takes a ring's report. Answers whether somebody lacks a place.
+    /// Takes a ring's report. Answers whether some ring has operations that wait for a place.
     pub(super) fn report(&mut self, report: Report<'_>) -> bool {
         let Some(Some(ring)) = self.rings.get_mut(report.member as usize) else { return false };
         let waiting: u32 = report.waiting.iter().sum();
@@ -110,7 +111,8 @@ impl Governor {
             self.controller.on_completion(&control::Sample {
                 now: sample.now,
                 submitted: sample.submitted,
-                // What is reaped together completed one after the other, and is asked for again after that.
+                // Operations that are reaped together have completed one after the other. Those that replace them are
+                // submitted only after that.
                 in_flight: (others + sample.in_flight).saturating_sub(1),
                 waiting: if held_back { 0 } else { others_waiting + sample.waiting },
                 unseen: sample.unseen,
@@ -128,13 +130,14 @@ impl Governor {
         self.clients.push(Arc::downgrade(wishes));
     }
 
-    /// Brings the wishes of those who are there together. Answers them, for their last share may be among those held here.
+    /// Brings the wishes of all users together. Answers these users: the caller drops them after it has let the lane's lock
+    /// go, because the drop of the last reference to a user comes back to the lane.
     pub(super) fn reconsider(&mut self, now: u64) -> Vec<Arc<Wishes>> {
         self.clients.retain(|client| client.strong_count() > 0);
         let clients: Vec<_> = self.clients.iter().filter_map(Weak::upgrade).collect();
-        // With nobody there is nobody to ask: what was found stays for the next.
+        // Without a user nothing changes: the next user begins with the limit that was found.
         if !clients.is_empty() {
-            let settings = wishes::together(&clients.iter().map(|client| client.get()).collect::<Vec<_>>());
+            let settings = wishes::together(&clients);
             if settings != *self.controller.settings() {
                 self.controller.set(settings, now);
                 self.after_decisions(now);
@@ -143,7 +146,7 @@ impl Governor {
         clients
     }
 
-    /// Makes known what the loop decided, and hands its limit out.
+    /// Logs what the loop has decided, and divides the limit among the rings.
     fn after_decisions(&mut self, now: u64) {
         while let Some(decision) = self.controller.next_decision() {
             log::note(self.id, decision);
@@ -153,7 +156,7 @@ impl Governor {
         self.tell();
     }
 
-    /// Writes every ring's share where the ring reads it. What has not changed is not written.
+    /// Writes each ring's share where the ring reads it. A share that has not changed is not written.
     fn tell(&mut self) {
         let shares = &self.shares;
         self.divided.clear();

@@ -1,68 +1,70 @@
-//! What engines and files ask of the lanes that they use, and how several wishes become one setting.
-//!
-//! A device has one loop, so what its users ask is brought together: the strictest guard, the smallest maximum, the largest
-//! minimum that fits under it, and the policy that was asked for last.
+//! The wishes of the users of lanes: engines, and files with a guard of their own. What comes of several wishes for one device
+//! is arithmetic, and stands in [`Settings::of_wishes`](crate::control::Settings::of_wishes).
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicU8, AtomicU64, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 
 use super::Lane;
 use crate::{
-    control::{Bounds, Guard, Policy, Priority, Settings},
+    control::{Priority, Settings, Wish},
     lock,
 };
 
-/// What one user of lanes asks for.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Wish {
-    /// The policy, and when it was asked for: a later one wins.
-    pub(crate) policy: Option<(u64, Policy)>,
-    pub(crate) guard: Option<Guard>,
-    pub(crate) bounds: Option<Bounds>,
-}
-
-/// The wishes of one user: an engine, or a file with a guard of its own.
+/// The wish of one user of lanes: an engine, or a file with a guard of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
-    wish: Mutex<Wish>,
-    /// The class of files that are opened from now on, as [`Priority::index`].
-    class: AtomicU8,
-    /// Those that it has been counted in.
+    asked: Mutex<Asked>,
+    /// The largest limit of a user that names none itself. A file has none.
+    room: Option<u32>,
+    /// The lanes that hear the wish.
     lanes: Mutex<Vec<Arc<Lane>>>,
 }
 
+/// A wish, and when its policy was asked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    wish: Wish,
+    policy_at: u64,
+}
+
+/// Numbers the policies that the process has been asked for, so that the last one can be told.
 static ASKED: AtomicU64 = AtomicU64::new(1);
 
 impl Wishes {
-    pub(crate) fn of(settings: &Settings, class: Priority) -> Arc<Self> {
-        let wish = Wish {
-            policy: Some((ASKED.fetch_add(1, Ordering::Relaxed), settings.policy)),
-            guard: Some(settings.guard),
-            bounds: Some(settings.bounds),
-        };
-        Arc::new(Self { wish: Mutex::new(wish), class: AtomicU8::new(class as u8), lanes: Mutex::default() })
+    /// The wish of an engine, which can have `room` operations in flight on a device.
+    pub(crate) fn of(wish: Wish, room: u32) -> Arc<Self> {
+        let asked = Asked { wish, policy_at: ASKED.fetch_add(1, Ordering::Relaxed) };
+        Arc::new(Self { asked: Mutex::new(asked), room: Some(room), lanes: Mutex::default() })
     }
 
+    /// The wish as it was asked for.
+    pub(crate) fn wish(&self) -> Wish {
+        lock(&self.asked).wish
+    }
+
+    /// The class of files that are opened from now on.
     pub(crate) fn class(&self) -> Priority {
-        Priority::ALL[usize::from(self.class.load(Ordering::Relaxed)).min(2)]
+        self.wish().priority.unwrap_or_default()
     }
 
-    pub(crate) fn set_class(&self, class: Priority) {
-        self.class.store(class as u8, Ordering::Relaxed);
+    pub(crate) const fn room(&self) -> Option<u32> {
+        self.room
     }
 
-    /// What was asked for; for what was not, the defaults.
+    /// The settings if there were no other user.
     pub(crate) fn settings(&self) -> Settings {
-        together(&[self.get()])
+        self.complete().1.settings()
     }
 
-    pub(crate) fn get(&self) -> Wish {
-        *lock(&self.wish)
+    /// The wish with what the user can have in flight at most; and when its policy was asked for.
+    fn complete(&self) -> (u64, Wish) {
+        let Asked { wish, policy_at } = *lock(&self.asked);
+        (policy_at, self.room.map_or(wish, |room| wish.with_room(room)))
     }
 
-    /// From now on the lane hears these wishes too.
+    /// From now on the lane hears this wish too.
     pub(crate) fn use_lane(self: &Arc<Self>, lane: &Arc<Lane>) {
         let mut lanes = lock(&self.lanes);
         if lanes.iter().any(|used| Arc::ptr_eq(used, lane)) {
@@ -73,20 +75,18 @@ impl Wishes {
         lane.add_client(self);
     }
 
-    pub(crate) fn set_policy(&self, policy: Policy) {
-        self.change(|wish| wish.policy = Some((ASKED.fetch_add(1, Ordering::Relaxed), policy)));
-    }
-
-    pub(crate) fn set_guard(&self, guard: Option<Guard>) {
-        self.change(|wish| wish.guard = guard);
-    }
-
-    pub(crate) fn set_bounds(&self, bounds: Bounds) {
-        self.change(|wish| wish.bounds = Some(bounds));
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Wish)) {
-        change(&mut lock(&self.wish));
+    /// Changes the wish. `change` finds no policy in it. If it puts one there, that policy counts as asked for now; if not,
+    /// the policy of before stays, and so does the time when it was asked for.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Wish)) {
+        let mut asked = lock(&self.asked);
+        let before = asked.wish.policy.take();
+        change(&mut asked.wish);
+        if asked.wish.policy.is_some() {
+            asked.policy_at = ASKED.fetch_add(1, Ordering::Relaxed);
+        } else {
+            asked.wish.policy = before;
+        }
+        drop(asked);
         let lanes = lock(&self.lanes).clone();
         lanes.iter().for_each(|lane| lane.reconsider());
     }
@@ -99,59 +99,42 @@ impl Drop for Wishes {
     }
 }
 
-/// One setting out of all wishes.
-pub(super) fn together(wishes: &[Wish]) -> Settings {
-    let mut settings = Settings::default();
-    if let Some((_, policy)) = wishes.iter().filter_map(|wish| wish.policy).max_by_key(|(asked, _)| *asked) {
-        settings.policy = policy;
-    }
-    settings.guard = wishes.iter().filter_map(|wish| wish.guard).reduce(stricter).unwrap_or_default();
-    if let Some(max) = wishes.iter().filter_map(|wish| wish.bounds).map(|bounds| bounds.max).min() {
-        let min = wishes.iter().filter_map(|wish| wish.bounds).map(|bounds| bounds.min).max().unwrap_or(1);
-        settings.bounds = Bounds { min: min.min(max), max };
-    }
-    settings
-}
-
-/// A guard that somebody chose is stricter than one that nobody did.
-fn stricter(one: Guard, other: Guard) -> Guard {
-    match (one, other) {
-        (Guard::Auto, guard) | (guard, Guard::Auto) => guard,
-        (Guard::At(one), Guard::At(other)) => Guard::At(one.min(other)),
-    }
+/// Brings the wishes of all users of a lane together.
+pub(super) fn together(users: &[Arc<Wishes>]) -> Settings {
+    let mut wishes: Vec<(u64, Wish)> = users.iter().map(|user| user.complete()).collect();
+    wishes.sort_by_key(|(policy_at, _)| *policy_at);
+    Settings::of_wishes(&wishes.into_iter().map(|(_, wish)| wish).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::control::{Bounds, Policy};
 
-    fn wish(asked: u64, policy: Policy, guard: Guard, min: u32, max: u32) -> Wish {
-        Wish { policy: Some((asked, policy)), guard: Some(guard), bounds: Some(Bounds { min, max }) }
+    #[test]
+    fn the_policy_that_was_asked_for_last_is_in_force() {
+        let wish = |policy| Wish { policy: Some(policy), ..Wish::default() };
+        let users = [Wishes::of(wish(Policy::Knee), 64), Wishes::of(wish(Policy::Fixed(8)), 64)];
+        assert_eq!(together(&users).policy, Policy::Fixed(8));
+        users[0].change(|wish| wish.policy = Some(Policy::Aimd));
+        assert_eq!(together(&users).policy, Policy::Aimd);
     }
 
     #[test]
-    fn nobody_s_wishes_are_the_defaults() {
-        assert_eq!(together(&[]), Settings::default());
+    fn a_policy_that_was_only_kept_is_not_asked_for_again() {
+        let users = [Wishes::of(Wish::default(), 64), Wishes::of(Wish::default(), 64)];
+        users[0].change(|wish| wish.policy = Some(Policy::Aimd));
+        users[1].change(|wish| wish.policy = Some(Policy::Fixed(8)));
+        users[0].change(|wish| *wish = Wish { in_flight_max: Some(32), ..Wish::default() });
+        assert_eq!(users[0].wish().policy, Some(Policy::Aimd));
+        assert_eq!(together(&users).policy, Policy::Fixed(8));
     }
 
     #[test]
-    fn the_strictest_guard_the_last_policy_and_the_narrowest_bounds_win() {
-        let (ten, two) = (Guard::At(Duration::from_millis(10)), Guard::At(Duration::from_millis(2)));
-        let merged = together(&[
-            wish(2, Policy::Fixed(8), ten, 1, 64),
-            wish(1, Policy::Knee, two, 4, 256),
-            Wish { guard: Some(Guard::Auto), ..Wish::default() },
-        ]);
-        assert_eq!(merged.policy, Policy::Fixed(8));
-        assert_eq!(merged.guard, two);
-        assert_eq!(merged.bounds, Bounds { min: 4, max: 64 });
-    }
-
-    #[test]
-    fn a_minimum_above_another_user_s_maximum_gives_way() {
-        let merged = together(&[wish(1, Policy::Knee, Guard::Auto, 32, 64), wish(2, Policy::Knee, Guard::Auto, 1, 16)]);
-        assert_eq!(merged.bounds, Bounds { min: 16, max: 16 });
+    fn an_engine_has_the_bounds_of_its_room_and_a_file_has_none() {
+        let engine = Wishes::of(Wish::default(), 16);
+        assert_eq!(engine.settings().bounds, Bounds { min: 1, max: 16 });
+        engine.change(|wish| wish.in_flight_min = Some(4));
+        assert_eq!(together(&[engine, Arc::default()]).bounds, Bounds { min: 4, max: 16 });
     }
 }

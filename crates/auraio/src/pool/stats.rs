@@ -4,42 +4,43 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Inner, class::SLAB_BYTES};
-use crate::lock;
+use crate::{lock, numbers::numbers};
 
-/// What a [`Pool`](crate::Pool) holds, and what it has done so far. While nobody acquires or releases, every mapped byte is
-/// counted either as in use or as cached.
-///
-/// ```
-/// let stats = auraio::Pool::global().stats();
-/// println!("{} of {} bytes are in use", stats.bytes_in_use, stats.bytes_mapped);
-/// assert!(stats.bytes_mapped <= stats.bytes_max);
-/// ```
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct PoolStats {
-    /// Bytes mapped from the system: whole slabs of 2 MiB.
-    pub bytes_mapped: u64,
-    /// Bytes of blocks that somebody holds: the sum of their capacities.
-    pub bytes_in_use: u64,
-    /// Bytes free in the caches of threads (L1).
-    pub bytes_cached_threads: u64,
-    /// Bytes free in the shards (L2) and as whole slabs.
-    pub bytes_cached_shards: u64,
-    /// Bytes registered with the kernel, once for each ring.
-    pub bytes_registered: u64,
-    /// The ceiling: how many bytes may be mapped. More may be mapped only if the ceiling was lowered afterwards.
-    pub bytes_max: u64,
-    /// How many acquisitions the thread's own cache served.
-    pub hits_thread: u64,
-    /// How many acquisitions the cache could not serve, and a shard of the NUMA node could.
-    pub hits_shard: u64,
-    /// How many acquisitions needed another slab, or failed.
-    pub misses: u64,
-    /// How many acquisitions wait for memory now.
-    pub waiting: u64,
-    /// How many blocks were written to while they were free; counted only with
-    /// [`PoolBuilder::debug`](crate::PoolBuilder::debug).
-    pub damaged: u64,
+numbers! {
+    /// What a [`Pool`](crate::Pool) holds, and what it has done so far. While nobody acquires or releases, every mapped byte is
+    /// counted either as in use or as cached.
+    ///
+    /// ```
+    /// let stats = auraio::Pool::global().stats();
+    /// println!("{} of {} bytes are in use", stats.bytes_in_use, stats.bytes_mapped);
+    /// assert!(stats.bytes_mapped <= stats.bytes_max);
+    /// ```
+    #[derive(Clone, Copy, Debug, Default)]
+    #[non_exhaustive]
+    pub struct PoolStats {} with {
+        /// Bytes mapped from the system: whole slabs of 2 MiB.
+        bytes_mapped: u64, Gauge, Bytes;
+        /// Bytes of blocks that somebody holds: the sum of their capacities.
+        bytes_in_use: u64, Gauge, Bytes;
+        /// Bytes free in the caches of threads (L1).
+        bytes_cached_threads: u64, Gauge, Bytes;
+        /// Bytes free in the shards that threads share (L2), and as whole slabs.
+        bytes_cached_shards: u64, Gauge, Bytes;
+        /// Bytes registered with the kernel, once for each ring.
+        bytes_registered: u64, Gauge, Bytes;
+        /// The ceiling: how many bytes may be mapped. More are mapped only if the ceiling was lowered afterwards.
+        bytes_max: u64, Gauge, Bytes;
+        /// Acquisitions that the thread's own cache served.
+        hits_thread: u64, Counter, Acquisitions;
+        /// Acquisitions that the cache could not serve, and a shard of the NUMA node could.
+        hits_shared: u64, Counter, Acquisitions;
+        /// Acquisitions that needed another slab, or failed.
+        misses: u64, Counter, Acquisitions;
+        /// Acquisitions that wait for memory now.
+        waiting: u64, Gauge, Acquisitions;
+        /// Blocks that were written to while they were free. They are counted only if the pool was built for debugging.
+        damaged: u64, Counter, Blocks;
+    }
 }
 
 impl Inner {
@@ -65,7 +66,7 @@ impl Inner {
         for shard in self.shards.iter() {
             let (all, free) = shard.bytes();
             stats.bytes_cached_shards += free;
-            stats.hits_shard += shard.hits.load(Relaxed);
+            stats.hits_shared += shard.hits.load(Relaxed);
             stats.misses += shard.misses.load(Relaxed);
             given += all - free;
         }

@@ -47,6 +47,7 @@ mod poll;
 mod registered;
 mod short;
 mod slots;
+mod stats;
 mod submit;
 mod wait;
 
@@ -65,6 +66,8 @@ pub(crate) use registered::Regions;
 use registered::Registered;
 pub(crate) use slots::{Key, Sink};
 use slots::{Place, Slots, flag};
+use stats::Counters;
+pub use stats::RingStats;
 pub(crate) use wait::asleep;
 
 /// An operation on a ring, for whoever has to come back to it.
@@ -97,26 +100,6 @@ impl Wake for Mailbox {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.bell.ring();
-    }
-}
-
-/// What is counted, readable without the ring's lock.
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) submitted: AtomicU64,
-    pub(crate) completed: AtomicU64,
-    pub(crate) enters: AtomicU64,
-    pub(crate) bounced: AtomicU64,
-    pub(crate) in_flight: AtomicU64,
-    pub(crate) queued: AtomicU64,
-    pub(crate) fixed_buffers: AtomicU64,
-    pub(crate) fixed_files: AtomicU64,
-}
-
-impl Counters {
-    /// Whether something waits and nothing is in flight whose completion would move it on.
-    pub(crate) fn is_stuck(&self) -> bool {
-        self.queued.load(Ordering::Relaxed) > 0 && self.in_flight.load(Ordering::Relaxed) == 0
     }
 }
 

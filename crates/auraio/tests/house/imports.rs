@@ -166,6 +166,10 @@ fn tree(source: &Source, at: usize) -> Vec<Vec<String>> {
         }
         return found;
     }
+    // In a macro, the rest of the path is a name that its caller gives.
+    if code[start] == b'$' {
+        return vec![Vec::new()];
+    }
     let (name, end) = source.name_at(start);
     assert!(!name.is_empty(), "{}: no name to import", source.place(start));
     if source.code[end..].starts_with("::") && !source.code[end..].starts_with("::<") {

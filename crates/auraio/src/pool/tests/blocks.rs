@@ -70,7 +70,7 @@ fn a_thread_gets_back_what_it_gave_back_last() {
     let two = pool.acquire(1).unwrap();
     assert_eq!((address(&two), address(&pool.acquire(1).unwrap())), (second, first));
     let stats = pool.stats();
-    assert_eq!((stats.hits_thread, stats.hits_shard, stats.misses), (4, 0, 1));
+    assert_eq!((stats.hits_thread, stats.hits_shared, stats.misses), (4, 0, 1));
 }
 
 #[test]
