@@ -14,6 +14,8 @@ use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
 use crate::{
+    native::number::Whole32,
+    numbers,
     port::NativePort,
     submit::{EBADF, EINVAL},
 };
@@ -150,8 +152,8 @@ impl Asked<'_> {
         }
     }
 
-    fn guard(&self) -> Guard {
-        guard_of(self.guard_p99_ms).map_or(Guard::Auto, Guard::At)
+    fn guard(&self) -> Result<Guard, Error> {
+        Ok(guard_of(self.guard_p99_ms)?.map_or(Guard::Auto, Guard::At))
     }
 
     /// What was not asked for is `usual`, but gives way to what was.
@@ -166,7 +168,7 @@ impl Asked<'_> {
 
     /// For an engine that shares everything else with another one.
     pub(crate) fn settings(&self, base: &Engine) -> Result<Settings, Error> {
-        Ok(Settings { policy: self.policy()?, guard: self.guard(), bounds: self.bounds(base.control().bounds) })
+        Ok(Settings { policy: self.policy()?, guard: self.guard()?, bounds: self.bounds(base.control().bounds) })
     }
 }
 
@@ -175,9 +177,11 @@ pub(crate) fn class_of(number: u32) -> Option<Priority> {
     Priority::ALL.get(number as usize).copied()
 }
 
-/// A guard in milliseconds; 0 is none. What is shorter than a nanosecond is one.
-fn guard_of(milliseconds: f64) -> Option<Duration> {
-    (milliseconds > 0.0).then(|| Duration::from_nanos((milliseconds * 1e6).max(1.0) as u64))
+/// A guard in milliseconds. 0 is none, and the shortest is a nanosecond.
+fn guard_of(milliseconds: f64) -> Result<Option<Duration>, Error> {
+    let guard = Duration::try_from_secs_f64(milliseconds / 1e3)
+        .map_err(|_| Error::InvalidInput("a guard must be a number of milliseconds"))?;
+    Ok((milliseconds > 0.0).then(|| guard.max(Duration::from_nanos(1))))
 }
 
 #[napi]
@@ -190,10 +194,14 @@ impl NativePort {
 
     /// The class of a file's operations from now on.
     #[napi(catch_unwind)]
-    pub fn set_priority(&self, handle: u32, priority: u32) -> i32 {
-        let Some(class) = class_of(priority) else { return -EINVAL };
+    pub fn set_priority(
+        &self,
+        #[napi(ts_arg_type = "number")] handle: Whole32,
+        #[napi(ts_arg_type = "number")] priority: Whole32,
+    ) -> i32 {
+        let Some(class) = class_of(priority.0) else { return -EINVAL };
         self.with_open(|core| {
-            let Some(file) = core.file(handle) else { return -EBADF };
+            let Some(file) = core.file(handle.0) else { return -EBADF };
             file.set_priority(class);
             0
         })
@@ -201,10 +209,10 @@ impl NativePort {
 
     /// The guard of a file's own; 0 is none.
     #[napi(catch_unwind)]
-    pub fn set_guard(&self, handle: u32, milliseconds: f64) -> i32 {
+    pub fn set_guard(&self, #[napi(ts_arg_type = "number")] handle: Whole32, milliseconds: f64) -> i32 {
         self.with_open(|core| {
-            let Some(file) = core.file(handle) else { return -EBADF };
-            file.set_guard(guard_of(milliseconds)).map_or_else(|error| -error.errno(), |()| 0)
+            let Some(file) = core.file(handle.0) else { return -EBADF };
+            guard_of(milliseconds).and_then(|guard| file.set_guard(guard)).map_or_else(|error| -error.errno(), |()| 0)
         })
     }
 
@@ -218,9 +226,9 @@ impl NativePort {
 
     /// The lane of a file, or -1.
     #[napi(catch_unwind)]
-    pub fn lane_of(&self, handle: u32) -> i32 {
+    pub fn lane_of(&self, #[napi(ts_arg_type = "number")] handle: Whole32) -> i32 {
         let core = self.submitter.core.borrow();
-        core.file(handle).and_then(auraio::File::lane).map_or(-1, |lane| lane.number() as i32)
+        core.file(handle.0).and_then(auraio::File::lane).map_or(-1, |lane| lane.number() as i32)
     }
 
     /// Every lane of the process.
@@ -233,11 +241,11 @@ impl NativePort {
     #[napi(catch_unwind)]
     pub fn histogram(
         &self,
-        lane: u32,
+        #[napi(ts_arg_type = "number")] lane: Whole32,
         #[napi(ts_arg_type = "'completion' | 'total'")] kind: String,
     ) -> Option<NativeHistogram> {
         let kind = if kind == "total" { HistogramKind::Total } else { HistogramKind::Completion };
-        let histogram = self.submitter.core.borrow().engine().histogram(LaneId::from_number(lane)?, kind)?;
+        let histogram = self.submitter.core.borrow().engine().histogram(LaneId::from_number(lane.0)?, kind)?;
         Some(native_histogram(&histogram))
     }
 
@@ -250,12 +258,15 @@ impl NativePort {
     /// Those after a number.
     #[napi(catch_unwind)]
     pub fn decisions(&self, after: f64) -> Vec<NativeDecision> {
-        self.submitter.core.borrow().engine().decisions(after as u64).iter().map(native_decision).collect()
+        // There is no decision after a number that fits none.
+        let after = numbers::whole(after).unwrap_or(u64::MAX);
+        self.submitter.core.borrow().engine().decisions(after).iter().map(native_decision).collect()
     }
 }
 
 /// Asks it of an engine that is in use.
 pub(crate) fn ask(engine: &Engine, base: &Engine, asked: &Asked<'_>) -> Result<(), Error> {
+    let guard = asked.guard()?;
     if !asked.policy.is_empty() {
         engine.set_policy(asked.policy()?)?;
     }
@@ -263,8 +274,8 @@ pub(crate) fn ask(engine: &Engine, base: &Engine, asked: &Asked<'_>) -> Result<(
     if before.bounds != bounds {
         engine.set_in_flight(bounds.min, bounds.max)?;
     }
-    if before.guard != asked.guard() {
-        engine.set_guard(asked.guard())?;
+    if before.guard != guard {
+        engine.set_guard(guard)?;
     }
     Ok(())
 }

@@ -9,15 +9,18 @@ use std::{
 };
 
 use auraio::{Acquire, Block, Error, Pool, PoolStats};
-use napi::{Env, Unknown};
+use napi::{Env, Status, Unknown};
 use napi_derive::napi;
 
 use crate::{
     native::{
         View,
         lend::{self, Environment, Waits},
+        number::Whole32,
     },
+    numbers,
     port::NativePort,
+    submit::EINVAL,
 };
 
 const ECANCELED: i32 = 125;
@@ -50,9 +53,14 @@ pub struct NativePoolStats {
 /// An ArrayBuffer over a block of at least `size` bytes, a negated errno where there is none to be had, or 0 where the
 /// runtime forbids ArrayBuffers over memory that is not its own.
 #[napi(catch_unwind, ts_return_type = "ArrayBuffer | number")]
-pub fn lend_block(env: Env, size: f64, alignment: u32) -> napi::Result<Unknown<'static>> {
+pub fn lend_block(
+    env: Env,
+    size: f64,
+    #[napi(ts_arg_type = "number")] alignment: Whole32,
+) -> napi::Result<Unknown<'static>> {
     Environment::of(&env)?.settle();
-    match Pool::global().acquire_aligned(size as usize, alignment as usize) {
+    let Some(size) = numbers::size(size) else { return lend::number(&env, -EINVAL) };
+    match Pool::global().acquire_aligned(size, alignment.0 as usize) {
         Ok(block) => lend::lend(&env, block),
         Err(error) => lend::number(&env, -error.errno()),
     }
@@ -114,8 +122,10 @@ pub fn pool_stats() -> NativePoolStats {
 
 /// Sets the ceiling of the process's pool.
 #[napi(catch_unwind)]
-pub fn set_pool_bytes_max(bytes: f64) {
-    Pool::global().set_bytes_max(bytes as u64);
+pub fn set_pool_bytes_max(bytes: f64) -> napi::Result<()> {
+    let refused = || napi::Error::new(Status::InvalidArg, format!("{bytes} is not a number of bytes"));
+    Pool::global().set_bytes_max(numbers::whole(bytes).ok_or_else(refused)?);
+    Ok(())
 }
 
 /// The acquisitions of a port that wait for memory, and those that have theirs.
@@ -191,9 +201,15 @@ impl Acquisitions {
 impl NativePort {
     /// Acquires a block when it is its turn; completes with 0, and `takeBlock` hands it over, or with a negated errno.
     #[napi(catch_unwind)]
-    pub fn acquire_later(&self, slot: u32, size: f64, alignment: u32) -> i32 {
-        self.with_core(slot, |core| {
-            core.acquisitions.begin(slot, Pool::global().acquire_async(size as usize, alignment as usize));
+    pub fn acquire_later(
+        &self,
+        #[napi(ts_arg_type = "number")] slot: Whole32,
+        size: f64,
+        #[napi(ts_arg_type = "number")] alignment: Whole32,
+    ) -> i32 {
+        let Some(size) = numbers::size(size) else { return -EINVAL };
+        self.with_core(slot.0, |core| {
+            core.acquisitions.begin(slot.0, Pool::global().acquire_async(size, alignment.0 as usize));
             // Whether or not it is its turn already, the next reap finds out.
             core.wake();
         })
@@ -201,8 +217,12 @@ impl NativePort {
 
     /// What `acquireLater` got, as from `lendBlock`.
     #[napi(catch_unwind, ts_return_type = "ArrayBuffer | number")]
-    pub fn take_block(&self, env: Env, slot: u32) -> napi::Result<Unknown<'static>> {
-        let block = self.take_granted(slot);
+    pub fn take_block(
+        &self,
+        env: Env,
+        #[napi(ts_arg_type = "number")] slot: Whole32,
+    ) -> napi::Result<Unknown<'static>> {
+        let block = self.take_granted(slot.0);
         block.map_or_else(|| lend::number(&env, -Error::EngineClosed.errno()), |block| lend::lend(&env, block))
     }
 }

@@ -10,6 +10,7 @@ mod control;
 mod kinds;
 pub mod lend;
 mod native;
+mod numbers;
 mod perform;
 mod port;
 mod register;

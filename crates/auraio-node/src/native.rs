@@ -22,11 +22,12 @@ use napi::{
     sys,
 };
 
-use crate::state::Core;
+use crate::{numbers, state::Core};
 
 pub(crate) mod foreign;
 pub(crate) mod hot;
 pub(crate) mod lend;
+pub(crate) mod number;
 mod poller;
 #[cfg(unix)]
 mod uv;
@@ -46,8 +47,7 @@ pub struct View {
 impl View {
     /// `length` bytes from `offset` on, if that lies within.
     pub(crate) fn part(&self, offset: f64, length: f64) -> Option<BorrowedMemory> {
-        let whole = |number: f64| (number >= 0.0 && number.fract() == 0.0).then_some(number as usize);
-        let (offset, length) = (whole(offset)?, whole(length)?);
+        let (offset, length) = (numbers::size(offset)?, numbers::size(length)?);
         if offset.checked_add(length)? > self.len {
             return None;
         }

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, path::PathBuf, rc::Rc};
 
-use auraio::{Block, BorrowedMemory, Error, File, IoBuf, Metadata, OpenOptions, Port, RingStats, Timestamp, op};
+use auraio::{Block, BorrowedMemory, Error, File, IoBuf, Metadata, OpenOptions, Port, RingStats, op};
 use napi::{
     Either, Env, Unknown,
     bindgen_prelude::{Function, Int32Array, Uint8Array},
@@ -11,14 +11,17 @@ use napi_derive::napi;
 
 use crate::{
     control::{self, class_of},
+    kinds::Kind,
     native::{
         CompletionArray, StatOut, View, Watch, Watcher, hot,
         lend::{Environment, Span},
+        number::Whole32,
     },
+    numbers::Position,
     perform::{self, Asked},
     shared,
-    state::{Core, NUMBER, OPENED, SLOTS_MAX, STAT},
-    submit::{EBADF, EINVAL, Submitter, offset_of},
+    state::{Brings, Core, SLOTS_MAX},
+    submit::{EBADF, EINVAL, Submitter},
 };
 
 /// How a port is to be made.
@@ -160,16 +163,17 @@ impl NativePort {
     #[napi(catch_unwind)]
     pub fn readv(
         &self,
-        slot: u32,
-        handle: u32,
+        #[napi(ts_arg_type = "number")] slot: Whole32,
+        #[napi(ts_arg_type = "number")] handle: Whole32,
         #[napi(ts_arg_type = "Array<ArrayBufferView>")] views: Vec<View>,
         position: f64,
     ) -> i32 {
+        let Some(position) = Position::of(position) else { return -EINVAL };
         let memory = views.iter().map(View::all).collect::<Vec<BorrowedMemory>>();
         let span = span_of(&memory);
-        self.submitter.on_memory(slot, handle, NUMBER, span, |file| match offset_of(position) {
-            Some(offset) => op::ReadVectored::at(file, memory, offset),
-            None => op::ReadVectored::at_position(file, memory),
+        self.submitter.on_memory(slot.0, handle.0, Brings::Number, span, |file| match position {
+            Position::At(offset) => op::ReadVectored::at(file, memory, offset),
+            Position::Own => op::ReadVectored::at_position(file, memory),
         })
     }
 
@@ -177,104 +181,82 @@ impl NativePort {
     #[napi(catch_unwind)]
     pub fn writev(
         &self,
-        slot: u32,
-        handle: u32,
+        #[napi(ts_arg_type = "number")] slot: Whole32,
+        #[napi(ts_arg_type = "number")] handle: Whole32,
         #[napi(ts_arg_type = "Array<ArrayBufferView>")] views: Vec<View>,
         position: f64,
     ) -> i32 {
+        let Some(position) = Position::of(position) else { return -EINVAL };
         let memory = views.iter().map(View::all).collect::<Vec<BorrowedMemory>>();
         let span = span_of(&memory);
-        self.submitter.on_memory(slot, handle, NUMBER, span, |file| match offset_of(position) {
-            Some(offset) => op::WriteVectored::at(file, memory, offset),
-            None => op::WriteVectored::at_position(file, memory),
+        self.submitter.on_memory(slot.0, handle.0, Brings::Number, span, |file| match position {
+            Position::At(offset) => op::WriteVectored::at(file, memory, offset),
+            Position::Own => op::WriteVectored::at_position(file, memory),
         })
-    }
-
-    /// Makes what was written durable.
-    #[napi(catch_unwind)]
-    pub fn sync(&self, slot: u32, handle: u32, data_only: bool) -> i32 {
-        self.submitter.on_file(
-            slot,
-            handle,
-            NUMBER,
-            |file| if data_only { op::Sync::data(file) } else { op::Sync::all(file) },
-        )
-    }
-
-    /// Cuts or extends.
-    #[napi(catch_unwind)]
-    pub fn truncate(&self, slot: u32, handle: u32, length: f64) -> i32 {
-        let Some(length) = offset_of(length) else { return -EINVAL };
-        self.submitter.on_file(slot, handle, NUMBER, |file| op::Truncate::new(file, length))
-    }
-
-    /// Sets the permission bits.
-    #[napi(catch_unwind)]
-    pub fn chmod(&self, slot: u32, handle: u32, mode: u32) -> i32 {
-        self.submitter.on_file(slot, handle, NUMBER, |file| op::SetMode::new(file, mode))
-    }
-
-    /// Sets owner and group; 4,294,967,295 leaves one as it is.
-    #[napi(catch_unwind)]
-    pub fn chown(&self, slot: u32, handle: u32, uid: f64, gid: f64) -> i32 {
-        let id = |id: f64| Some(id as u32).filter(|id| *id != u32::MAX);
-        self.submitter.on_file(slot, handle, NUMBER, |file| op::SetOwner::new(file, id(uid), id(gid)))
-    }
-
-    /// Sets the times of last access and change, in seconds since 1970.
-    #[napi(catch_unwind)]
-    pub fn utimes(&self, slot: u32, handle: u32, accessed: f64, modified: f64) -> i32 {
-        self.submitter
-            .on_file(slot, handle, NUMBER, |file| op::SetTimes::new(file, timestamp(accessed), timestamp(modified)))
     }
 
     /// Closes when the handle's operations have completed.
     #[napi(catch_unwind)]
-    pub fn close(&self, slot: u32, handle: u32) -> i32 {
+    pub fn close(
+        &self,
+        #[napi(ts_arg_type = "number")] slot: Whole32,
+        #[napi(ts_arg_type = "number")] handle: Whole32,
+    ) -> i32 {
         let core = &mut *self.submitter.core.borrow_mut();
-        if slot >= SLOTS_MAX {
+        if slot.0 >= SLOTS_MAX {
             return -EINVAL;
         }
-        let Some(file) = core.files.remove(handle) else { return -EBADF };
-        self.submitter.queue(core, slot, NUMBER, Span::NONE, op::Close::new(file))
+        let Some(file) = core.files.remove(handle.0) else { return -EBADF };
+        self.submitter.queue(core, slot.0, Brings::Number, Span::NONE, op::Close::new(file))
     }
 
     /// Opens; completes with the descriptor and a handle. With `bounce`, a direct file takes any alignment.
     #[napi(catch_unwind)]
     pub fn open(
         &self,
-        slot: u32,
+        #[napi(ts_arg_type = "number")] slot: Whole32,
         #[napi(ts_arg_type = "string | Uint8Array")] path: Either<String, Uint8Array>,
         flags: i32,
-        mode: u32,
+        #[napi(ts_arg_type = "number")] mode: Whole32,
         bounce: bool,
     ) -> i32 {
         let Some(path) = owned_path(&path) else { return -EINVAL };
         let core = &mut *self.submitter.core.borrow_mut();
-        let options = OpenOptions::new().flags(flags).mode(mode).direct(bounce);
+        let options = OpenOptions::new().flags(flags).mode(mode.0).direct(bounce);
         let operation = op::Open::new(core.engine(), path, options);
-        self.submitter.queue(core, slot, OPENED, Span::NONE, operation)
+        self.submitter.queue(core, slot.0, Brings::Opened, Span::NONE, operation)
     }
 
-    /// Begins any operation that has no method of its own: `kind` is its number (src/kinds.rs), and src/perform.rs says which
-    /// numbers and paths a kind takes. `handle` is looked at by the kinds that work on an open file.
+    /// Begins an operation that has no method of its own. `kind` is its number: its place in `kinds()`. What `handle`, `numbers` and
+    /// `paths` mean, the row of the kind says (src/perform.rs).
     #[napi(catch_unwind)]
     pub fn perform(
         &self,
-        slot: u32,
-        kind: u32,
-        handle: u32,
+        #[napi(ts_arg_type = "number")] slot: Whole32,
+        #[napi(ts_arg_type = "number")] kind: Whole32,
+        #[napi(ts_arg_type = "number")] handle: Whole32,
         #[napi(ts_arg_type = "ReadonlyArray<number>")] numbers: Vec<f64>,
         #[napi(ts_arg_type = "ReadonlyArray<string | Uint8Array>")] paths: Vec<Either<String, Uint8Array>>,
     ) -> i32 {
-        perform::perform_number(&self.submitter, kind, &Asked { slot, handle, numbers: &numbers, paths: &paths })
+        let asked = Asked { slot: slot.0, handle: handle.0, numbers: &numbers, paths: &paths };
+        perform::perform_number(&self.submitter, kind.0, &asked)
+    }
+
+    /// The names of the operations that `perform` begins, in the order of their numbers.
+    #[napi(catch_unwind)]
+    pub fn kinds() -> Vec<String> {
+        Kind::ALL.iter().map(|kind| format!("{kind:?}")).collect()
     }
 
     /// The stat of an open file, at once: 0, a negated errno, or 1 where it could have to wait.
     #[napi(catch_unwind)]
-    pub fn stat(&self, handle: u32, #[napi(ts_arg_type = "Float64Array | BigInt64Array")] mut out: StatOut) -> i32 {
+    pub fn stat(
+        &self,
+        #[napi(ts_arg_type = "number")] handle: Whole32,
+        #[napi(ts_arg_type = "Float64Array | BigInt64Array")] mut out: StatOut,
+    ) -> i32 {
         let core = &*self.submitter.core.borrow();
-        let Some(file) = core.files.get(handle) else { return -EBADF };
+        let Some(file) = core.files.get(handle.0) else { return -EBADF };
         match file.metadata_now() {
             None => 1,
             Some(Err(error)) => -error.errno(),
@@ -284,41 +266,39 @@ impl NativePort {
 
     /// Whether an open file has positions; pipes, sockets and terminals have none.
     #[napi(catch_unwind)]
-    pub fn seekable(&self, handle: u32) -> bool {
-        self.submitter.core.borrow().files.get(handle).is_none_or(File::is_seekable)
+    pub fn seekable(&self, #[napi(ts_arg_type = "number")] handle: Whole32) -> bool {
+        self.submitter.core.borrow().files.get(handle.0).is_none_or(File::is_seekable)
     }
 
     /// What the addresses, and the positions and lengths, of a direct file's transfers have to be multiples of; nothing for
     /// any other file.
     #[napi(catch_unwind)]
-    pub fn direct_alignment(&self, handle: u32) -> Vec<u32> {
+    pub fn direct_alignment(&self, #[napi(ts_arg_type = "number")] handle: Whole32) -> Vec<u32> {
         let core = &*self.submitter.core.borrow();
-        let alignment = core.files.get(handle).and_then(File::direct_alignment);
+        let alignment = core.files.get(handle.0).and_then(File::direct_alignment);
         alignment.map_or_else(Vec::new, |alignment| vec![alignment.memory, alignment.offset])
     }
 
-    /// The same as an operation.
+    /// What the operations `StatFile` and `StatPath` found.
     #[napi(catch_unwind)]
-    pub fn stat_later(&self, slot: u32, handle: u32) -> i32 {
-        self.submitter.on_file(slot, handle, STAT, op::Stat::file)
-    }
-
-    /// What `statLater` found.
-    #[napi(catch_unwind)]
-    pub fn take_stat(&self, slot: u32, #[napi(ts_arg_type = "Float64Array | BigInt64Array")] mut out: StatOut) {
-        if let Some(metadata) = self.submitter.core.borrow_mut().stats.remove(&slot) {
+    pub fn take_stat(
+        &self,
+        #[napi(ts_arg_type = "number")] slot: Whole32,
+        #[napi(ts_arg_type = "Float64Array | BigInt64Array")] mut out: StatOut,
+    ) {
+        if let Some(metadata) = self.submitter.core.borrow_mut().stats.remove(&slot.0) {
             out.fill(&stat_fields(&metadata));
         }
     }
 
     /// Asks an operation to end early.
     #[napi(catch_unwind)]
-    pub fn cancel(&self, slot: u32) {
+    pub fn cancel(&self, #[napi(ts_arg_type = "number")] slot: Whole32) {
         let core = &mut *self.submitter.core.borrow_mut();
-        if core.acquisitions.cancel(slot) {
+        if core.acquisitions.cancel(slot.0) {
             return core.wake();
         }
-        if let (Some(port), Some(Some(ticket))) = (&mut core.port, core.tickets.get(slot as usize)) {
+        if let (Some(port), Some(Some(ticket))) = (&mut core.port, core.tickets.get(slot.0 as usize)) {
             port.cancel(*ticket);
         }
     }
@@ -413,17 +393,6 @@ pub(crate) fn owned_path(path: &Either<String, Uint8Array>) -> Option<PathBuf> {
     match path {
         Either::A(path) => Some(PathBuf::from(path)),
         Either::B(bytes) => bytes_path(bytes),
-    }
-}
-
-pub(crate) fn timestamp(seconds: f64) -> Timestamp {
-    let whole = seconds.floor();
-    let nanos = ((seconds - whole) * 1e6).round() * 1e3;
-    // Rounding up to a whole second is one second more, not a thousand million nanoseconds.
-    if nanos >= 1e9 {
-        Timestamp { seconds: whole as i64 + 1, nanos: 0 }
-    } else {
-        Timestamp { seconds: whole as i64, nanos: nanos as u32 }
     }
 }
 

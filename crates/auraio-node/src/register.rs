@@ -7,7 +7,7 @@ use napi::Either;
 use napi_derive::napi;
 
 use crate::{
-    native::{View, foreign},
+    native::{View, foreign, number::Whole32},
     port::NativePort,
 };
 
@@ -55,18 +55,18 @@ impl NativePort {
 
     /// Unregisters memory that no operation works on.
     #[napi(catch_unwind)]
-    pub fn unregister_memory(&self, id: u32) {
+    pub fn unregister_memory(&self, #[napi(ts_arg_type = "number")] id: Whole32) {
         self.with_open(|core| {
-            drop(core.registrations.all.remove(&id));
+            drop(core.registrations.all.remove(&id.0));
             0
         });
     }
 
     /// Has a file take a place of the rings' tables at its next use.
     #[napi(catch_unwind)]
-    pub fn register_file(&self, handle: u32) {
+    pub fn register_file(&self, #[napi(ts_arg_type = "number")] handle: Whole32) {
         self.with_open(|core| {
-            if let Some(file) = core.file(handle) {
+            if let Some(file) = core.file(handle.0) {
                 file.register();
             }
             0

@@ -21,10 +21,33 @@ pub(crate) const STRIDE: usize = 3;
 /// Slots are below this, so that a token has room for the kind of its operation.
 pub(crate) const SLOTS_MAX: u32 = 1 << 20;
 
-/// What an operation's token says, above the slot, of what its completion brings.
-pub(crate) const NUMBER: u64 = 0;
-pub(crate) const OPENED: u64 = 1;
-pub(crate) const STAT: u64 = 2;
+/// What the completion of an operation brings. The operation's token says it, above the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Brings {
+    /// A number: of bytes, or 0.
+    Number,
+    /// A file that was opened.
+    Opened,
+    /// Metadata, which `takeStat` hands over.
+    Stat,
+}
+
+impl Brings {
+    /// By number.
+    const ALL: [Self; 3] = [Self::Number, Self::Opened, Self::Stat];
+
+    /// The token of an operation in a slot.
+    #[inline]
+    pub(crate) fn token(self, slot: u32) -> u64 {
+        (self as u64) << 32 | u64::from(slot)
+    }
+
+    #[inline]
+    fn of(token: u64) -> Self {
+        // Every token was made by `token`.
+        Self::ALL.get((token >> 32) as usize).copied().unwrap_or(Self::Number)
+    }
+}
 
 /// Everything of one port. It is reached from the class's methods and from the event loop, never from both at once: no
 /// borrow is held while JavaScript runs.
@@ -195,10 +218,10 @@ impl Core {
         for (at, completion) in ready.drain(..count).enumerate() {
             let token = completion.token();
             claims.release(token as u32 as usize);
-            let (low, high) = match token >> 32 {
-                OPENED => settle_open(completion, files),
-                STAT => settle_stat(token as u32, completion, stats),
-                _ => match completion.raw_result() {
+            let (low, high) = match Brings::of(token) {
+                Brings::Opened => settle_open(completion, files),
+                Brings::Stat => settle_stat(token as u32, completion, stats),
+                Brings::Number => match completion.raw_result() {
                     result if result < 0 => (result as i32, 0),
                     result => (result as i32, (result >> 32) as i32),
                 },

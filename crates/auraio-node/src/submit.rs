@@ -6,7 +6,8 @@ use auraio::{BorrowedMemory, File, IoBuf, Operation, op};
 
 use crate::{
     native::{Watcher, lend::Span},
-    state::{Core, NUMBER, SLOTS_MAX},
+    numbers::Position,
+    state::{Brings, Core, SLOTS_MAX},
 };
 
 pub(crate) const EBADF: i32 = 9;
@@ -22,7 +23,14 @@ pub(crate) struct Submitter {
 impl Submitter {
     /// Queues an operation under a slot, on memory if it has some.
     #[inline]
-    pub(crate) fn queue<O: Operation>(&self, core: &mut Core, slot: u32, kind: u64, span: Span, operation: O) -> i32 {
+    pub(crate) fn queue<O: Operation>(
+        &self,
+        core: &mut Core,
+        slot: u32,
+        brings: Brings,
+        span: Span,
+        operation: O,
+    ) -> i32 {
         if slot >= SLOTS_MAX {
             return -EINVAL;
         }
@@ -31,7 +39,7 @@ impl Submitter {
         if !core.claims.claim(slot as usize, span) {
             return -EINVAL;
         }
-        let token = kind << 32 | u64::from(slot);
+        let token = brings.token(slot);
         let ticket = match core.next_class.take() {
             None => port.submit(operation, token),
             Some(class) => port.submit(operation.with_priority(class), token),
@@ -53,10 +61,10 @@ impl Submitter {
         &self,
         slot: u32,
         handle: u32,
-        kind: u64,
+        brings: Brings,
         make: impl FnOnce(&File) -> O,
     ) -> i32 {
-        self.on_memory(slot, handle, kind, Span::NONE, make)
+        self.on_memory(slot, handle, brings, Span::NONE, make)
     }
 
     /// Queues an operation on an open file and on memory.
@@ -65,36 +73,33 @@ impl Submitter {
         &self,
         slot: u32,
         handle: u32,
-        kind: u64,
+        brings: Brings,
         span: Span,
         make: impl FnOnce(&File) -> O,
     ) -> i32 {
         let core = &mut *self.core.borrow_mut();
         let Some(file) = core.files.get(handle) else { return -EBADF };
         let operation = make(file);
-        self.queue(core, slot, kind, span, operation)
+        self.queue(core, slot, brings, span, operation)
     }
 
     /// Reads into a part of a view.
     pub(crate) fn read(&self, slot: u32, handle: u32, memory: BorrowedMemory, position: f64) -> i32 {
+        let Some(position) = Position::of(position) else { return -EINVAL };
         let span = Span::of(memory.as_slice());
-        self.on_memory(slot, handle, NUMBER, span, |file| match offset_of(position) {
-            Some(offset) => op::Read::at(file, memory, offset),
-            None => op::Read::at_position(file, memory),
+        self.on_memory(slot, handle, Brings::Number, span, |file| match position {
+            Position::At(offset) => op::Read::at(file, memory, offset),
+            Position::Own => op::Read::at_position(file, memory),
         })
     }
 
     /// Writes a part of a view.
     pub(crate) fn write(&self, slot: u32, handle: u32, memory: BorrowedMemory, position: f64) -> i32 {
+        let Some(position) = Position::of(position) else { return -EINVAL };
         let span = Span::of(memory.as_slice());
-        self.on_memory(slot, handle, NUMBER, span, |file| match offset_of(position) {
-            Some(offset) => op::Write::at(file, memory, offset),
-            None => op::Write::at_position(file, memory),
+        self.on_memory(slot, handle, Brings::Number, span, |file| match position {
+            Position::At(offset) => op::Write::at(file, memory, offset),
+            Position::Own => op::Write::at_position(file, memory),
         })
     }
-}
-
-/// The offset that a number means: none for the file's own position.
-pub(crate) fn offset_of(position: f64) -> Option<u64> {
-    (position >= 0.0).then_some(position as u64)
 }

@@ -9,7 +9,7 @@ use auraio::BorrowedMemory;
 use napi::{Env, Result, Unknown, bindgen_prelude::FromNapiValue, sys};
 
 use super::{View, check};
-use crate::submit::Submitter;
+use crate::{numbers::whole32, submit::Submitter};
 
 /// Which of the two.
 #[derive(Clone, Copy)]
@@ -102,16 +102,13 @@ fn arguments(env: sys::napi_env, values: &[sys::napi_value]) -> Option<Call> {
 
 #[inline]
 fn index(env: sys::napi_env, value: sys::napi_value) -> Option<u32> {
-    let mut index = 0;
-    // SAFETY: the value is one of this call's arguments, and the out parameter a local.
-    let status = unsafe { sys::napi_get_value_uint32(env, value, &raw mut index) };
-    (status == sys::Status::napi_ok).then_some(index)
+    number(env, value).and_then(whole32)
 }
 
 #[inline]
 fn number(env: sys::napi_env, value: sys::napi_value) -> Option<f64> {
     let mut number = 0.0;
-    // SAFETY: as above.
+    // SAFETY: the value is one of this call's arguments, and the out parameter a local.
     let status = unsafe { sys::napi_get_value_double(env, value, &raw mut number) };
     (status == sys::Status::napi_ok).then_some(number)
 }
