@@ -10,6 +10,7 @@ export type { CodedError, SystemError } from './lib/checks/errors.js'
 export type { AcquireAsyncOptions, AcquireOptions, PoolOptions } from './lib/memory/memory.js'
 export type { Backend } from './lib/operations/native.js'
 export type { Position } from './lib/checks/options.js'
+export type { CopyRangeOptions, CopyRangeResult } from './lib/file/copy-range.js'
 export type { OpenOptions } from './lib/file/open-options.js'
 export type { ClassStats, EngineStats, LaneStats, LatencyHistogram, PoolStats, RingStats } from './lib/metrics/stats.js'
 export type {
