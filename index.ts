@@ -2,6 +2,7 @@
 export { Engine } from './lib/engine/engine.js'
 export { FileHandle } from './lib/file/handle.js'
 export { open } from './lib/fs/open.js'
+export { lstat, stat } from './lib/fs/stat.js'
 export { Lease } from './lib/memory/lease.js'
 export type { InFlightBounds, Policy, Priority, PriorityOption } from './lib/control/wishes.js'
 export type { ControlDecision, EngineEvents } from './lib/metrics/decision.js'
@@ -11,6 +12,7 @@ export type { AcquireAsyncOptions, AcquireOptions, PoolOptions } from './lib/mem
 export type { Backend } from './lib/operations/native.js'
 export type { Position } from './lib/checks/options.js'
 export type { CopyRangeOptions, CopyRangeResult } from './lib/file/copy-range.js'
+export type { StatOptions } from './lib/file/stat-path.js'
 export type { OpenOptions } from './lib/file/open-options.js'
 export type { ClassStats, EngineStats, LaneStats, LatencyHistogram, PoolStats, RingStats } from './lib/metrics/stats.js'
 export type {
