@@ -11,7 +11,14 @@ import { nodeAtLeast } from './helpers/backends.mjs'
 import { pattern, tempDirectory } from './helpers/temp.mjs'
 
 const root = new URL('..', import.meta.url)
-const sources = ['README.md', 'lib/engine/engine.ts', 'lib/file/handle.ts', 'lib/fs/open.ts', 'lib/memory/lease.ts']
+const sources = [
+  'README.md',
+  'lib/engine/engine.ts',
+  'lib/file/handle.ts',
+  'lib/fs/open.ts',
+  'lib/fs/stat.ts',
+  'lib/memory/lease.ts',
+]
 
 function textOf(source) {
   return readFileSync(new URL(source, root), 'utf8')
