@@ -1,4 +1,5 @@
-//! What JavaScript asks of the loops that govern depth, and sees of them.
+//! The control loops, which govern how many operations a device is given: what JavaScript wishes for, and the numbers
+//! that it sees.
 
 use std::time::Duration;
 
@@ -20,120 +21,120 @@ use crate::{
     submit::{EBADF, EINVAL},
 };
 
-/// One class of a lane's operations.
+/// The operations of one priority on a lane.
 #[napi(object)]
 pub struct NativeClassStats {
     /// Operations that the device has completed.
     pub completed: f64,
     /// Operations that wait behind the limit.
     pub waiting: u32,
-    /// Latency with the wait, in microseconds.
+    /// Latency including the wait behind the limit, in microseconds.
     pub total_p99_us: f64,
 }
 
 /// One lane, as `auraio::LaneStats`.
 #[napi(object)]
 pub struct NativeLaneStats {
-    /// Its number.
+    /// The number of the lane.
     pub id: u32,
-    /// The disk or the file system.
+    /// The name of the disk or the file system.
     pub device: String,
     /// `'direct'` or `'buffered'`.
     pub mode: String,
     /// `'knee'`, `'aimd'` or `'fixed'`.
     pub policy: String,
-    /// What the outer loop does.
+    /// The phase of the outer loop.
     pub phase: String,
-    /// Operations that may be in flight.
+    /// How many operations may be in flight.
     pub in_flight_limit: u32,
-    /// Operations in flight.
+    /// How many operations are in flight.
     pub in_flight: u32,
     /// Operations that wait behind the limit.
     pub queued: u32,
-    /// Entries that are gathered for one system call.
+    /// How many entries are gathered before one system call hands them over.
     pub submit_batch: u32,
-    /// Entries that one has handed over lately.
+    /// How many entries one system call has handed over lately, on average.
     pub sqe_per_enter: f64,
-    /// The guard in force.
+    /// The guard that is in force, in milliseconds.
     pub guard_p99_ms: f64,
-    /// It is below what the device can do.
+    /// True if the guard is below what the device can do even with one operation in flight.
     pub guard_infeasible: bool,
-    /// How often it has cut.
+    /// How often the guard has cut the limit.
     pub guard_cuts: f64,
     /// Operations that the device has completed.
     pub completed: f64,
-    /// Bytes that those have moved.
+    /// The bytes that those operations have moved.
     pub bytes: f64,
     /// Reads that the page cache has served.
     pub cache_hits: f64,
-    /// Of completion latency.
+    /// Half of all completion latencies are below this, in microseconds.
     pub completion_p50_us: f64,
-    /// Of completion latency.
+    /// 99 % of all completion latencies are below this.
     pub completion_p99_us: f64,
-    /// Of completion latency.
+    /// 99.9 % of all completion latencies are below this.
     pub completion_p999_us: f64,
-    /// Of latency with the wait.
+    /// 99 % of all latencies, including the wait behind the limit, are below this.
     pub total_p99_us: f64,
-    /// High, normal, low.
+    /// One for each priority: high, normal, low.
     pub by_class: Vec<NativeClassStats>,
 }
 
 /// The latencies of a lane.
 #[napi(object)]
 pub struct NativeHistogram {
-    /// Operations.
+    /// How many latencies there are.
     pub count: f64,
-    /// The shortest.
+    /// The shortest latency.
     pub min_us: f64,
-    /// The longest.
+    /// The longest latency.
     pub max_us: f64,
-    /// Their mean.
+    /// The mean of the latencies.
     pub mean_us: f64,
-    /// Their standard deviation.
+    /// The standard deviation of the latencies.
     pub std_dev_us: f64,
     /// Pairs of a percentile and its latency.
     pub percentiles: Vec<Vec<f64>>,
-    /// HdrHistogram's compressed form, of nanoseconds.
+    /// The histogram in HdrHistogram's compressed form, in nanoseconds.
     pub encoded: Uint8Array,
 }
 
-/// One decision of a loop, as `auraio::control::Decision`.
+/// One decision of a control loop, as `auraio::control::Decision`.
 #[napi(object)]
 pub struct NativeDecision {
-    /// Decisions of the process are numbered.
+    /// The number of the decision. All decisions of the process are numbered in turn.
     pub number: f64,
-    /// Whose loop.
+    /// The number of the lane that the decision is about.
     pub lane: u32,
-    /// When, in milliseconds of the monotonic clock.
+    /// When it was taken, in milliseconds of the monotonic clock.
     pub at: f64,
-    /// What the loop does from then on.
+    /// The phase of the loop from then on.
     pub phase: String,
-    /// Why.
+    /// Why it was taken.
     pub reason: String,
     /// The limit before.
     pub from: u32,
-    /// The limit that it found.
+    /// The limit from then on.
     pub to: u32,
-    /// Work per second.
+    /// The throughput that was measured: work per second.
     pub throughput: f64,
-    /// Of completion latency.
+    /// 99 % of the completion latencies were below this.
     pub p99_us: f64,
-    /// Of completion latency.
+    /// The mean of the completion latencies.
     pub mean_us: f64,
-    /// Of the throughput, as a logarithm.
+    /// By how much the throughput grew, as a logarithm.
     pub gain: f64,
-    /// What it was held against.
+    /// The gain was compared with this.
     pub threshold: f64,
-    /// Its standard error.
+    /// The standard error of the gain.
     pub error: f64,
-    /// Completions that it rests on.
+    /// How many completions were measured.
     pub samples: f64,
 }
 
-/// The percentiles that a histogram is told by.
+/// The percentiles that a histogram has for JavaScript.
 const PERCENTILES: [f64; 11] = [0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99, 100.0];
 
-/// What an engine is asked for, in the numbers of TypeScript's `ControlOptions`. Bounds of 0 are the engine's own.
+/// The wishes of an engine, as TypeScript's `ControlOptions` has them. A bound of 0 means no wish.
 pub(crate) struct Asked<'a> {
     pub(crate) policy: &'a str,
     pub(crate) fixed: u32,
@@ -156,7 +157,8 @@ impl Asked<'_> {
         Ok(guard_of(self.guard_p99_ms)?.map_or(Guard::Auto, Guard::At))
     }
 
-    /// What was not asked for is `usual`, but gives way to what was.
+    /// The bounds of the limit. If one of them was not wished for, it is the `usual` one, unless that contradicts the
+    /// other.
     fn bounds(&self, usual: Bounds) -> Bounds {
         match (self.min, self.max) {
             (0, 0) => usual,
@@ -166,13 +168,13 @@ impl Asked<'_> {
         }
     }
 
-    /// For an engine that shares everything else with another one.
+    /// The settings for an engine that shares everything else with `base`.
     pub(crate) fn settings(&self, base: &Engine) -> Result<Settings, Error> {
         Ok(Settings { policy: self.policy()?, guard: self.guard()?, bounds: self.bounds(base.control().bounds) })
     }
 }
 
-/// The class with a number.
+/// The priority with this number.
 pub(crate) fn class_of(number: u32) -> Option<Priority> {
     Priority::ALL.get(number as usize).copied()
 }
@@ -186,13 +188,13 @@ fn guard_of(milliseconds: f64) -> Result<Option<Duration>, Error> {
 
 #[napi]
 impl NativePort {
-    /// The class of the next operation, of that one only; -1 takes it back.
+    /// Sets the priority of the next operation, and of that one only. -1 takes it back.
     #[napi(catch_unwind)]
     pub fn next_priority(&self, priority: i32) {
         self.submitter.core.borrow_mut().next_class = u32::try_from(priority).ok().and_then(class_of);
     }
 
-    /// The class of a file's operations from now on.
+    /// Sets the priority of a file's operations from now on.
     #[napi(catch_unwind)]
     pub fn set_priority(
         &self,
@@ -207,7 +209,7 @@ impl NativePort {
         })
     }
 
-    /// The guard of a file's own; 0 is none.
+    /// Sets a file's own guard; 0 is none.
     #[napi(catch_unwind)]
     pub fn set_guard(&self, #[napi(ts_arg_type = "number")] handle: Whole32, milliseconds: f64) -> i32 {
         self.with_open(|core| {
@@ -216,22 +218,22 @@ impl NativePort {
         })
     }
 
-    /// What the engine asks for from now on: 0, or a negated errno. Without a policy (`''`) that one stays as it is, and is
-    /// not asked for anew.
+    /// Sets the wishes of the engine from now on. Answers 0, or a negated errno. With an empty `policy`, the policy
+    /// stays as it was, and does not count as the one that was asked for last.
     #[napi(catch_unwind)]
     pub fn set_control(&self, policy: String, fixed: u32, min: u32, max: u32, guard_p99_ms: f64) -> i32 {
         let asked = Asked { policy: &policy, fixed, min, max, guard_p99_ms };
         self.with_open(|core| core.ask(&asked).map_or_else(|error| -error.errno(), |()| 0))
     }
 
-    /// The lane of a file, or -1.
+    /// The number of the lane of a file, or -1 if it has none.
     #[napi(catch_unwind)]
     pub fn lane_of(&self, #[napi(ts_arg_type = "number")] handle: Whole32) -> i32 {
         let core = self.submitter.core.borrow();
         core.file(handle.0).and_then(auraio::File::lane).map_or(-1, |lane| lane.number() as i32)
     }
 
-    /// Every lane of the process.
+    /// The numbers of every lane of the process.
     #[napi(catch_unwind)]
     pub fn lanes(&self) -> Vec<NativeLaneStats> {
         self.submitter.core.borrow().engine().stats().lanes.iter().map(lane_stats).collect()
@@ -255,16 +257,16 @@ impl NativePort {
         self.submitter.core.borrow().engine().decisions_so_far() as f64
     }
 
-    /// Those after a number.
+    /// The decisions after the one with this number.
     #[napi(catch_unwind)]
     pub fn decisions(&self, after: f64) -> Vec<NativeDecision> {
-        // There is no decision after a number that fits none.
+        // A number that does not fit is no decision's, so there are none after it.
         let after = numbers::whole(after).unwrap_or(u64::MAX);
         self.submitter.core.borrow().engine().decisions(after).iter().map(native_decision).collect()
     }
 }
 
-/// Asks it of an engine that is in use.
+/// Sets the wishes of an engine that is in use. What has not changed is not set again.
 pub(crate) fn ask(engine: &Engine, base: &Engine, asked: &Asked<'_>) -> Result<(), Error> {
     let guard = asked.guard()?;
     if !asked.policy.is_empty() {
@@ -316,7 +318,7 @@ fn lane_stats(lane: &LaneStats) -> NativeLaneStats {
 
 fn native_histogram(histogram: &Histogram<u64>) -> NativeHistogram {
     let mut encoded = Vec::new();
-    // Writing to memory does not fail; if it did, an empty form is one that no tool takes for another histogram.
+    // Writing to memory does not fail. If it did, JavaScript would get nothing: no tool takes that for a histogram.
     if V2DeflateSerializer::new().serialize(histogram, &mut encoded).is_err() {
         encoded.clear();
     }

@@ -1,4 +1,4 @@
-//! Memory for JavaScript: blocks of the pool as ArrayBuffers, and what is to be known of other memory.
+//! Memory for JavaScript: blocks of the pool as ArrayBuffers, the pool's numbers, and the alignment of other memory.
 #![expect(clippy::must_use_candidate, clippy::missing_errors_doc, reason = "the callers are TypeScript's")]
 
 use std::{
@@ -25,7 +25,7 @@ use crate::{
 
 const ECANCELED: i32 = 125;
 
-/// Numbers of the process's pool.
+/// The numbers of the pool, which the whole process shares.
 #[napi(object)]
 pub struct NativePoolStats {
     /// Bytes mapped from the system.
@@ -38,20 +38,20 @@ pub struct NativePoolStats {
     pub bytes_cached_shards: f64,
     /// Bytes registered with the kernel.
     pub bytes_registered: f64,
-    /// What is mapped never exceeds this.
+    /// The ceiling: no more bytes than this are mapped.
     pub bytes_max: f64,
     /// Acquisitions that a thread's own cache served.
     pub hits_thread: f64,
     /// Acquisitions that a shard served.
     pub hits_shard: f64,
-    /// Acquisitions for which a slab had to be found or mapped.
+    /// Acquisitions that had to find or map a slab.
     pub misses: f64,
     /// Acquisitions that wait for memory now.
     pub waiting: f64,
 }
 
-/// An ArrayBuffer over a block of at least `size` bytes, a negated errno where there is none to be had, or 0 where the
-/// runtime forbids ArrayBuffers over memory that is not its own.
+/// Answers an ArrayBuffer over a block of at least `size` bytes, or a negated errno if the pool has none. It answers 0
+/// if the runtime forbids ArrayBuffers over memory that is not its own.
 #[napi(catch_unwind, ts_return_type = "ArrayBuffer | number")]
 pub fn lend_block(
     env: Env,
@@ -66,9 +66,9 @@ pub fn lend_block(
     }
 }
 
-/// Detaches an ArrayBuffer of `lendBlock` and gives its block back now. False where that cannot be: then nothing has
-/// changed, and the block comes back when the ArrayBuffer is collected. `transfer` is `ArrayBuffer.prototype.transfer`,
-/// where the runtime has it.
+/// Detaches an ArrayBuffer of `lendBlock`, and gives its block back to the pool now. Answers false if that is
+/// impossible. Then nothing has changed, and the block comes back when the ArrayBuffer is collected. `transfer` is
+/// `ArrayBuffer.prototype.transfer`, if the runtime has it.
 #[napi(catch_unwind)]
 pub fn take_back_block(
     env: Env,
@@ -78,19 +78,20 @@ pub fn take_back_block(
     lend::take_back(&env, &memory, transfer.as_ref())
 }
 
-/// Four bytes of the process, to be read: how many acquisitions wait for memory. 0 where it cannot be shown.
+/// An ArrayBuffer of four bytes that JavaScript may only read: how many acquisitions of the process wait for memory. 0
+/// if the runtime forbids such an ArrayBuffer.
 #[napi(catch_unwind, ts_return_type = "ArrayBuffer | number")]
 pub fn waiting_acquisitions(env: Env) -> napi::Result<Unknown<'static>> {
     lend::waiting_memory(&env)
 }
 
-/// Where a view's bytes lie, modulo 2 MiB: enough to align by, too little to find them.
+/// The address of a view's bytes, modulo 2 MiB. That suffices to align by it, and does not give the address away.
 #[napi(catch_unwind)]
 pub fn address_of(#[napi(ts_arg_type = "ArrayBufferView")] view: View) -> u32 {
     view.address_in_huge_page() as u32
 }
 
-/// Numbers of the process's pool.
+/// The numbers of the pool, which the whole process shares.
 #[napi(catch_unwind)]
 pub fn pool_stats() -> NativePoolStats {
     let PoolStats {
@@ -128,11 +129,11 @@ pub fn set_pool_bytes_max(bytes: f64) -> napi::Result<()> {
     Ok(())
 }
 
-/// The acquisitions of a port that wait for memory, and those that have theirs.
+/// The acquisitions of a port: those that wait for memory, and those that have got it.
 #[derive(Default)]
 pub(crate) struct Acquisitions {
     waiting: VecDeque<Waiting>,
-    /// Slots with their results, for JavaScript.
+    /// The slots of acquisitions that have ended, with their results. JavaScript has not been told of them.
     settled: VecDeque<(u32, i32)>,
     granted: HashMap<u32, Block>,
 }
@@ -144,7 +145,7 @@ struct Waiting {
 }
 
 impl Acquisitions {
-    /// Those that JavaScript has not been told of.
+    /// How many acquisitions JavaScript has not been told the end of.
     pub(crate) fn outstanding(&self) -> usize {
         self.waiting.len() + self.settled.len()
     }
@@ -160,7 +161,7 @@ impl Acquisitions {
         true
     }
 
-    /// Looks at those that wait, in their order.
+    /// Polls the acquisitions that wait, in the order in which they began.
     pub(crate) fn poll(&mut self, waker: impl FnOnce() -> Waker) {
         if self.waiting.is_empty() {
             return;
@@ -182,7 +183,7 @@ impl Acquisitions {
         });
     }
 
-    /// The next to tell JavaScript of.
+    /// The next slot and result that JavaScript has to be told.
     pub(crate) fn next(&mut self) -> Option<(u32, i32)> {
         self.settled.pop_front()
     }
@@ -191,7 +192,7 @@ impl Acquisitions {
         self.granted.remove(&slot)
     }
 
-    /// The end: nobody will be told.
+    /// Forgets everything, because the port ends. JavaScript is told nothing more.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -199,7 +200,8 @@ impl Acquisitions {
 
 #[napi]
 impl NativePort {
-    /// Acquires a block when it is its turn; completes with 0, and `takeBlock` hands it over, or with a negated errno.
+    /// Acquires a block when it is this acquisition's turn. Completes with 0 (then `takeBlock` hands the block over),
+    /// or with a negated errno.
     #[napi(catch_unwind)]
     pub fn acquire_later(
         &self,
@@ -210,12 +212,12 @@ impl NativePort {
         let Some(size) = numbers::size(size) else { return -EINVAL };
         self.with_core(slot.0, |core| {
             core.acquisitions.begin(slot.0, Pool::global().acquire_async(size, alignment.0 as usize));
-            // Whether or not it is its turn already, the next reap finds out.
+            // The next reap polls it. It may be its turn already, so the reap must come soon.
             core.wake();
         })
     }
 
-    /// What `acquireLater` got, as from `lendBlock`.
+    /// Hands over the block that `acquireLater` acquired. The answers are those of `lendBlock`.
     #[napi(catch_unwind, ts_return_type = "ArrayBuffer | number")]
     pub fn take_block(
         &self,

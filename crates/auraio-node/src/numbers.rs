@@ -1,4 +1,5 @@
-//! Numbers from JavaScript. They are doubles; a number that does not fit is refused, and none is rounded, cut or wrapped.
+//! Numbers from JavaScript. They are doubles; a number that does not fit is refused, and none is rounded, cut or
+//! wrapped.
 
 use auraio::Timestamp;
 
@@ -9,7 +10,8 @@ const SAFE_MAX: u64 = (1 << 53) - 1;
 #[expect(clippy::float_cmp, reason = "a number is whole if it comes back unchanged")]
 #[inline]
 pub(crate) fn whole(number: f64) -> Option<u64> {
-    // `as` cuts what is behind the point, and gives 0 for NaN and for negative numbers: these do not come back unchanged.
+    // `as` cuts what is behind the point, and gives 0 for NaN and for negative numbers: these do not come back
+    // unchanged.
     let whole = number as u64;
     (whole as f64 == number && whole <= SAFE_MAX).then_some(whole)
 }
@@ -76,7 +78,8 @@ impl Owner {
     }
 }
 
-/// A time in seconds since 1970, before 1970 if negative. It is rounded to microseconds: a double has no more of today's times.
+/// A time in seconds since 1970, before 1970 if negative. It is rounded to microseconds: a double has no more of
+/// today's times.
 pub(crate) fn timestamp(seconds: f64) -> Option<Timestamp> {
     let floor = seconds.floor();
     // False for NaN too.

@@ -14,8 +14,8 @@ use crate::{
     submit::{EBADF, EINVAL, Submitter},
 };
 
-/// The arguments of a call of `perform`. The row of a kind says which of them the kind takes. If one of them is missing, or is a
-/// number that does not fit, the operation is refused with `EINVAL`.
+/// The arguments of a call of `perform`. The row of a kind says which of them the kind takes. If one of them is
+/// missing, or is a number that does not fit, the operation is refused with `EINVAL`.
 pub(crate) struct Asked<'a> {
     pub(crate) slot: u32,
     /// The open file that the kind works on, or the first of two. Kinds without an open file do not look at it.

@@ -1,4 +1,4 @@
-//! The class that TypeScript's `Port` is (lib/operations/port.ts says what each method means).
+//! The class `NativePort`, which implements TypeScript's `Port`. lib/operations/port.ts says what each method means.
 
 use std::{cell::RefCell, path::PathBuf, rc::Rc};
 
@@ -24,7 +24,7 @@ use crate::{
     submit::{EBADF, EINVAL, Submitter},
 };
 
-/// How a port is to be made.
+/// The options of a port.
 #[napi(object)]
 pub struct NativePortOptions {
     /// `'auto'`, `'uring'` or `'threads'`.
@@ -33,34 +33,34 @@ pub struct NativePortOptions {
     pub routing: String,
     /// Operations that one ring may hold in flight.
     pub queue_depth: u32,
-    /// SQEs queued before a flush happens by itself; 0: tuned.
+    /// How many queued SQEs are handed to the kernel without waiting for a flush. 0 means that the core finds it.
     pub submit_batch: u32,
     /// Whether rings register memory and files.
     pub register: bool,
     /// `'knee'`, `'aimd'` or `'fixed'`.
     pub policy: String,
-    /// The limit of `'fixed'`.
+    /// The limit if the policy is `'fixed'`.
     pub in_flight_fixed: u32,
-    /// The smallest limit; 0: the usual.
+    /// The smallest limit. 0 means no wish.
     pub in_flight_min: u32,
-    /// The largest limit; 0: the usual.
+    /// The largest limit. 0 means no wish.
     pub in_flight_max: u32,
-    /// The guard in milliseconds; 0: automatic.
+    /// The guard in milliseconds. 0 means that the core chooses it.
     pub guard_p99_ms: f64,
-    /// The class of files, by number.
+    /// The number of the priority of files that are opened through the port.
     pub priority: u32,
 }
 
 /// What one ring has done so far.
 #[napi(object)]
 pub struct NativeRingStats {
-    /// The core that it was made for or on.
+    /// The core that the ring was made for (routing `core`) or on (routing `thread`).
     pub cpu: u32,
-    /// That core's NUMA node.
+    /// The NUMA node of that core.
     pub numa_node: u32,
-    /// Operations taken.
+    /// Operations that the ring has taken.
     pub submitted: f64,
-    /// Operations completed.
+    /// Operations that have completed.
     pub completed: f64,
     /// Calls of io_uring_enter.
     pub enters: f64,
@@ -68,7 +68,7 @@ pub struct NativeRingStats {
     pub bounced: f64,
     /// Operations that the kernel or a thread holds now.
     pub in_flight: f64,
-    /// Operations that wait to be handed over.
+    /// Operations that wait to be handed to the kernel.
     pub queued: f64,
     /// Operations whose memory was registered.
     pub fixed_buffers: f64,
@@ -76,7 +76,7 @@ pub struct NativeRingStats {
     pub fixed_files: f64,
 }
 
-/// Numbers of a port.
+/// The numbers of a port.
 #[napi(object)]
 pub struct NativePortStats {
     /// One for each ring that the port uses.
@@ -100,7 +100,8 @@ impl NativePort {
         #[napi(ts_arg_type = "(count: number) => void")] dispatch: Function<'_, u32, ()>,
         completions: Int32Array,
     ) -> napi::Result<Self> {
-        // Before the watcher's: hooks run in the reverse order, and memory comes back last.
+        // The environment registers its cleanup hook here, before the watcher registers its own. Hooks run in the
+        // reverse order, so memory comes back last.
         let environment = Environment::of(&env)?;
         let key = shared::Key {
             backend: options.backend,
@@ -128,20 +129,20 @@ impl NativePort {
         Ok(Self { submitter: Submitter { core, watcher }, backend })
     }
 
-    /// What performs the operations.
+    /// The name of the backend that performs the operations.
     #[napi(getter)]
     pub fn backend(&self) -> &'static str {
         self.backend
     }
 
-    /// Why that, in one sentence; and in another, where memory is not registered, why not.
+    /// One sentence that says why it is this backend. If memory is not registered, another sentence says why not.
     #[napi(getter)]
     pub fn backend_reason(&self) -> String {
         self.submitter.core.borrow().engine().backend_reason()
     }
 
-    /// Reads into a part of a view. A function of its own, to be taken once: it needs no receiver, and none of
-    /// what napi-rs does around a method of a class (native/hot.rs).
+    /// The function that reads into a part of a view. Each access makes a new function, so it is to be taken once. It
+    /// needs no receiver, and does not have the wrapper that napi-rs puts around a method (native/hot.rs).
     #[napi(
         getter,
         ts_return_type = "(slot: number, handle: number, view: ArrayBufferView, ...rest: [offset: number, length: number, position: number] | [position: number]) => number"
@@ -150,7 +151,7 @@ impl NativePort {
         hot::function(&env, &self.submitter, hot::Which::Read)
     }
 
-    /// Writes a part of a view. As with `read`.
+    /// The function that writes a part of a view. It is as `read` is.
     #[napi(
         getter,
         ts_return_type = "(slot: number, handle: number, view: ArrayBufferView, ...rest: [offset: number, length: number, position: number] | [position: number]) => number"
@@ -159,7 +160,7 @@ impl NativePort {
         hot::function(&env, &self.submitter, hot::Which::Write)
     }
 
-    /// Reads into views in turn.
+    /// Reads into one view after another.
     #[napi(catch_unwind)]
     pub fn readv(
         &self,
@@ -177,7 +178,7 @@ impl NativePort {
         })
     }
 
-    /// Writes views in turn.
+    /// Writes one view after another.
     #[napi(catch_unwind)]
     pub fn writev(
         &self,
@@ -195,7 +196,7 @@ impl NativePort {
         })
     }
 
-    /// Closes when the handle's operations have completed.
+    /// Closes the file when the operations on it have completed. No other method knows the handle from now on.
     #[napi(catch_unwind)]
     pub fn close(
         &self,
@@ -210,7 +211,8 @@ impl NativePort {
         self.submitter.queue(core, slot.0, Brings::Number, Span::NONE, op::Close::new(file))
     }
 
-    /// Opens; completes with the descriptor and a handle. With `bounce`, a direct file takes any alignment.
+    /// Opens a file. Completes with the descriptor and a new handle. With `bounce`, transfers of a direct file may have
+    /// any alignment.
     #[napi(catch_unwind)]
     pub fn open(
         &self,
@@ -227,8 +229,8 @@ impl NativePort {
         self.submitter.queue(core, slot.0, Brings::Opened, Span::NONE, operation)
     }
 
-    /// Begins an operation that has no method of its own. `kind` is its number: its place in `kinds()`. What `handle`, `numbers` and
-    /// `paths` mean, the row of the kind says (src/perform.rs).
+    /// Begins an operation that has no method of its own. `kind` is its number: its place in `kinds()`. What `handle`,
+    /// `numbers` and `paths` mean, the row of the kind says (src/perform.rs).
     #[napi(catch_unwind)]
     pub fn perform(
         &self,
@@ -248,7 +250,7 @@ impl NativePort {
         Kind::ALL.iter().map(|kind| format!("{kind:?}")).collect()
     }
 
-    /// The stat of an open file, at once: 0, a negated errno, or 1 where it could have to wait.
+    /// Stats an open file at once, if that cannot block. Answers 0, a negated errno, or 1 if it could block.
     #[napi(catch_unwind)]
     pub fn stat(
         &self,
@@ -264,14 +266,14 @@ impl NativePort {
         }
     }
 
-    /// Whether an open file has positions; pipes, sockets and terminals have none.
+    /// Whether an open file has positions. Pipes, sockets and terminals have none.
     #[napi(catch_unwind)]
     pub fn seekable(&self, #[napi(ts_arg_type = "number")] handle: Whole32) -> bool {
         self.submitter.core.borrow().files.get(handle.0).is_none_or(File::is_seekable)
     }
 
-    /// What the addresses, and the positions and lengths, of a direct file's transfers have to be multiples of; nothing for
-    /// any other file.
+    /// Two numbers for a direct file: the addresses of its transfers have to be multiples of the first, and positions
+    /// and lengths of the second. Nothing for any other file.
     #[napi(catch_unwind)]
     pub fn direct_alignment(&self, #[napi(ts_arg_type = "number")] handle: Whole32) -> Vec<u32> {
         let core = &*self.submitter.core.borrow();
@@ -279,7 +281,7 @@ impl NativePort {
         alignment.map_or_else(Vec::new, |alignment| vec![alignment.memory, alignment.offset])
     }
 
-    /// What the operations `StatFile` and `StatPath` found.
+    /// Hands over what the operation `StatFile` or `StatPath` of this slot found.
     #[napi(catch_unwind)]
     pub fn take_stat(
         &self,
@@ -291,7 +293,7 @@ impl NativePort {
         }
     }
 
-    /// Asks an operation to end early.
+    /// Asks for an operation to end early. It still completes.
     #[napi(catch_unwind)]
     pub fn cancel(&self, #[napi(ts_arg_type = "number")] slot: Whole32) {
         let core = &mut *self.submitter.core.borrow_mut();
@@ -303,7 +305,8 @@ impl NativePort {
         }
     }
 
-    /// Hands over what is queued; with `reap` takes what has completed.
+    /// Hands the queued operations to the kernel. With `reap`, it also writes the completions that are there to the
+    /// shared array, and answers how many.
     #[napi(catch_unwind)]
     pub fn flush(&self, env: Env, reap: bool) -> u32 {
         let core = &mut *self.submitter.core.borrow_mut();
@@ -320,14 +323,14 @@ impl NativePort {
         0
     }
 
-    /// Numbers of this port's rings.
+    /// The numbers of this port's rings.
     #[napi(catch_unwind)]
     pub fn stats(&self) -> NativePortStats {
         let rings = self.submitter.core.borrow().port.as_ref().map_or_else(Vec::new, Port::ring_stats);
         NativePortStats { rings: rings.iter().map(ring_stats).collect() }
     }
 
-    /// Gives everything back.
+    /// Gives rings and descriptors back.
     #[napi(catch_unwind)]
     pub fn shutdown(&self) {
         self.submitter.watcher.stop();
@@ -335,7 +338,7 @@ impl NativePort {
 }
 
 impl NativePort {
-    /// Begins something under a slot that is no operation of the port's.
+    /// Begins something that has a slot but is not queued on the port. Answers 0, or a negated errno.
     pub(crate) fn with_core(&self, slot: u32, begin: impl FnOnce(&mut Core)) -> i32 {
         let core = &mut *self.submitter.core.borrow_mut();
         if slot >= SLOTS_MAX {
@@ -349,21 +352,21 @@ impl NativePort {
         0
     }
 
-    /// Does something at once; `-EBADF` after the end.
+    /// Does something at once. Answers `-EBADF` if the port has been shut down.
     pub(crate) fn with_open(&self, work: impl FnOnce(&mut Core) -> i32) -> i32 {
         let core = &mut *self.submitter.core.borrow_mut();
         if core.port.is_none() { -EBADF } else { work(core) }
     }
 
-    /// The block that an acquisition got.
+    /// Takes the block that an acquisition has got.
     pub(crate) fn take_granted(&self, slot: u32) -> Option<Block> {
         self.submitter.core.borrow_mut().acquisitions.take_granted(slot)
     }
 }
 
 impl Drop for NativePort {
-    /// The class's object was collected: nobody can submit any more, so an idle port is given back. One that is not idle
-    /// lives on until its environment ends.
+    /// JavaScript's object was collected, so nobody can submit any more. An idle port is shut down. A port that is not
+    /// idle lives on until its environment ends.
     fn drop(&mut self) {
         if self.submitter.core.try_borrow().is_ok_and(|core| core.outstanding() == 0) {
             self.submitter.watcher.stop();
@@ -371,7 +374,7 @@ impl Drop for NativePort {
     }
 }
 
-/// What covers all of them.
+/// The span that covers all of these.
 fn span_of(memory: &[BorrowedMemory]) -> Span {
     memory.iter().fold(Span::NONE, |span, one| span.and(Span::of(one.as_slice())))
 }
@@ -382,13 +385,13 @@ fn refuse(error: Error) -> napi::Error {
         _ => "ERR_AURAIO_RESOURCES",
     };
     match error {
-        // TypeScript says that the backend cannot be had; here is why.
+        // TypeScript makes the error for a missing backend; it only needs the reason.
         Error::Unavailable { reason, .. } => napi::Error::from_reason(reason),
         error => napi::Error::from_reason(format!("{code}: {error}")),
     }
 }
 
-/// A path as JavaScript gives it; `None` where bytes are none on this platform.
+/// The path that JavaScript gave. `None` if the bytes are no path on this platform.
 pub(crate) fn owned_path(path: &Either<String, Uint8Array>) -> Option<PathBuf> {
     match path {
         Either::A(path) => Some(PathBuf::from(path)),
@@ -423,10 +426,10 @@ fn ring_stats(ring: &RingStats) -> NativeRingStats {
     }
 }
 
-/// In the order that lib/operations/port.ts gives.
+/// The fields of a stat, in the order of `STAT_FIELDS` in lib/operations/port.ts.
 fn stat_fields(metadata: &Metadata) -> [i64; 18] {
     let (accessed, modified) = (metadata.accessed(), metadata.modified());
-    // A file system that does not keep the time of creation has the time of the last change in its place, as in Node.
+    // If a file system does not keep the time of creation, the time of the last change stands in its place, as in Node.
     let changed = metadata.changed();
     let created = metadata.created().unwrap_or(changed);
     [

@@ -1,4 +1,4 @@
-//! How an operation gets from a call to the port.
+//! Queues operations on the port of the core.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -13,7 +13,8 @@ use crate::{
 pub(crate) const EBADF: i32 = 9;
 pub(crate) const EINVAL: i32 = 22;
 
-/// A port and its way to the event loop: what an operation needs to be queued.
+/// What is needed to queue an operation: the port, and the watcher, which keeps the process alive while something is in
+/// flight.
 #[derive(Clone)]
 pub(crate) struct Submitter {
     pub(crate) core: Rc<RefCell<Core>>,
@@ -21,7 +22,8 @@ pub(crate) struct Submitter {
 }
 
 impl Submitter {
-    /// Queues an operation under a slot, on memory if it has some.
+    /// Queues an operation under a slot. Answers 0, or a negated errno. `span` is the memory that the operation works
+    /// on.
     #[inline]
     pub(crate) fn queue<O: Operation>(
         &self,
@@ -35,7 +37,7 @@ impl Submitter {
             return -EINVAL;
         }
         let Some(port) = &mut core.port else { return -EBADF };
-        // Before the operation is queued, so that nothing lies between: from now on the memory is the kernel's.
+        // The kernel may use the memory as soon as the operation is queued, so the memory is claimed before.
         if !core.claims.claim(slot as usize, span) {
             return -EINVAL;
         }
@@ -67,7 +69,7 @@ impl Submitter {
         self.on_memory(slot, handle, brings, Span::NONE, make)
     }
 
-    /// Queues an operation on an open file and on memory.
+    /// Queues an operation that works on an open file and on memory.
     #[inline]
     pub(crate) fn on_memory<O: Operation>(
         &self,

@@ -1,7 +1,8 @@
-//! The two functions that a program calls a million times a second, without the wrapper that napi-rs puts around a
-//! method: it looks the object up and notes the borrow in a table of the whole process, under a lock, which costs as much
-//! as the rest of the call (perf on benches/cached-reads.mjs: 7 % of a cached read). With four arguments instead of six,
-//! the whole view is meant: two numbers fewer cross.
+//! `read` and `write`, which a program calls a million times a second. They do without the wrapper that napi-rs puts
+//! around a method. That wrapper looks the object up and notes the borrow in a table of the whole process, under a
+//! lock. This costs as much as the rest of the call (perf on benches/cached-reads.mjs: 7 % of a cached read).
+//!
+//! With four arguments instead of six, the whole view is meant. So two numbers fewer cross.
 
 use std::{ffi::c_void, ptr};
 
@@ -11,7 +12,7 @@ use napi::{Env, Result, Unknown, bindgen_prelude::FromNapiValue, sys};
 use super::{View, check};
 use crate::{numbers::whole32, submit::Submitter};
 
-/// Which of the two.
+/// Which of the two functions.
 #[derive(Clone, Copy)]
 pub(crate) enum Which {
     Read,
@@ -21,7 +22,8 @@ pub(crate) enum Which {
 /// `EINVAL`, for arguments that TypeScript never passes.
 const REFUSED: i32 = -22;
 
-/// A function `(slot, handle, view, offset, length, position) => number`, or `(slot, handle, view, position)`, on a port, which lives as long as the function.
+/// Makes a function `(slot, handle, view, offset, length, position) => number`, or `(slot, handle, view, position) =>
+/// number`. The port lives as long as the function.
 pub(crate) fn function(env: &Env, submitter: &Submitter, which: Which) -> Result<Unknown<'static>> {
     let raw = env.raw();
     let data: *mut c_void = Box::into_raw(Box::new(submitter.clone())).cast();
@@ -61,7 +63,7 @@ struct Call {
     position: f64,
 }
 
-/// Reads the arguments, does the work and makes the answer. Whatever is wrong answers `-EINVAL`.
+/// Reads the arguments, does the work and makes the answer. If an argument is wrong, the answer is `-EINVAL`.
 fn respond(
     env: sys::napi_env,
     info: sys::napi_callback_info,
