@@ -210,3 +210,16 @@ contract(test, 'a handle of another engine, and a closed handle, are refused', a
   await source.close()
   await t.throwsAsync(source.copyRange(target), { code: 'EBADF', message: 'file closed' })
 })
+
+for (const backend of ['auto', 'node']) {
+  test(`close of an engine (${backend}) waits for a copy`, async (t) => {
+    const bytes = pattern(2_000_000)
+    const engine = new Engine({ backend })
+    const { to, source, target } = await pair(t, (...args) => engine.open(...args), bytes)
+    const copying = source.copyRange(target)
+    await engine.close()
+    t.deepEqual(await copying, { bytesCopied: bytes.length })
+    sameBytes(t, readFileSync(to), bytes)
+    await t.throwsAsync(source.copyRange(target), { code: 'EBADF', message: 'file closed' })
+  })
+}

@@ -4,7 +4,7 @@
  */
 import { Buffer } from 'node:buffer'
 import fs from 'node:fs'
-import { promisify } from 'node:util'
+import { getSystemErrorMap, promisify } from 'node:util'
 
 /** What a copy needs to know of an open file. */
 export interface CopiedFile {
@@ -17,11 +17,6 @@ const fstat = promisify(fs.fstat)
 
 /** How many bytes are read and then written at once. It bounds the memory of a copy. */
 const BLOCK = 256 * 1024
-
-const EIO = -5
-const EBADF = -9
-const EISDIR = -21
-const EINVAL = -22
 
 type Failure = NodeJS.ErrnoException | null
 
@@ -56,7 +51,7 @@ async function copy(
       if (bytes === 0) break
       for (let written = 0; written < bytes;) {
         const more = await write(target.fd, block, written, bytes - written, position + copied)
-        if (more === 0) throw refusal(EIO)
+        if (more === 0) throw refusal('EIO')
         written += more
         copied += more
       }
@@ -76,17 +71,19 @@ async function allowedLength(
   length: number,
 ): Promise<number> {
   const [from, to] = await Promise.all([fstat(source.fd, { bigint: true }), fstat(target.fd, { bigint: true })])
-  if (from.isDirectory() || to.isDirectory()) throw refusal(EISDIR)
-  if (!from.isFile() || !to.isFile()) throw refusal(EINVAL)
-  if (target.appends) throw refusal(EBADF)
+  if (from.isDirectory() || to.isDirectory()) throw refusal('EISDIR')
+  if (!from.isFile() || !to.isFile()) throw refusal('EINVAL')
+  if (target.appends) throw refusal('EBADF')
   if (from.dev !== to.dev || from.ino !== to.ino) return length
   const size = Math.min(length, Math.max(0, Number(from.size) - start))
-  if (start < position + size && position < start + size) throw refusal(EINVAL)
+  if (start < position + size && position < start + size) throw refusal('EINVAL')
   return size
 }
 
-function refusal(errno: number): NodeJS.ErrnoException {
-  return Object.assign(new Error('copy_file_range'), { errno })
+/** An error with the number that this platform has for `code`. The slot table makes the error that the caller sees. */
+function refusal(code: string): NodeJS.ErrnoException {
+  const [errno] = [...getSystemErrorMap()].find(([, [name]]) => name === code)!
+  return Object.assign(new Error(code), { errno })
 }
 
 function read(fd: number, block: Buffer, length: number, position: number): Promise<number> {
