@@ -220,13 +220,16 @@ test("direct must be a boolean or 'strict'", async (t) => {
 })
 
 const permission = nodeAtLeast(24) ? test : test.skip
-permission('open asks the permission model, which a native engine would pass by', (t) => {
+permission('open and stat ask the permission model, which a native engine would pass by', (t) => {
   const root = fileURLToPath(new URL('..', import.meta.url))
   const script = `
-    const { open } = require('auraio')
+    const { lstat, open, stat } = require('auraio')
+    const print = ({ code, permission, resource }) => console.log(code, permission, resource)
     for (const [path, flags] of [['/etc/hostname', 'r'], ['index.ts', 'a'], [Buffer.from('/etc/hostname'), 'r+']]) {
-      open(path, flags).catch(({ code, permission, resource }) => console.log(code, permission, resource))
+      open(path, flags).catch(print)
     }
+    stat('/etc/hostname').catch(print).then(() => lstat('/etc/hostname')).catch(print)
+    stat('index.ts').then((stats) => stats.isFile() || print(stats))
     open('index.ts').then((file) => file.close())`
   const allowed = ['--permission', '--allow-addons', `--allow-fs-read=${root}`]
   const output = execFileSync(process.execPath, [...allowed, '-e', script], { cwd: root, stdio: 'pipe' })
@@ -235,7 +238,7 @@ permission('open asks the permission model, which a native engine would pass by'
     [
       'ERR_ACCESS_DENIED FileSystemRead /etc/hostname',
       `ERR_ACCESS_DENIED FileSystemWrite ${root}index.ts`,
-      'ERR_ACCESS_DENIED FileSystemRead /etc/hostname',
+      ...Array.from({ length: 3 }, () => 'ERR_ACCESS_DENIED FileSystemRead /etc/hostname'),
       '',
     ].join('\n'),
   )

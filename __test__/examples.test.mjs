@@ -16,6 +16,7 @@ const sources = [
   'lib/engine/engine.ts',
   'lib/file/handle.ts',
   'lib/fs/open.ts',
+  'lib/fs/stat.ts',
   'lib/memory/lease.ts',
   'lib/metrics/schema.ts',
 ]

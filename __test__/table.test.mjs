@@ -5,6 +5,11 @@ import test from 'ava'
 const require = createRequire(import.meta.url)
 const { ROWS, TABLE, isTransfer } = require('../dist/lib/operations/table.js')
 const { IDLE } = require('../dist/lib/operations/slot.js')
+const { CALLS } = require('../dist/lib/operations/native.js')
+const { NativePort } = require('../binding.js')
+
+/** The operations that the port has methods for. */
+const METHODS = ['read', 'write', 'readv', 'writev', 'close', 'open', 'acquire']
 
 test('every kind has a number of its own, which leads to its row', (t) => {
   const rows = Object.values(TABLE)
@@ -21,5 +26,12 @@ test('the transfers are those that have memory and a position', (t) => {
 })
 
 test('an error names a system call', (t) => {
-  for (const [name, { syscall }] of Object.entries(TABLE)) t.regex(syscall, /^[a-z]+$/, name)
+  for (const [name, { syscall }] of Object.entries(TABLE)) t.regex(syscall, /^[a-z_]+$/, name)
+})
+
+test('the kinds of the binding have a row each, in the same order', (t) => {
+  // crates/auraio-node/tests/kinds.rs compares the kinds of the binding with the table of the core
+  const kinds = NativePort.kinds().map((name) => name[0].toLowerCase() + name.slice(1))
+  t.deepEqual(Object.keys(CALLS), kinds)
+  t.deepEqual(Object.keys(TABLE), [...METHODS, ...kinds])
 })

@@ -1,8 +1,11 @@
 // tsc compiles this file, and nobody runs it: code for node:fs/promises must compile against this package.
+import type { BigIntStats, Stats } from 'node:fs'
 import type { FileHandle as NodeFileHandle, open as nodeOpen } from 'node:fs/promises'
 import {
   Engine,
+  lstat,
   open,
+  stat,
   type ControlDecision,
   type EngineStats,
   type FileHandle,
@@ -55,6 +58,13 @@ export async function uses(): Promise<void> {
   const text: string = await file.readFile('utf8')
   const bytes: Buffer = await file.readFile()
   const nanoseconds: bigint = (await file.stat({ bigint: true })).mtimeNs
+  const paths: [Stats, BigIntStats] = [await stat('x'), await lstat(new URL('file:///x'), { bigint: true })]
+  const either: Stats | BigIntStats = await Engine.default.stat('x', { bigint: bytesRead > 1 })
+  const { bytesCopied }: { bytesCopied: number } = await file.copyRange(file, { start: 0n, length: 5, position: 10 })
+  // @ts-expect-error: a handle, not a descriptor
+  await file.copyRange(3)
+  // @ts-expect-error: an offset is a number
+  await file.copyRange(file, { start: '0' })
   const { buffers }: { buffers: [Buffer, DataView] } = await file.readv([made, new DataView(made.buffer)])
   const stats: EngineStats = Engine.default.stats()
   file.on('close', () => undefined)
@@ -110,6 +120,7 @@ export async function uses(): Promise<void> {
   new Engine({ backend: 'bogus' })
   // @ts-expect-error: made by open only
   new FileHandleClass(undefined)
+  console.log(paths, either, bytesCopied)
   console.log(bytesRead, buffer, fresh, text, bytes, nanoseconds, buffers, stats)
 }
 

@@ -314,6 +314,25 @@ const rows = [
   })),
   { name: 'writeFile, a piece is no bytes', run: ({ writable }) => writable.writeFile(['a', 5]), ours: TYPE },
   { name: 'writeFile, flush 1', run: ({ writable }) => writable.writeFile('x', { flush: 1 }), ours: TYPE },
+  ...[5, null, undefined, {}, ['a'], Symbol('x'), true, new ArrayBuffer(3), Number.NaN].flatMap((path) => [
+    { name: `stat of the path ${show(path)}`, run: ({ stat }) => stat(path), ours: TYPE },
+    { name: `lstat of the path ${show(path)}`, run: ({ lstat }) => lstat(path), ours: TYPE },
+  ]),
+  { name: 'stat of the empty path', run: ({ stat }) => stat(''), ours: 'ENOENT' },
+  { name: 'lstat of the empty path', run: ({ lstat }) => lstat(''), ours: 'ENOENT' },
+  { name: 'stat of an empty Buffer', run: ({ stat }) => stat(Buffer.alloc(0)), ours: 'ENOENT' },
+  { name: 'stat of a path with a NUL', run: ({ stat }) => stat('a\0b'), ours: VALUE },
+  { name: 'lstat of a path with a NUL', run: ({ lstat }) => lstat('a\0b'), ours: VALUE },
+  { name: 'stat of a Buffer with a NUL', run: ({ stat }) => stat(Buffer.from('a\0b')), ours: VALUE },
+  { name: 'stat of a path of 5,000 letters', run: ({ stat }) => stat('x'.repeat(5000)), ours: 'ENAMETOOLONG' },
+  { name: 'stat of a URL of the web', run: ({ stat }) => stat(new URL('http://x/y')), ours: 'ERR_INVALID_URL_SCHEME' },
+  { name: 'stat of a path below a file', run: ({ stat, path }) => stat(`${path}/x`), ours: 'ENOTDIR' },
+  ...[5, 'bigint', true].map((options) => ({
+    name: `stat of a path, options ${show(options)}`,
+    run: ({ stat, path }) => stat(path, options).then((stats) => stats.isFile()),
+    ours: TYPE,
+    unlike: true,
+  })),
   { name: 'stat null', run: ({ readable }) => readable.stat(null), ours: TYPE, since: 26 },
   ...['abc', '9'].map((mode) => ({
     name: `chmod ${show(mode)}`,
@@ -398,7 +417,8 @@ async function outcomeOf(t, target, row) {
   const readable = await target.open(path, 'r')
   const writable = await target.open(path, 'r+')
   try {
-    const value = await row.run({ open: target.open, readable, writable, path, directory })
+    const { open, stat, lstat } = target
+    const value = await row.run({ open, stat, lstat, readable, writable, path, directory })
     if (typeof value?.close === 'function') await value.close()
     return { value }
   } catch (error) {

@@ -4,18 +4,26 @@ import { Engine } from 'auraio'
 
 const BACKENDS = ['uring', 'threads', 'node']
 
-/** Each target: `{ name, open, engine?, isOracle }` if it is available here, else `{ name, skipped }` with the reason. */
+/** Each target: `{ name, open, stat, lstat, engine?, isOracle }` if it is available here, else `{ name, skipped }` with the reason. */
 export function targets({ withOracle = true } = {}) {
   const list = BACKENDS.map((backend) => {
     try {
       const engine = new Engine({ backend })
-      return { name: backend, engine, isOracle: false, open: (...args) => engine.open(...args) }
+      const [open, stat, lstat] = ['open', 'stat', 'lstat'].map(
+        (name) =>
+          (...args) =>
+            engine[name](...args),
+      )
+      return { name: backend, engine, isOracle: false, open, stat, lstat }
     } catch (error) {
       if (error.code !== 'ERR_AURAIO_BACKEND') throw error
       return { name: backend, skipped: error.message }
     }
   })
-  if (withOracle) list.push({ name: 'node:fs/promises', isOracle: true, open: fsp.open })
+  if (withOracle) {
+    const { open, stat, lstat } = fsp
+    list.push({ name: 'node:fs/promises', isOracle: true, open, stat, lstat })
+  }
   return list
 }
 

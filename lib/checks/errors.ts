@@ -13,6 +13,8 @@ export interface SystemError extends Error {
   code: string
   syscall: string
   path?: string
+  /** The second path of an operation on two paths. */
+  dest?: string
 }
 
 /** An error with a code: for a wrong argument, or one of `ERR_AURAIO_*`. */
@@ -21,16 +23,18 @@ export interface CodedError extends Error {
 }
 
 /** An error of the operating system. `errno` is negative. `hint` is put after Node's message and a colon. */
-export function systemError(errno: number, syscall: string, path?: string, hint?: string): SystemError {
+export function systemError(errno: number, syscall: string, path?: string, hint?: string, dest?: string): SystemError {
   const known = getSystemErrorMap().get(errno)
   const code = known === undefined ? `Unknown system error ${errno}` : known[0]
   const text = known === undefined ? code : `${code}: ${known[1]}`
-  const where = path === undefined ? '' : ` '${path}'`
-  const error = new Error(`${text}, ${syscall}${where}${hint === undefined ? '' : `: ${hint}`}`) as SystemError
+  const where = [path, dest].filter((one) => one !== undefined).map((one) => `'${one}'`)
+  const after = `${where.length === 0 ? '' : ` ${where.join(' -> ')}`}${hint === undefined ? '' : `: ${hint}`}`
+  const error = new Error(`${text}, ${syscall}${after}`) as SystemError
   error.errno = errno
   error.code = code
   error.syscall = syscall
   if (path !== undefined) error.path = path
+  if (dest !== undefined) error.dest = dest
   return error
 }
 

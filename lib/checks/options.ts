@@ -133,10 +133,19 @@ export function writePosition(position: unknown): number {
   return exact(position)
 }
 
+/** Where in a file to begin, for an operation that does not use the file's own position. undefined is the file's beginning. */
+export function validateOffset(offset: unknown, name: string): number {
+  if (offset === undefined) return 0
+  if (typeof offset === 'number') return validateInteger(offset, name, 0)
+  if (typeof offset !== 'bigint') throw invalidArgType(name, 'of type bigint or integer', offset)
+  if (offset < 0n) throw outOfRange(name, `>= 0 && <= ${Number.MAX_SAFE_INTEGER}`, offset)
+  return exact(offset, name)
+}
+
 /** Positions cross to the port as doubles, which cannot tell numbers past 2^53-1 apart. So larger ones are refused. */
-function exact(position: bigint): number {
+function exact(position: bigint, name: string = 'position'): number {
   if (position > BigInt(Number.MAX_SAFE_INTEGER)) {
-    throw outOfRange('position', `<= ${Number.MAX_SAFE_INTEGER}`, position)
+    throw outOfRange(name, `<= ${Number.MAX_SAFE_INTEGER}`, position)
   }
   return Number(position)
 }

@@ -4,6 +4,7 @@
  */
 import type { Buffer } from 'node:buffer'
 import { EventEmitter } from 'node:events'
+import type { BigIntStats, Stats } from 'node:fs'
 import { engineClosed, rejection } from '../checks/errors.js'
 import { validateDirect, validateFlags, validateMode, validatePath } from '../checks/options.js'
 import { checkPermission } from '../checks/permission.js'
@@ -19,6 +20,7 @@ import { makeFileHandle, type FileHandle } from '../file/handle.js'
 import { OpenFile } from '../file/open-file.js'
 import type { OpenOptions } from '../file/open-options.js'
 import { RegisteredFiles } from '../file/registered.js'
+import { statPath, type StatOptions } from '../file/stat-path.js'
 import type { Lease } from '../memory/lease.js'
 import {
   allocateAligned,
@@ -140,6 +142,47 @@ export class Engine extends EventEmitter<EngineEvents> {
     } catch (error) {
       return rejection(error)
     }
+  }
+
+  /**
+   * What the system knows of the file at a path. Resolves with an `fs.Stats`, or with `bigint` with a `BigIntStats`. The arguments and
+   * the errors are those of Node's `stat`.
+   *
+   * @example
+   * ```js
+   * import { Engine } from 'auraio'
+   *
+   * const { size } = await Engine.default.stat('data.bin')
+   * const { mtimeNs } = await Engine.default.stat('data.bin', { bigint: true })
+   * console.log(size, typeof mtimeNs)
+   * ```
+   */
+  stat(path: string | Uint8Array | URL, options?: StatOptions & { bigint?: false | undefined }): Promise<Stats>
+  stat(path: string | Uint8Array | URL, options: StatOptions & { bigint: true }): Promise<BigIntStats>
+  stat(path: string | Uint8Array | URL, options?: StatOptions): Promise<Stats | BigIntStats>
+  async stat(path: string | Uint8Array | URL, options?: StatOptions): Promise<Stats | BigIntStats> {
+    if (this.#closing !== undefined) throw engineClosed()
+    return await statPath(this.#slots, path, options, true)
+  }
+
+  /**
+   * Like {@link stat}, but if the path is a symbolic link, of the link itself.
+   *
+   * @example
+   * ```js
+   * import { symlinkSync } from 'node:fs'
+   * import { Engine } from 'auraio'
+   *
+   * symlinkSync('data.bin', 'link')
+   * console.log((await Engine.default.lstat('link')).isSymbolicLink())
+   * ```
+   */
+  lstat(path: string | Uint8Array | URL, options?: StatOptions & { bigint?: false | undefined }): Promise<Stats>
+  lstat(path: string | Uint8Array | URL, options: StatOptions & { bigint: true }): Promise<BigIntStats>
+  lstat(path: string | Uint8Array | URL, options?: StatOptions): Promise<Stats | BigIntStats>
+  async lstat(path: string | Uint8Array | URL, options?: StatOptions): Promise<Stats | BigIntStats> {
+    if (this.#closing !== undefined) throw engineClosed()
+    return await statPath(this.#slots, path, options, false)
   }
 
   /**

@@ -19,32 +19,32 @@ export function stat(file: OpenFile, options: unknown): Promise<Stats | BigIntSt
 }
 
 export function sync(file: OpenFile): Promise<void> {
-  return attempt(file, 'fsync', () => file.slots.perform('sync', file, []))
+  return attempt(file, 'fsync', () => file.slots.perform('sync', [file.handle]))
 }
 
 export function datasync(file: OpenFile): Promise<void> {
-  return attempt(file, 'fdatasync', () => file.slots.perform('datasync', file, []))
+  return attempt(file, 'fdatasync', () => file.slots.perform('syncData', [file.handle]))
 }
 
 export function truncate(file: OpenFile, length: unknown): Promise<void> {
   return attempt(file, 'ftruncate', () =>
-    file.slots.perform('truncate', file, [Math.max(0, validateInteger(length, 'len'))]),
+    file.slots.perform('truncate', [file.handle, Math.max(0, validateInteger(length, 'len'))]),
   )
 }
 
 export function chmod(file: OpenFile, mode: unknown): Promise<void> {
-  return attempt(file, 'fchmod', () => file.slots.perform('chmod', file, [validateMode(mode)]))
+  return attempt(file, 'fchmod', () => file.slots.perform('setMode', [file.handle, validateMode(mode)]))
 }
 
 export function chown(file: OpenFile, uid: unknown, gid: unknown): Promise<void> {
   return attempt(file, 'fchown', () =>
-    file.slots.perform('chown', file, [validateOwner(uid, 'uid'), validateOwner(gid, 'gid')]),
+    file.slots.perform('setOwner', [file.handle, validateOwner(uid, 'uid'), validateOwner(gid, 'gid')]),
   )
 }
 
 export function utimes(file: OpenFile, atime: unknown, mtime: unknown): Promise<void> {
   return attempt(file, 'futimes', () =>
-    file.slots.perform('utimes', file, [validateTime(atime, 'atime'), validateTime(mtime, 'mtime')]),
+    file.slots.perform('setTimes', [file.handle, validateTime(atime, 'atime'), validateTime(mtime, 'mtime')]),
   )
 }
 

@@ -6,8 +6,9 @@ import type { Buffer } from 'node:buffer'
 import { EventEmitter } from 'node:events'
 import type { BigIntStats, Stats } from 'node:fs'
 import { INHERITED, validateClass, type Priority, type PriorityOption } from '../control/wishes.js'
-import { invalidArgValue, rejection } from '../checks/errors.js'
+import { invalidArgType, invalidArgValue, rejection } from '../checks/errors.js'
 import * as attributes from './attributes.js'
+import { copyRange, type CopyRangeOptions, type CopyRangeResult } from './copy-range.js'
 import { freshLength, readFresh, zeroedBuffer } from './fresh.js'
 import type { OpenFile } from './open-file.js'
 import {
@@ -45,6 +46,7 @@ type Views = readonly NodeJS.ArrayBufferView[]
 
 let construct: (file: OpenFile) => FileHandle
 let fileOf: (handle: FileHandle) => OpenFile
+let isHandle: (value: unknown) => boolean
 let replace: (handle: FileHandle, file: OpenFile) => void
 
 /** The engine makes handles by this function, since the constructor is private. */
@@ -89,6 +91,7 @@ export class FileHandle extends EventEmitter {
   static {
     construct = (file) => new FileHandle(file)
     fileOf = (handle) => handle.#file
+    isHandle = (value) => typeof value === 'object' && value !== null && #file in value
     replace = (handle, file) => {
       handle.#file.disown()
       handle.#file = file
@@ -378,6 +381,39 @@ export class FileHandle extends EventEmitter {
    */
   async appendFile(data: FileData, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
     await this.writeFile(data, options)
+  }
+
+  /**
+   * Copies bytes of this file to another open file of the same engine, or to another place in this file. On most file systems no byte
+   * goes through the program's memory, and some only share the blocks. Neither file's own position is used or moved. The close of
+   * either handle waits for the copy.
+   *
+   * `bytesCopied` is less than `length` if this file ends before, or if the rest failed; the next copy then rejects with the reason.
+   * Both have to be regular files. It rejects with `EXDEV` if they are on different file systems and the kernel does not copy between
+   * them (then read and write the bytes; the backend `node` does that itself), with `EBADF` if the target was opened to append, and
+   * with `EINVAL` if two ranges of one file overlap.
+   *
+   * @example
+   * ```js
+   * import { open } from 'auraio'
+   *
+   * const source = await open('data.bin')
+   * const target = await open('copy.bin', 'w+')
+   * await source.copyRange(target) // all of it
+   * const { bytesCopied } = await source.copyRange(target, { start: 4096, length: 100, position: 0 })
+   * console.log(bytesCopied)
+   * await source.close()
+   * await target.close()
+   * ```
+   */
+  async copyRange(target: FileHandle, options?: CopyRangeOptions): Promise<CopyRangeResult> {
+    const source = this.#file
+    source.assertOpen('copy_file_range')
+    if (!isHandle(target)) throw invalidArgType('target', 'an instance of FileHandle', target)
+    const file = target.#file
+    if (file.slots !== source.slots) throw invalidArgValue('target', target, 'must be of this engine')
+    file.assertOpen('copy_file_range')
+    return await copyRange(source, file, options)
   }
 
   /**

@@ -166,7 +166,7 @@ export async function writeWholeFile(file: OpenFile, data: FileData, options: Wr
         await writeAll(file, ArrayBuffer.isView(piece) ? piece : Buffer.from(piece, encoding ?? 'utf8'), manner)
       }
     }
-    if (flush === true) await file.slots.perform('sync', file, [], manner.priority)
+    if (flush === true) await file.slots.perform('sync', [file.handle], manner.priority)
   } finally {
     file.release()
   }

@@ -9,7 +9,7 @@ import { backendMissing } from '../checks/errors.js'
 import { validateOneOf } from '../checks/options.js'
 import type { NativeMemory } from '../memory/blocks.js'
 import { PortablePort } from './portable.js'
-import type { Arguments, Dispatch, Performed, Port, PortOptions } from './port.js'
+import type { Arguments, Dispatch, Handle, Path, Performed, Port, PortOptions } from './port.js'
 
 /** `'auto'` takes the first of these that works here: io_uring, threads of our own, `node:fs`. */
 export type Backend = 'auto' | 'uring' | 'threads' | 'node'
@@ -19,39 +19,62 @@ const BACKENDS: readonly Backend[] = ['auto', 'uring', 'threads', 'node']
 /** The environment variable that chooses the backend of a whole process. The option of an engine goes before it. */
 const VARIABLE = 'AURAIO_BACKEND'
 
-/** The port as the binding has it: with a method for each operation where {@link Port} has `perform`. */
+/** The port as the binding has it: its `perform` takes every operation by its number, and the arguments as two lists. */
 interface NativePort extends Omit<Port, 'perform'> {
-  sync(slot: number, handle: number, dataOnly: boolean): number
-  truncate(slot: number, handle: number, length: number): number
-  chmod(slot: number, handle: number, mode: number): number
-  chown(slot: number, handle: number, uid: number, gid: number): number
-  utimes(slot: number, handle: number, accessed: number, modified: number): number
-  statLater(slot: number, handle: number): number
+  perform(slot: number, kind: number, handle: Handle, numbers: readonly number[], paths: readonly Path[]): number
 }
 
-type Call<K extends Performed> = (port: NativePort, slot: number, handle: number, ...args: Arguments[K]) => number
+/** What the binding gets for an operation. Without an open file, the handle is {@link NO_FILE}. */
+type Call = [handle: Handle, numbers: readonly number[], paths?: readonly Path[]]
 
-/** How the binding is called for each operation. */
-const CALLS: { readonly [K in Performed]: Call<K> } = {
-  sync: (port, slot, handle) => port.sync(slot, handle, false),
-  datasync: (port, slot, handle) => port.sync(slot, handle, true),
-  truncate: (port, slot, handle, length) => port.truncate(slot, handle, length),
-  chmod: (port, slot, handle, mode) => port.chmod(slot, handle, mode),
-  // The binding takes 2^32-1 for "leave it as it is". It would take -1 for 0, which is root.
-  chown: (port, slot, handle, uid, gid) => port.chown(slot, handle, uid >>> 0, gid >>> 0),
-  utimes: (port, slot, handle, accessed, modified) => port.utimes(slot, handle, accessed, modified),
-  stat: (port, slot, handle) => port.statLater(slot, handle),
-  statBigint: (port, slot, handle) => port.statLater(slot, handle),
+/** The binding does not look at the handle of an operation on no open file. */
+const NO_FILE: Handle = 0
+
+/** How the binding is called for each operation. A row's place is its number: the rows stand in the order of kinds.rs. */
+export const CALLS: { readonly [K in Performed]: (...args: Arguments[K]) => Call } = {
+  sync: (file) => [file, []],
+  syncData: (file) => [file, []],
+  statFile: (file) => [file, []],
+  statPath: (path, _, follow) => [NO_FILE, [Number(follow)], [path]],
+  truncate: (file, length) => [file, [length]],
+  rename: (from, to) => [NO_FILE, [], [from, to]],
+  removeFile: (path) => [NO_FILE, [], [path]],
+  removeDir: (path) => [NO_FILE, [], [path]],
+  createDir: (path, mode) => [NO_FILE, [mode], [path]],
+  hardLink: (from, to) => [NO_FILE, [], [from, to]],
+  symlink: (text, path) => [NO_FILE, [], [text, path]],
+  setMode: (file, mode) => [file, [mode]],
+  setOwner: (file, uid, gid) => [file, [uid, gid]],
+  setTimes: (file, accessed, modified) => [file, [accessed, modified]],
+  copyFileRange: (source, start, target, position, length) => [source, [start, target, position, length]],
 }
 
-/** Gives the binding's port a `perform`, by which all its operations are reached. */
+const KINDS = Object.keys(CALLS) as Performed[]
+
+const NUMBERS = Object.fromEntries(KINDS.map((kind, number) => [kind, number])) as Record<Performed, number>
+
+/** Gives the binding's port the `perform` of {@link Port}. */
 function portOf(native: NativePort): Port {
-  const perform: Port['perform'] = (kind, slot, handle, ...args) => CALLS[kind](native, slot, handle, ...args)
+  const performNative = native.perform.bind(native)
+  const perform: Port['perform'] = (kind, slot, ...args) => {
+    const [handle, numbers, paths = []] = CALLS[kind](...args)
+    return performNative(slot, NUMBERS[kind], handle, numbers, paths)
+  }
   return Object.assign(native, { perform })
 }
 
-type NativePortConstructor = new (options: PortOptions, dispatch: Dispatch, completions: Int32Array) => NativePort
-type Binding = NativeMemory & { NativePort: NativePortConstructor }
+/** The names of the binding's kinds, in this file's spelling: `statPath` for `StatPath`. */
+function kindsOf({ NativePort }: Binding): string[] {
+  return NativePort.kinds().map((name) => name.charAt(0).toLowerCase() + name.slice(1))
+}
+
+interface NativePortClass {
+  new (options: PortOptions, dispatch: Dispatch, completions: Int32Array): NativePort
+  /** The names of the operations that `perform` takes, in the order of their numbers. */
+  kinds(): string[]
+}
+
+type Binding = NativeMemory & { NativePort: NativePortClass }
 type Loaded = Binding | { error: unknown }
 
 let loaded: Loaded | undefined
@@ -103,8 +126,10 @@ function load(): Loaded {
     const copied = path.join(__dirname, '../../binding.js')
     const file = existsSync(copied) ? copied : path.join(__dirname, '../../../binding.js')
     const binding = require(file) as Partial<Binding>
-    if (typeof binding.NativePort === 'function') return binding as Binding
-    return { error: new Error(`${file} has no NativePort`) }
+    if (typeof binding.NativePort?.kinds !== 'function') return { error: new Error(`${file} is of another version`) }
+    // The numbers of operations cross, and not their names. With other numbers, another operation would be performed.
+    const same = kindsOf(binding as Binding).join() === KINDS.join()
+    return same ? (binding as Binding) : { error: new Error(`${file} is of another version: its operations differ`) }
   } catch (error) {
     return { error }
   }

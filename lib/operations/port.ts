@@ -11,19 +11,35 @@ import type { Wish, WishOptions } from '../control/wishes.js'
 import type { NativeDecision } from '../metrics/decision.js'
 import type { NativeHistogram, NativeLaneStats, RingStats } from '../metrics/stats.js'
 
+/** The number by which a port knows an open file. */
+export type Handle = number
+
+/** A path with no NUL in it. */
+export type Path = string | Uint8Array
+
 /**
- * The operations on a file that have no method of their own in the port, and the arguments of each. For `chown`, -1 leaves the
- * user or the group as it is. For `utimes`, times are seconds since 1970, with fractions.
+ * The operations that have no method of their own in the port, and the arguments of each: the open files that it works on (none,
+ * one or two), and whatever else it takes. They stand in the order of crates/auraio-node/src/kinds.rs.
  */
 export interface Arguments {
-  sync: []
-  datasync: []
-  truncate: [length: number]
-  chmod: [mode: number]
-  chown: [uid: number, gid: number]
-  utimes: [accessed: number, modified: number]
-  stat: []
-  statBigint: []
+  sync: [file: Handle]
+  syncData: [file: Handle]
+  statFile: [file: Handle, bigint: boolean]
+  /** Without `follow`, it is the stat of the link itself if the path's last part is one. */
+  statPath: [path: Path, bigint: boolean, follow: boolean]
+  truncate: [file: Handle, length: number]
+  rename: [from: Path, to: Path]
+  removeFile: [path: Path]
+  removeDir: [path: Path]
+  createDir: [path: Path, mode: number]
+  hardLink: [from: Path, to: Path]
+  symlink: [text: Path, path: Path]
+  setMode: [file: Handle, mode: number]
+  /** -1 leaves the user or the group as it is. */
+  setOwner: [file: Handle, uid: number, gid: number]
+  /** Seconds since 1970, with fractions. */
+  setTimes: [file: Handle, accessed: number, modified: number]
+  copyFileRange: [source: Handle, start: number, target: Handle, position: number, length: number]
 }
 
 /** The kinds of operations that {@link Port.perform} takes. */
@@ -44,18 +60,18 @@ export interface Port {
   write(slot: number, handle: number, view: ArrayBufferView, ...part: Part): number
   readv(slot: number, handle: number, views: ArrayBufferView[], position: number): number
   writev(slot: number, handle: number, views: ArrayBufferView[], position: number): number
-  /** Every other operation on a file. */
-  perform<K extends Performed>(kind: K, slot: number, handle: number, ...args: Arguments[K]): number
+  /** Every other operation. */
+  perform<K extends Performed>(kind: K, slot: number, ...args: Arguments[K]): number
   /** Waits for the handle's operations, then closes the file. From the call on, no other method knows the handle. */
   close(slot: number, handle: number): number
   /**
-   * Completes with the descriptor and the new handle. `path` has no NUL in it. With `bounce`, `flags` has O_DIRECT, and transfers
-   * of any alignment are accepted.
+   * Completes with the descriptor and the new handle. With `bounce`, `flags` has O_DIRECT, and transfers of any alignment are
+   * accepted.
    */
-  open(slot: number, path: string | Uint8Array, flags: number, mode: number, bounce: boolean): number
+  open(slot: number, path: Path, flags: number, mode: number, bounce: boolean): number
   /**
    * Calls `fstat` at once, if that cannot block. Answers 0 when `out` is filled, a negated errno, or 1 when it could block: then
-   * the operation `stat` or `statBigint` is to be performed. `out` has {@link STAT_FIELDS} numbers.
+   * the operation `statFile` is to be performed. `out` has {@link STAT_FIELDS} numbers.
    */
   stat(handle: number, out: StatFields): number
   /** Whether the file has positions: false for pipes, sockets and terminals. Never waits. */
@@ -65,7 +81,7 @@ export interface Port {
    * the second. An empty list for any other file, and where the numbers are not known.
    */
   directAlignment(handle: number): number[]
-  /** Hands over what the operation `stat` or `statBigint` found. To be called once, after the completion. */
+  /** Hands over what the operation `statFile` or `statPath` found. To be called once, after the completion. */
   takeStat(slot: number, out: StatFields): void
   /**
    * Waits for a block of the pool, in line with the acquisitions of other threads. Completes with 0 or a negated errno. After 0,

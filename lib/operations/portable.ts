@@ -13,13 +13,16 @@ import {
   COMPLETION_STRIDE,
   type Arguments,
   type Dispatch,
+  type Handle,
   type Part,
+  type Path,
   type Performed,
   type Port,
   type PortOptions,
   type PortStats,
   type StatFields,
 } from './port.js'
+import { copyByReading, type CopiedFile } from './portable-copy.js'
 import { TRANSFER_MAX } from '../checks/options.js'
 
 /** Longer vectors are read in parts, since libuv reads only this many views of them (IOV_MAX on Linux). */
@@ -27,13 +30,15 @@ const VECTOR_MAX = 1024
 
 const O_DIRECT = (fs.constants as { O_DIRECT?: number }).O_DIRECT ?? 0 // Linux only
 
+const { O_APPEND } = fs.constants
+
 const EBADF = -9
 const EIO = -5
 const ENOSYS = -38
 const NS_PER_S = 1_000_000_000n
 
-interface Entry {
-  fd: number
+/** An open file. */
+interface Entry extends CopiedFile {
   /** How many of its operations libuv has now. */
   inFlight: number
   closeSlot: number
@@ -41,19 +46,35 @@ interface Entry {
 
 type Failure = NodeJS.ErrnoException | null
 
-type Done = (error: Failure, stats?: fs.BigIntStats) => void
-type Call<K extends Performed> = (fd: number, done: Done, ...args: Arguments[K]) => void
+/** To be called when an operation has ended. `result` is a stat, or a number of bytes. */
+type Done = (error: Failure, result?: fs.BigIntStats | number) => void
+
+/** Begins an operation on these open files. Answers 0, or the negated errno of a refusal. */
+type Begin = <H extends Handle[]>(
+  handles: [...H],
+  run: (entries: { [I in keyof H]: Entry }, done: Done) => void,
+) => number
 
 /** How `node:fs` is called for each operation. */
-const CALLS: { readonly [K in Performed]: Call<K> } = {
-  sync: (fd, done) => fs.fsync(fd, done),
-  datasync: (fd, done) => fs.fdatasync(fd, done),
-  truncate: (fd, done, length) => fs.ftruncate(fd, length, done),
-  chmod: (fd, done, mode) => fs.fchmod(fd, mode, done),
-  chown: (fd, done, uid, gid) => fs.fchown(fd, uid, gid, done),
-  utimes: (fd, done, accessed, modified) => fs.futimes(fd, time(accessed), time(modified), done),
-  stat: (fd, done) => fs.fstat(fd, { bigint: true }, done),
-  statBigint: (fd, done) => fs.fstat(fd, { bigint: true }, done),
+const CALLS: { readonly [K in Performed]: (begin: Begin, ...args: Arguments[K]) => number } = {
+  sync: (begin, file) => begin([file], ([{ fd }], done) => fs.fsync(fd, done)),
+  syncData: (begin, file) => begin([file], ([{ fd }], done) => fs.fdatasync(fd, done)),
+  statFile: (begin, file) => begin([file], ([{ fd }], done) => fs.fstat(fd, { bigint: true }, done)),
+  statPath: (begin, path, _, follow) =>
+    begin([], (_none, done) => (follow ? fs.stat : fs.lstat)(name(path), { bigint: true }, done)),
+  truncate: (begin, file, length) => begin([file], ([{ fd }], done) => fs.ftruncate(fd, length, done)),
+  rename: (begin, from, to) => begin([], (_, done) => fs.rename(name(from), name(to), done)),
+  removeFile: (begin, path) => begin([], (_, done) => fs.unlink(name(path), done)),
+  removeDir: (begin, path) => begin([], (_, done) => fs.rmdir(name(path), done)),
+  createDir: (begin, path, mode) => begin([], (_, done) => fs.mkdir(name(path), { mode }, (error) => done(error))),
+  hardLink: (begin, from, to) => begin([], (_, done) => fs.link(name(from), name(to), done)),
+  symlink: (begin, text, path) => begin([], (_, done) => fs.symlink(name(text), name(path), done)),
+  setMode: (begin, file, mode) => begin([file], ([{ fd }], done) => fs.fchmod(fd, mode, done)),
+  setOwner: (begin, file, uid, gid) => begin([file], ([{ fd }], done) => fs.fchown(fd, uid, gid, done)),
+  setTimes: (begin, file, accessed, modified) =>
+    begin([file], ([{ fd }], done) => fs.futimes(fd, time(accessed), time(modified), done)),
+  copyFileRange: (begin, source, start, target, position, length) =>
+    begin([source, target], ([from, to], done) => copyByReading(from, start, to, position, length, done)),
 }
 
 export class PortablePort implements Port {
@@ -112,14 +133,8 @@ export class PortablePort implements Port {
     })
   }
 
-  perform<K extends Performed>(kind: K, slot: number, handle: number, ...args: Arguments[K]): number {
-    return this.#begin(handle, (entry) => {
-      const done = (error: Failure, stats?: fs.BigIntStats): void => {
-        if (error === null && stats !== undefined) this.#stats.set(slot, stats)
-        this.#end(entry, slot, error, 0)
-      }
-      CALLS[kind](entry.fd, done, ...args)
-    })
+  perform<K extends Performed>(kind: K, slot: number, ...args: Arguments[K]): number {
+    return CALLS[kind]((handles, run) => this.#beginOn(handles, slot, run), ...args)
   }
 
   close(slot: number, handle: number): number {
@@ -132,15 +147,14 @@ export class PortablePort implements Port {
     return 0
   }
 
-  open(slot: number, path: string | Uint8Array, allFlags: number, mode: number, bounce: boolean): number {
+  open(slot: number, path: Path, allFlags: number, mode: number, bounce: boolean): number {
     if (this.#isShutDown) return EBADF
     this.#submitted++
     const flags = bounce ? allFlags & ~O_DIRECT : allFlags
-    const name = typeof path === 'string' ? path : Buffer.from(path.buffer, path.byteOffset, path.byteLength)
-    fs.open(name, flags, mode, (error, fd) => {
+    fs.open(name(path), flags, mode, (error, fd) => {
       if (error !== null) return this.#complete(slot, errnoOf(error), -1)
       const handle = ++this.#lastHandle
-      this.#entries.set(handle, { fd, inFlight: 0, closeSlot: -1 })
+      this.#entries.set(handle, { fd, appends: (flags & O_APPEND) !== 0, inFlight: 0, closeSlot: -1 })
       this.#complete(slot, fd, handle)
     })
     return 0
@@ -277,14 +291,37 @@ export class PortablePort implements Port {
     return 0
   }
 
+  /** Begins an operation on any number of open files. A file that the operation names twice counts twice. */
+  #beginOn<H extends Handle[]>(
+    handles: [...H],
+    slot: number,
+    run: (entries: { [I in keyof H]: Entry }, done: Done) => void,
+  ): number {
+    if (this.#isShutDown) return EBADF
+    const found = handles.map((handle) => this.#entries.get(handle))
+    if (found.includes(undefined)) return EBADF
+    const entries = found as { [I in keyof H]: Entry } & Entry[]
+    run(entries, (error, result) => {
+      if (error === null && typeof result === 'object') this.#stats.set(slot, result)
+      this.#endAll(entries, slot, error, typeof result === 'number' ? result : 0)
+    })
+    for (const entry of entries) entry.inFlight++
+    this.#submitted++
+    return 0
+  }
+
   #end(entry: Entry, slot: number, error: Failure, result: number | undefined): void {
-    entry.inFlight--
+    this.#endAll([entry], slot, error, result)
+  }
+
+  #endAll(entries: readonly Entry[], slot: number, error: Failure, result: number | undefined): void {
+    for (const entry of entries) entry.inFlight--
     // Found out before the completion. A close that is called from inside the completion sees nothing in flight, and closes
     // at once; it must not be closed here again.
-    const closes = entry.inFlight === 0 && entry.closeSlot !== -1
+    const closing = new Set(entries.filter(({ inFlight, closeSlot }) => inFlight === 0 && closeSlot !== -1))
     if (error === null) this.#complete(slot, result ?? 0, Math.floor((result ?? 0) / 2 ** 32))
     else this.#complete(slot, errnoOf(error), -1)
-    if (closes) this.#closeNow(entry)
+    for (const entry of closing) this.#closeNow(entry)
   }
 
   #closeNow(entry: Entry): void {
@@ -325,6 +362,11 @@ export class PortablePort implements Port {
       else done(error, bytes)
     })
   }
+}
+
+/** A path as node:fs takes it. */
+function name(path: Path): string | Buffer {
+  return typeof path === 'string' ? path : Buffer.from(path.buffer, path.byteOffset, path.byteLength)
 }
 
 /** The position as node:fs takes it: null is the file's own. */

@@ -5,6 +5,7 @@
 import type { Direct } from '../checks/options.js'
 import { INHERITED, type HandleWish } from '../control/wishes.js'
 import { trackedOf, type Tracked } from '../memory/tracked.js'
+import type { Path } from './port.js'
 
 /** What an operation needs of the file that it works on. `OpenFile` in lib/file/open-file.ts is the only one. */
 export interface OperatedFile {
@@ -25,6 +26,12 @@ export interface OperatedFile {
 
 /** The kind of a slot that is not in use. The kinds of operations are in lib/operations/table.ts. */
 export const IDLE = 0
+
+/** An argument of an operation: a path, a number or a choice. */
+export type Argument = Path | number | boolean
+
+/** The arguments of a slot without any. */
+export const NONE: readonly Argument[] = []
 
 export type Resolve = (value: unknown) => void
 
@@ -81,8 +88,8 @@ export class Slot {
   /** The number of the priority that the operation names, or `INHERITED` for that of its handle. */
   priority: number = INHERITED
   vector: Vector | undefined = undefined
-  /** The path of an operation that has one; its error names it. */
-  path: string | Uint8Array | undefined = undefined
+  /** The arguments of an operation that is neither a transfer nor a close. Its error names the paths among them. */
+  args: readonly Argument[] = NONE
   opening: Opening | undefined = undefined
   /** The next in line for the file's own position. */
   next: Slot | undefined = undefined

@@ -9,13 +9,12 @@
 import type { Buffer } from 'node:buffer'
 import process from 'node:process'
 import { detached, systemError, tooManyOperations } from '../checks/errors.js'
-import { directFlags, pathText, type Direct } from '../checks/options.js'
+import { directFlags, type Direct } from '../checks/options.js'
 import { INHERITED, type HandleWish } from '../control/wishes.js'
 import { trackedOf, type Tracked } from '../memory/tracked.js'
 import {
   COMPLETION_STRIDE,
   SLOTS_MAX,
-  STAT_FIELDS,
   type Arguments,
   type Dispatch,
   type Performed,
@@ -24,6 +23,7 @@ import {
 } from './port.js'
 import {
   IDLE,
+  NONE,
   Slot,
   advance,
   beginAll,
@@ -35,7 +35,19 @@ import {
   type Opened,
   type OperatedFile,
 } from './slot.js'
-import { READ, READV, ROWS, TABLE, WRITE, WRITEV, isTransfer, type Answers, type Transfer } from './table.js'
+import {
+  READ,
+  READV,
+  ROWS,
+  TABLE,
+  WRITE,
+  WRITEV,
+  isTransfer,
+  statFields,
+  systemFailure,
+  type Answers,
+  type Transfer,
+} from './table.js'
 import type { ReadResult, WriteResult } from './transfers.js'
 
 type View = NodeJS.ArrayBufferView
@@ -166,28 +178,24 @@ export class Slots {
     return this.#vectored(WRITEV, file, buffers, position, priority)
   }
 
-  /** Any operation on a file that has no method of its own here. */
-  perform<K extends Performed>(
-    kind: K,
-    file: OperatedFile,
-    args: Arguments[K],
-    priority: number = INHERITED,
-  ): Promise<Answers[K]> {
-    const slot = this.#acquire(TABLE[kind].kind, file)
+  /** Any operation that has no method of its own here. It works on the open files that are among its arguments: none, one or two. */
+  perform<K extends Performed>(kind: K, args: Arguments[K], priority: number = INHERITED): Promise<Answers[K]> {
+    const slot = this.#acquire(TABLE[kind].kind, undefined)
+    slot.args = args
     slot.priority = priority
     const promise = new Promise(slot.capture as (resolve: (value: Answers[K]) => void) => void)
-    const submit = (): number => this.port.perform(kind, slot.index, file.handle, ...args)
+    const submit = (): number => this.port.perform(kind, slot.index, ...args)
     this.#accepted(slot, priority < 0 ? submit() : this.#withPriority(priority, submit))
     return promise
   }
 
   /** The numbers of a stat: at once if that cannot block, else a promise of them. */
   stat(file: OperatedFile, bigint: boolean): StatFields | Promise<StatFields> {
-    const fields = bigint ? new BigInt64Array(STAT_FIELDS) : new Float64Array(STAT_FIELDS)
+    const fields = statFields(bigint)
     const answer = this.port.stat(file.handle, fields)
     if (answer === 0) return fields
     if (answer < 0) throw systemError(answer, 'fstat')
-    return this.perform(bigint ? 'statBigint' : 'stat', file, [])
+    return this.perform('statFile', [file.handle, bigint])
   }
 
   /** A slot for the file's close. {@link startClose} submits it, once nothing more will be submitted for the file. */
@@ -203,7 +211,7 @@ export class Slots {
   /** Resolves with what the constructor's `opened` makes of the open file. */
   open(path: string | Uint8Array, flags: number, mode: number, direct: Direct, wish: HandleWish): Promise<unknown> {
     const slot = this.#acquire(OPEN, undefined)
-    slot.path = path
+    slot.args = [path]
     slot.opening = { direct, wish, opened: this.#opened, handle: -1 }
     const promise = new Promise(slot.capture)
     this.#accepted(slot, this.port.open(slot.index, path, directFlags(flags, direct), mode, direct === 'any'))
@@ -434,17 +442,14 @@ export class Slots {
   /** What is needed for the error is taken from the slot now: when the error is made, another operation may have the slot. */
   #errorOf(slot: Slot, errno: number): () => Error {
     const { syscall, failure } = ROWS[slot.kind]!
-    if (failure !== undefined) return failure(errno, slot)
-    const path = slot.path === undefined ? undefined : pathText(slot.path)
-    const hint = errno === EINVAL && isTransfer(slot.kind) ? slot.file!.alignmentHint : undefined
-    return () => systemError(errno, syscall, path, hint)
+    return failure === undefined ? systemFailure(errno, slot, syscall) : failure(errno, slot)
   }
 
   /** Frees the slot, and does what the end of its operation entails for the file. */
   #finish(slot: Slot): void {
     const { kind, file } = slot
     if (isTransfer(kind) && slot.span.position === -1) this.#endTurn(slot)
-    slot.path = undefined
+    slot.args = NONE
     slot.opening = undefined
     this.#release(slot)
     if (kind === WRITE || kind === WRITEV) {
@@ -468,5 +473,3 @@ export class Slots {
     }
   }
 }
-
-const EINVAL = -22

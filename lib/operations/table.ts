@@ -7,14 +7,15 @@
  * `node:fs` (lib/operations/portable.ts). `Slots.perform` does the rest.
  */
 import { Buffer } from 'node:buffer'
-import { engineClosed, poolExhausted } from '../checks/errors.js'
-import { STAT_FIELDS, type Port } from './port.js'
-import type { Opening, Slot } from './slot.js'
+import { engineClosed, poolExhausted, systemError } from '../checks/errors.js'
+import { pathText } from '../checks/options.js'
+import { STAT_FIELDS, type Arguments, type Path, type Port, type StatFields } from './port.js'
+import type { Argument, Opening, Slot } from './slot.js'
 import type { ReadResult, WriteResult } from './transfers.js'
 
 /**
  * What each kind of operation resolves with. The kinds that are not in {@link Arguments} have a method of their own in the port:
- * those that are used most, those that make and end a handle, and `acquire`. That one waits for a block of the pool; it is no
+ * those that are used most, those that end and make a handle, and `acquire`. That one waits for a block of the pool; it is no
  * system call, but it takes a slot and completes like one.
  */
 export interface Answers {
@@ -22,17 +23,25 @@ export interface Answers {
   write: WriteResult<NodeJS.ArrayBufferView>
   readv: number
   writev: number
-  sync: void
-  datasync: void
-  truncate: void
-  chmod: void
-  chown: void
-  utimes: void
-  stat: Float64Array
-  statBigint: BigInt64Array
   close: void
   open: unknown
   acquire: Buffer<ArrayBuffer>
+  sync: void
+  syncData: void
+  statFile: StatFields
+  statPath: StatFields
+  truncate: void
+  rename: void
+  removeFile: void
+  removeDir: void
+  createDir: void
+  hardLink: void
+  symlink: void
+  setMode: void
+  setOwner: void
+  setTimes: void
+  /** The number of bytes. */
+  copyFileRange: number
 }
 
 export type Kind = keyof Answers
@@ -65,27 +74,31 @@ export function isTransfer(kind: number): kind is Transfer {
 }
 
 const ECANCELED = -125
+const EINVAL = -22
 
 export const TABLE: { readonly [K in Kind]: Row<K> } = {
   read: { kind: READ, syscall: 'read', answer: (bytes, { view }) => ({ bytesRead: bytes, buffer: view! }) },
   write: { kind: WRITE, syscall: 'write', answer: (bytes, { view }) => ({ bytesWritten: bytes, buffer: view! }) },
   readv: { kind: READV, syscall: 'read', answer: (bytes) => bytes },
   writev: { kind: WRITEV, syscall: 'write', answer: (bytes) => bytes },
-  sync: { kind: 5, syscall: 'fsync', answer: nothing },
-  datasync: { kind: 6, syscall: 'fdatasync', answer: nothing },
-  truncate: { kind: 7, syscall: 'ftruncate', answer: nothing },
-  chmod: { kind: 8, syscall: 'fchmod', answer: nothing },
-  chown: { kind: 9, syscall: 'fchown', answer: nothing },
-  utimes: { kind: 10, syscall: 'futime', answer: nothing },
-  stat: { kind: 11, syscall: 'fstat', answer: (_, slot, port) => statOf(slot, port, new Float64Array(STAT_FIELDS)) },
-  statBigint: {
-    kind: 12,
-    syscall: 'fstat',
-    answer: (_, slot, port) => statOf(slot, port, new BigInt64Array(STAT_FIELDS)),
-  },
-  close: { kind: 13, syscall: 'close', answer: nothing },
-  open: { kind: 14, syscall: 'open', answer: (fd, { opening }) => makeOpened(fd, opening!) },
-  acquire: { kind: 15, syscall: 'acquire', answer: (_, slot, port) => blockOf(slot, port), failure: acquireFailure },
+  close: { kind: 5, syscall: 'close', answer: nothing },
+  open: { kind: 6, syscall: 'open', answer: (fd, { opening }) => makeOpened(fd, opening!) },
+  acquire: { kind: 7, syscall: 'acquire', answer: (_, slot, port) => blockOf(slot, port), failure: acquireFailure },
+  sync: { kind: 8, syscall: 'fsync', answer: nothing },
+  syncData: { kind: 9, syscall: 'fdatasync', answer: nothing },
+  statFile: { kind: 10, syscall: 'fstat', answer: (_, slot, port) => statOf(slot, port) },
+  statPath: { kind: 11, syscall: 'stat', answer: (_, slot, port) => statOf(slot, port), failure: statFailure },
+  truncate: { kind: 12, syscall: 'ftruncate', answer: nothing },
+  rename: { kind: 13, syscall: 'rename', answer: nothing },
+  removeFile: { kind: 14, syscall: 'unlink', answer: nothing },
+  removeDir: { kind: 15, syscall: 'rmdir', answer: nothing },
+  createDir: { kind: 16, syscall: 'mkdir', answer: nothing },
+  hardLink: { kind: 17, syscall: 'link', answer: nothing },
+  symlink: { kind: 18, syscall: 'symlink', answer: nothing },
+  setMode: { kind: 19, syscall: 'fchmod', answer: nothing },
+  setOwner: { kind: 20, syscall: 'fchown', answer: nothing },
+  setTimes: { kind: 21, syscall: 'futime', answer: nothing },
+  copyFileRange: { kind: 22, syscall: 'copy_file_range', answer: (bytes) => bytes },
 }
 
 /** The rows by the number of their kind. */
@@ -101,9 +114,33 @@ function nothing(): void {
   // the operation has no value
 }
 
-function statOf<T extends Float64Array | BigInt64Array>(slot: Slot, port: Port, fields: T): T {
-  port.takeStat(slot.index, fields)
+function statOf({ index, args }: Slot, port: Port): StatFields {
+  const [, bigint] = args as Arguments['statFile'] | Arguments['statPath']
+  const fields = statFields(bigint)
+  port.takeStat(index, fields)
   return fields
+}
+
+/** Room for the numbers of a stat. */
+export function statFields(bigint: boolean): StatFields {
+  return bigint ? new BigInt64Array(STAT_FIELDS) : new Float64Array(STAT_FIELDS)
+}
+
+/** The stat of a link itself is another system call. */
+function statFailure(errno: number, slot: Slot): () => Error {
+  const [, , follow] = slot.args as Arguments['statPath']
+  return systemFailure(errno, slot, follow ? 'stat' : 'lstat')
+}
+
+/** The error of a system call. It names the paths of the operation. */
+export function systemFailure(errno: number, { args, kind, file }: Slot, syscall: string): () => Error {
+  const [path, dest] = args.filter(isPath).map(pathText)
+  const hint = errno === EINVAL && isTransfer(kind) ? file!.alignmentHint : undefined
+  return () => systemError(errno, syscall, path, hint, dest)
+}
+
+function isPath(argument: Argument): argument is Path {
+  return typeof argument === 'string' || argument instanceof Uint8Array
 }
 
 function makeOpened(fd: number, { opened, handle, direct, wish }: Opening): unknown {

@@ -14,6 +14,8 @@ use napi::{Either, bindgen_prelude::Uint8Array};
 use napi_derive::napi;
 
 use crate::{
+    native::number::Whole32,
+    numbers,
     port::NativePort,
     submit::{EBADF, EINVAL},
 };
@@ -21,23 +23,23 @@ use crate::{
 /// The latencies of a lane.
 #[napi(object)]
 pub struct NativeHistogram {
-    /// Operations.
+    /// How many latencies there are.
     pub count: f64,
-    /// The shortest.
+    /// The shortest latency.
     pub min_us: f64,
-    /// The longest.
+    /// The longest latency.
     pub max_us: f64,
-    /// Their mean.
+    /// The mean of the latencies.
     pub mean_us: f64,
-    /// Their standard deviation.
+    /// The standard deviation of the latencies.
     pub std_dev_us: f64,
     /// Pairs of a percentile and its latency.
     pub percentiles: Vec<Vec<f64>>,
-    /// HdrHistogram's compressed form, of nanoseconds.
+    /// The histogram in HdrHistogram's compressed form, in nanoseconds.
     pub encoded: Uint8Array,
 }
 
-/// One decision of a loop, as `auraio::control::Decision`.
+/// One decision of a control loop, as `auraio::control::Decision`.
 #[napi(object)]
 pub struct NativeDecision {
     /// The number of the decision. The decisions of a process are numbered from 1.
@@ -54,7 +56,7 @@ pub struct NativeDecision {
     pub from: u32,
     /// The in-flight limit that the loop has found.
     pub to: u32,
-    /// Work per second.
+    /// The throughput that was measured: work per second.
     pub throughput: f64,
     /// The p99 of completion latency.
     pub p99_us: f64,
@@ -105,7 +107,7 @@ impl NativeWish {
         };
         Ok(Wish {
             policy,
-            guard: self.guard_p99_ms.and_then(guard_of),
+            guard: self.guard_p99_ms.map(guard_of).transpose()?.flatten(),
             in_flight_min: self.in_flight_min,
             in_flight_max: self.in_flight_max,
             priority: self.priority.as_ref().map(class_named).transpose()?,
@@ -113,14 +115,16 @@ impl NativeWish {
     }
 }
 
-/// The class with a number.
+/// The priority with this number.
 pub(crate) fn class_of(number: u32) -> Option<Priority> {
     Priority::ALL.get(number as usize).copied()
 }
 
-/// A guard in milliseconds; 0 is no guard. A guard shorter than a nanosecond becomes one nanosecond.
-fn guard_of(milliseconds: f64) -> Option<Duration> {
-    (milliseconds > 0.0).then(|| Duration::from_nanos((milliseconds * 1e6).max(1.0) as u64))
+/// A guard in milliseconds. 0 is none, and the shortest is a nanosecond.
+fn guard_of(milliseconds: f64) -> Result<Option<Duration>, Error> {
+    let guard = Duration::try_from_secs_f64(milliseconds / 1e3)
+        .map_err(|_| Error::InvalidInput("a guard must be a number of milliseconds"))?;
+    Ok((milliseconds > 0.0).then(|| guard.max(Duration::from_nanos(1))))
 }
 
 #[napi]
@@ -133,10 +137,14 @@ impl NativePort {
 
     /// Sets the class of a file's operations from now on.
     #[napi(catch_unwind)]
-    pub fn set_priority(&self, handle: u32, priority: u32) -> i32 {
-        let Some(class) = class_of(priority) else { return -EINVAL };
+    pub fn set_priority(
+        &self,
+        #[napi(ts_arg_type = "number")] handle: Whole32,
+        #[napi(ts_arg_type = "number")] priority: Whole32,
+    ) -> i32 {
+        let Some(class) = class_of(priority.0) else { return -EINVAL };
         self.with_open(|core| {
-            let Some(file) = core.file(handle) else { return -EBADF };
+            let Some(file) = core.file(handle.0) else { return -EBADF };
             file.set_priority(class);
             0
         })
@@ -144,10 +152,10 @@ impl NativePort {
 
     /// Sets a file's own guard; 0 is no guard.
     #[napi(catch_unwind)]
-    pub fn set_guard(&self, handle: u32, milliseconds: f64) -> i32 {
+    pub fn set_guard(&self, #[napi(ts_arg_type = "number")] handle: Whole32, milliseconds: f64) -> i32 {
         self.with_open(|core| {
-            let Some(file) = core.file(handle) else { return -EBADF };
-            file.set_guard(guard_of(milliseconds)).map_or_else(|error| -error.errno(), |()| 0)
+            let Some(file) = core.file(handle.0) else { return -EBADF };
+            guard_of(milliseconds).and_then(|guard| file.set_guard(guard)).map_or_else(|error| -error.errno(), |()| 0)
         })
     }
 
@@ -161,22 +169,22 @@ impl NativePort {
         })
     }
 
-    /// The lane of a file, or -1.
+    /// The number of the lane of a file, or -1 if it has none.
     #[napi(catch_unwind)]
-    pub fn lane_of(&self, handle: u32) -> i32 {
+    pub fn lane_of(&self, #[napi(ts_arg_type = "number")] handle: Whole32) -> i32 {
         let core = self.submitter.core.borrow();
-        core.file(handle).and_then(auraio::File::lane).map_or(-1, |lane| lane.number() as i32)
+        core.file(handle.0).and_then(auraio::File::lane).map_or(-1, |lane| lane.number() as i32)
     }
 
     /// The latencies of a lane; `kind` is `'completion'` or `'total'`.
     #[napi(catch_unwind)]
     pub fn histogram(
         &self,
-        lane: u32,
+        #[napi(ts_arg_type = "number")] lane: Whole32,
         #[napi(ts_arg_type = "'completion' | 'total'")] kind: String,
     ) -> Option<NativeHistogram> {
         let kind = if kind == "total" { HistogramKind::Total } else { HistogramKind::Completion };
-        let histogram = self.submitter.core.borrow().engine().histogram(LaneId::from_number(lane)?, kind)?;
+        let histogram = self.submitter.core.borrow().engine().histogram(LaneId::from_number(lane.0)?, kind)?;
         Some(native_histogram(&histogram))
     }
 
@@ -189,13 +197,15 @@ impl NativePort {
     /// The decisions after the one with this number, as far as they are still kept.
     #[napi(catch_unwind)]
     pub fn decisions(&self, after: f64) -> Vec<NativeDecision> {
-        self.submitter.core.borrow().engine().decisions(after as u64).iter().map(native_decision).collect()
+        // A number that does not fit is no decision's, so there are none after it.
+        let after = numbers::whole(after).unwrap_or(u64::MAX);
+        self.submitter.core.borrow().engine().decisions(after).iter().map(native_decision).collect()
     }
 }
 
 fn native_histogram(histogram: &Histogram<u64>) -> NativeHistogram {
     let mut encoded = Vec::new();
-    // Writing to memory does not fail; if it did, an empty form is one that no tool takes for another histogram.
+    // Writing to memory does not fail. If it did, JavaScript would get nothing: no tool takes that for a histogram.
     if V2DeflateSerializer::new().serialize(histogram, &mut encoded).is_err() {
         encoded.clear();
     }

@@ -1,6 +1,8 @@
-//! The operations that `perform` can be asked for, by the numbers that cross. lib/ has the same list in the same order.
+//! The operations that JavaScript can ask `perform` for. The number of an operation, which crosses from JavaScript, is
+//! its place in the list. lib/operations/native.ts has the same list in the same order; __test__/table.test.mjs
+//! compares the two.
 //!
-//! tests/kinds.rs sees to it that every kind of call of the core is in one of the three lists of this file.
+//! tests/kinds.rs checks that every kind of call of the core is in one of the three lists of this file.
 
 macro_rules! kinds {
     ($($kind:ident)*) => {
@@ -11,7 +13,7 @@ macro_rules! kinds {
         }
 
         impl Kind {
-            /// By number.
+            /// All of them, in the order of their numbers.
             pub(crate) const ALL: &[Self] = &[$(Self::$kind),*];
         }
     };
@@ -22,7 +24,7 @@ kinds! {
     CopyFileRange
 }
 
-/// Operations that are methods of their own, because they are called often or hand over files.
+/// Operations that have methods of their own, because they are called often, or because they make or end a handle.
 #[allow(dead_code, reason = "for tests/kinds.rs")]
 pub(crate) const METHODS: &[&str] = &["Read", "Write", "ReadVectored", "WriteVectored", "Open", "Close"];
 

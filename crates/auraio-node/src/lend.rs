@@ -1,4 +1,4 @@
-//! Memory for JavaScript: blocks of the pool as ArrayBuffers, and what is to be known of other memory.
+//! Memory for JavaScript: blocks of the pool as ArrayBuffers, the pool's numbers, and the alignment of other memory.
 #![expect(clippy::must_use_candidate, clippy::missing_errors_doc, reason = "the callers are TypeScript's")]
 
 use std::{
@@ -9,15 +9,18 @@ use std::{
 };
 
 use auraio::{Acquire, Block, Error, Pool};
-use napi::{Env, Unknown};
+use napi::{Env, Status, Unknown};
 use napi_derive::napi;
 
 use crate::{
     native::{
         View,
         lend::{self, Environment, Waits},
+        number::Whole32,
     },
+    numbers,
     port::NativePort,
+    submit::EINVAL,
 };
 
 const ECANCELED: i32 = 125;
@@ -25,17 +28,22 @@ const ECANCELED: i32 = 125;
 /// An ArrayBuffer over a block of at least `size` bytes, a negated errno where there is none to be had, or 0 where the
 /// runtime forbids ArrayBuffers over memory that is not its own.
 #[napi(catch_unwind, ts_return_type = "ArrayBuffer | number")]
-pub fn lend_block(env: Env, size: f64, alignment: u32) -> napi::Result<Unknown<'static>> {
+pub fn lend_block(
+    env: Env,
+    size: f64,
+    #[napi(ts_arg_type = "number")] alignment: Whole32,
+) -> napi::Result<Unknown<'static>> {
     Environment::of(&env)?.settle();
-    match Pool::global().acquire_aligned(size as usize, alignment as usize) {
+    let Some(size) = numbers::size(size) else { return lend::number(&env, -EINVAL) };
+    match Pool::global().acquire_aligned(size, alignment.0 as usize) {
         Ok(block) => lend::lend(&env, block),
         Err(error) => lend::number(&env, -error.errno()),
     }
 }
 
-/// Detaches an ArrayBuffer of `lendBlock` and gives its block back now. False where that cannot be: then nothing has
-/// changed, and the block comes back when the ArrayBuffer is collected. `transfer` is `ArrayBuffer.prototype.transfer`,
-/// where the runtime has it.
+/// Detaches an ArrayBuffer of `lendBlock`, and gives its block back to the pool now. Answers false if that is
+/// impossible. Then nothing has changed, and the block comes back when the ArrayBuffer is collected. `transfer` is
+/// `ArrayBuffer.prototype.transfer`, if the runtime has it.
 #[napi(catch_unwind)]
 pub fn take_back_block(
     env: Env,
@@ -45,13 +53,14 @@ pub fn take_back_block(
     lend::take_back(&env, &memory, transfer.as_ref())
 }
 
-/// Four bytes of the process, to be read: how many acquisitions wait for memory. 0 where it cannot be shown.
+/// An ArrayBuffer of four bytes that JavaScript may only read: how many acquisitions of the process wait for memory. 0
+/// if the runtime forbids such an ArrayBuffer.
 #[napi(catch_unwind, ts_return_type = "ArrayBuffer | number")]
 pub fn waiting_acquisitions(env: Env) -> napi::Result<Unknown<'static>> {
     lend::waiting_memory(&env)
 }
 
-/// Where a view's bytes lie, modulo 2 MiB: enough to align by, too little to find them.
+/// The address of a view's bytes, modulo 2 MiB. That suffices to align by it, and does not give the address away.
 #[napi(catch_unwind)]
 pub fn address_of(#[napi(ts_arg_type = "ArrayBufferView")] view: View) -> u32 {
     view.address_in_huge_page() as u32
@@ -59,15 +68,17 @@ pub fn address_of(#[napi(ts_arg_type = "ArrayBufferView")] view: View) -> u32 {
 
 /// Sets the ceiling of the process's pool.
 #[napi(catch_unwind)]
-pub fn set_pool_bytes_max(bytes: f64) {
-    Pool::global().set_bytes_max(bytes as u64);
+pub fn set_pool_bytes_max(bytes: f64) -> napi::Result<()> {
+    let refused = || napi::Error::new(Status::InvalidArg, format!("{bytes} is not a number of bytes"));
+    Pool::global().set_bytes_max(numbers::whole(bytes).ok_or_else(refused)?);
+    Ok(())
 }
 
-/// The acquisitions of a port that wait for memory, and those that have theirs.
+/// The acquisitions of a port: those that wait for memory, and those that have got it.
 #[derive(Default)]
 pub(crate) struct Acquisitions {
     waiting: VecDeque<Waiting>,
-    /// Slots with their results, for JavaScript.
+    /// The slots of acquisitions that have ended, with their results. JavaScript has not been told of them.
     settled: VecDeque<(u32, i32)>,
     granted: HashMap<u32, Block>,
 }
@@ -79,7 +90,7 @@ struct Waiting {
 }
 
 impl Acquisitions {
-    /// Those that JavaScript has not been told of.
+    /// How many acquisitions JavaScript has not been told the end of.
     pub(crate) fn outstanding(&self) -> usize {
         self.waiting.len() + self.settled.len()
     }
@@ -95,7 +106,7 @@ impl Acquisitions {
         true
     }
 
-    /// Looks at those that wait, in their order.
+    /// Polls the acquisitions that wait, in the order in which they began.
     pub(crate) fn poll(&mut self, waker: impl FnOnce() -> Waker) {
         if self.waiting.is_empty() {
             return;
@@ -117,7 +128,7 @@ impl Acquisitions {
         });
     }
 
-    /// The next to tell JavaScript of.
+    /// The next slot and result that JavaScript has to be told.
     pub(crate) fn next(&mut self) -> Option<(u32, i32)> {
         self.settled.pop_front()
     }
@@ -126,7 +137,7 @@ impl Acquisitions {
         self.granted.remove(&slot)
     }
 
-    /// The end: nobody will be told.
+    /// Forgets everything, because the port ends. JavaScript is told nothing more.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -134,20 +145,31 @@ impl Acquisitions {
 
 #[napi]
 impl NativePort {
-    /// Acquires a block when it is its turn; completes with 0, and `takeBlock` hands it over, or with a negated errno.
+    /// Acquires a block when it is this acquisition's turn. Completes with 0 (then `takeBlock` hands the block over),
+    /// or with a negated errno.
     #[napi(catch_unwind)]
-    pub fn acquire_later(&self, slot: u32, size: f64, alignment: u32) -> i32 {
-        self.with_core(slot, |core| {
-            core.acquisitions.begin(slot, Pool::global().acquire_async(size as usize, alignment as usize));
-            // Whether or not it is its turn already, the next reap finds out.
+    pub fn acquire_later(
+        &self,
+        #[napi(ts_arg_type = "number")] slot: Whole32,
+        size: f64,
+        #[napi(ts_arg_type = "number")] alignment: Whole32,
+    ) -> i32 {
+        let Some(size) = numbers::size(size) else { return -EINVAL };
+        self.with_core(slot.0, |core| {
+            core.acquisitions.begin(slot.0, Pool::global().acquire_async(size, alignment.0 as usize));
+            // The next reap polls it. It may be its turn already, so the reap must come soon.
             core.wake();
         })
     }
 
-    /// What `acquireLater` got, as from `lendBlock`.
+    /// Hands over the block that `acquireLater` acquired. The answers are those of `lendBlock`.
     #[napi(catch_unwind, ts_return_type = "ArrayBuffer | number")]
-    pub fn take_block(&self, env: Env, slot: u32) -> napi::Result<Unknown<'static>> {
-        let block = self.take_granted(slot);
+    pub fn take_block(
+        &self,
+        env: Env,
+        #[napi(ts_arg_type = "number")] slot: Whole32,
+    ) -> napi::Result<Unknown<'static>> {
+        let block = self.take_granted(slot.0);
         block.map_or_else(|| lend::number(&env, -Error::EngineClosed.errno()), |block| lend::lend(&env, block))
     }
 }

@@ -1,16 +1,21 @@
 //! The Node.js binding of auraio. It converts; it decides nothing.
 //!
-//! `port.rs` is what TypeScript sees: one class, whose methods take numbers and views and queue operations on a port of
-//! the core. `perform.rs` has a row for every operation that is not hot, and `kinds.rs` numbers them. `state.rs` is what is
-//! behind the class, and `submit.rs` the way of an operation to the port. `control.rs` is for the loops that govern depth, and
-//! `stats.rs` for the numbers that users are told.
-//! `native.rs` is everything that N-API and libuv need raw pointers for: views, the shared array of completions, waking the
-//! event loop, and tear-down. The types for TypeScript are generated from `port.rs`.
+//! - `port.rs` has the class that TypeScript sees. Its methods take numbers and views, and queue operations on a port
+//!   of the core. napi-rs generates the types for TypeScript from it.
+//! - `perform.rs` has a row for every operation that is not hot, and `kinds.rs` numbers these operations.
+//! - `submit.rs` queues an operation, and `state.rs` has the open files and the completions of a port.
+//! - `numbers.rs` checks the numbers that come from JavaScript.
+//! - `control.rs` passes on wishes for the control loops, and their decisions; `stats.rs` has the numbers of everything.
+//! - `lend.rs` lends memory of the pool, and `register.rs` registers memory and descriptors of others.
+//! - `shared.rs` keeps the engines that the environments of a process share.
+//! - `native.rs` has everything that N-API and libuv need raw pointers for: views, the shared array of completions, the
+//!   wake-up of the event loop, and tear-down.
 
 mod control;
 mod kinds;
 pub mod lend;
 mod native;
+mod numbers;
 mod perform;
 mod port;
 mod register;

@@ -1,10 +1,13 @@
 //! Everything of the binding that needs raw pointers: views of JavaScript's memory, the array of completions, the event
 //! loop, and tear-down.
 //!
-//! Three rules hold here. What the kernel may write to is kept alive by the caller's slot table (lib/operations/slots.ts) until the
-//! completion is delivered, and where an environment ends before that, by the cleanup hook, which does not return until
-//! the kernel is done. A watch of a descriptor is taken down before the descriptor is closed. And nothing here is global:
-//! every environment has its own.
+//! Three rules hold here:
+//!
+//! - Memory that the kernel may use stays alive. The caller's slot table (lib/operations/slots.ts) keeps it until the
+//!   completion is delivered. If the environment ends before that, its cleanup hook does not return until the kernel
+//!   has finished.
+//! - The event loop stops watching a descriptor before the descriptor is closed.
+//! - Nothing here is global. Every environment has its own.
 #![expect(unsafe_code, reason = "N-API and libuv speak in raw pointers")]
 
 use std::{
@@ -22,32 +25,33 @@ use napi::{
     sys,
 };
 
-use crate::state::Core;
+use crate::{numbers, state::Core};
 
 pub(crate) mod foreign;
 pub(crate) mod hot;
 pub(crate) mod lend;
+pub(crate) mod number;
 mod poller;
 #[cfg(unix)]
 mod uv;
 
-/// How long tear-down waits for the kernel before it says so. It goes on waiting.
+/// How long tear-down waits for the kernel before it prints a warning. It goes on waiting after that.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Completions taken in one turn of the event loop before it gets back to its other work.
+/// How often completions are taken in one turn of the event loop, before the loop goes on with its other work.
 const ROUNDS_MAX: u32 = 4;
 
-/// The bytes of a typed array or DataView. They are JavaScript's: the slot table keeps the view and its buffer reachable.
+/// The bytes of a typed array or DataView. They belong to JavaScript; the slot table keeps the view and its ArrayBuffer
+/// reachable.
 pub struct View {
     address: *mut u8,
     len: usize,
 }
 
 impl View {
-    /// `length` bytes from `offset` on, if that lies within.
+    /// `length` bytes from `offset` on. `None` if that is not within the view.
     pub(crate) fn part(&self, offset: f64, length: f64) -> Option<BorrowedMemory> {
-        let whole = |number: f64| (number >= 0.0 && number.fract() == 0.0).then_some(number as usize);
-        let (offset, length) = (whole(offset)?, whole(length)?);
+        let (offset, length) = (numbers::size(offset)?, numbers::size(length)?);
         if offset.checked_add(length)? > self.len {
             return None;
         }
@@ -63,7 +67,7 @@ impl View {
 }
 
 impl View {
-    /// Where it begins, modulo 2 MiB.
+    /// The address of the first byte, modulo 2 MiB.
     pub(crate) fn address_in_huge_page(&self) -> usize {
         self.address.addr() % (2 << 20)
     }
@@ -81,7 +85,7 @@ impl TypeName for View {
 
 impl ValidateNapiValue for View {}
 
-/// What a typed array is: its elements' type, how many, and where.
+/// A typed array: the type of its elements, how many there are, and where they lie.
 struct TypedArray {
     kind: sys::napi_typedarray_type,
     len: usize,
@@ -98,7 +102,7 @@ impl TypedArray {
         (status == sys::Status::napi_ok).then_some(array)
     }
 
-    /// Bytes of one element.
+    /// How many bytes one element has.
     const fn element_bytes(&self) -> usize {
         match self.kind {
             sys::TypedarrayType::int16_array | sys::TypedarrayType::uint16_array => 2,
@@ -130,14 +134,14 @@ impl FromNapiValue for View {
     }
 }
 
-/// Where a stat is written.
+/// The array of JavaScript that a stat is written to.
 pub struct StatOut {
     address: *mut c_void,
     floats: bool,
 }
 
 impl StatOut {
-    /// Writes the fields; the array was checked to hold them.
+    /// Writes the fields. `from_napi_value` has checked that the array holds them.
     pub(crate) fn fill(&mut self, fields: &[i64; 18]) -> i32 {
         if self.floats {
             let floats = fields.map(|field| field as f64);
@@ -175,12 +179,12 @@ impl FromNapiValue for StatOut {
     }
 }
 
-/// The array that completions are written to. Its memory is looked up anew each time: JavaScript could have taken it away.
+/// The array that completions are written to. Its memory is looked up each time, since JavaScript may have detached it.
 pub(crate) struct CompletionArray {
     reference: sys::napi_ref,
 }
 
-/// The array's memory, until JavaScript runs again.
+/// The memory of that array. It may be used until JavaScript runs again.
 pub(crate) struct OpenArray<'a>(&'a mut [i32]);
 
 impl OpenArray<'_> {
@@ -206,7 +210,7 @@ impl CompletionArray {
         Ok(Self { reference })
     }
 
-    /// The array's memory as it is now; `None` when it is gone.
+    /// The memory of the array as it is now. `None` if the array was collected or detached.
     pub(crate) fn open(&mut self, env: &Env) -> Option<OpenArray<'_>> {
         let mut value = ptr::null_mut();
         // SAFETY: the reference was made by `new` and lives as long as this; the out parameter is a local.
@@ -221,7 +225,7 @@ impl CompletionArray {
     }
 }
 
-/// What to watch of a port.
+/// What a watcher needs of a port to learn that there are completions.
 pub(crate) struct Watch {
     #[cfg(unix)]
     descriptors: Vec<std::os::fd::RawFd>,
@@ -238,12 +242,12 @@ impl Watch {
     }
 }
 
-/// Who tells the event loop that there is something to reap.
+/// How the event loop learns that there are completions.
 enum Wake {
-    /// The loop watches the descriptors itself.
+    /// The event loop watches the descriptors itself.
     #[cfg(unix)]
     Loop(uv::Polls),
-    /// A thread watches them and calls the loop.
+    /// A thread watches the descriptors and calls the event loop.
     Thread(poller::Poller),
 }
 
@@ -259,7 +263,7 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Starts watching. From now until `stop` one reference to the watcher is the environment's, through its cleanup hook.
+    /// Starts watching. From now until `stop`, the cleanup hook of the environment owns one reference to the watcher.
     pub(crate) fn start(
         env: &Env,
         core: Rc<RefCell<Core>>,
@@ -293,7 +297,8 @@ impl Watcher {
 
     #[cfg(unix)]
     fn wake_by(env: sys::napi_env, watch: Watch, watcher: &Rc<Self>, name: sys::napi_value) -> Result<Wake> {
-        // Bun's libuv calls abort and Deno's stop after the first event, so they are told by name, not by trying.
+        // In Bun the functions of libuv abort the process, and in Deno they stop after the first event. So these
+        // runtimes are recognised by name, and libuv is not tried.
         if !runs_in(env, c"bun")
             && !runs_in(env, c"deno")
             && let Some(polls) = uv::Polls::start(env, &watch.descriptors, Rc::as_ptr(watcher))
@@ -308,12 +313,12 @@ impl Watcher {
         poller::Poller::start(env, watch.waiter, Rc::as_ptr(watcher), name).map(Wake::Thread)
     }
 
-    /// Something is in flight: the process stays.
+    /// Keeps the process alive, because something is in flight.
     pub(crate) fn busy(&self) {
         self.hold(true);
     }
 
-    /// Nothing is in flight: the process may end.
+    /// Lets the process end, because nothing is in flight.
     pub(crate) fn idle(&self) {
         self.hold(false);
     }
@@ -327,7 +332,7 @@ impl Watcher {
         }
     }
 
-    /// The event loop is about to wait: what completes meanwhile is found at once.
+    /// To be called before the event loop waits. What completes while it waits is found at once.
     #[cfg(unix)]
     fn falls_asleep(&self) {
         if let Ok(core) = self.core.try_borrow() {
@@ -335,7 +340,7 @@ impl Watcher {
         }
     }
 
-    /// The event loop waits no more: what completes from now on may lie for a while.
+    /// To be called when the event loop no longer waits. What completes from now on may have to wait until it is found.
     #[cfg(unix)]
     fn woke(&self) {
         if let Ok(core) = self.core.try_borrow() {
@@ -343,8 +348,8 @@ impl Watcher {
         }
     }
 
-    /// One wake by the event loop's own watch: everything that has completed goes to JavaScript, a few times if more
-    /// completes meanwhile.
+    /// Called when the event loop's own watch fires. Delivers everything that has completed to JavaScript, and a few
+    /// times more if more completes meanwhile.
     fn turn(&self) {
         if self.stopped.get() || self.turning.replace(true) {
             return;
@@ -365,8 +370,8 @@ impl Watcher {
         self.rest();
     }
 
-    /// One wake by a thread-safe function, which runs inside scopes of its own: once, because the thread calls again as
-    /// long as there is something.
+    /// Called by a thread-safe function, which opens its own scopes. It delivers once, because the thread calls again
+    /// as long as there are completions.
     fn turn_once(&self) {
         if self.stopped.get() || self.turning.replace(true) {
             return;
@@ -375,8 +380,8 @@ impl Watcher {
         self.rest();
     }
 
-    /// Takes what has completed to JavaScript; answers whether it is worth looking again. No borrow is held while
-    /// JavaScript runs: it may call any method.
+    /// Delivers what has completed to JavaScript. Answers true if more may have completed meanwhile. No borrow is held
+    /// while JavaScript runs, because JavaScript may call any method.
     fn deliver(&self, from_loop: bool) -> bool {
         let count = self.core.borrow_mut().reap(&Env::from_raw(self.env));
         if count > 0 {
@@ -392,8 +397,9 @@ impl Watcher {
         self.turning.set(false);
     }
 
-    /// Calls the dispatcher. An exception, which it does not throw by itself, is the process's, as one from a timer is.
-    /// From the loop itself, the call also runs what its promises have to run.
+    /// Calls the dispatcher. It does not throw. If there is an exception all the same, it becomes an uncaught exception
+    /// of the process, like one from a timer. With `from_loop`, the call also runs the microtasks of the promises that
+    /// it settled.
     fn call(&self, count: u32, from_loop: bool) {
         let (mut receiver, mut function, mut argument) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
         // SAFETY: each out parameter is a local; the reference was made by `start`.
@@ -423,7 +429,8 @@ impl Watcher {
         }
     }
 
-    /// Takes the port down: first the watch, then what is in flight, then the ring. Does nothing the second time.
+    /// Shuts the port down: it stops watching, waits for the operations in flight, and gives the ring back. A second
+    /// call does nothing.
     pub(crate) fn stop(self: &Rc<Self>) {
         if self.take_down() {
             let hooked = Rc::as_ptr(self).cast_mut().cast();
@@ -462,8 +469,8 @@ impl Watcher {
     }
 }
 
-/// The environment ends (a Worker was terminated, the main thread ran out of work). JavaScript is over; the kernel may not
-/// be: nothing is given back before it is.
+/// The cleanup hook of the environment: a Worker was terminated, or the main thread ran out of work. No JavaScript runs
+/// any more, but the kernel may still work on operations. Nothing is given back before it has finished.
 unsafe extern "C" fn on_environment_end(watcher: *mut c_void) {
     // SAFETY: the reference that `start` gave to the hook, which runs once.
     let watcher = unsafe { Rc::from_raw(watcher.cast_const().cast::<Watcher>()) };
@@ -477,7 +484,7 @@ fn warn(outstanding: usize) {
     );
 }
 
-/// Whether `process.versions` names a runtime.
+/// Whether `process.versions` has the name of this runtime.
 #[cfg(unix)]
 fn runs_in(env: sys::napi_env, runtime: &std::ffi::CStr) -> bool {
     let mut value = ptr::null_mut();
@@ -500,7 +507,7 @@ fn runs_in(env: sys::napi_env, runtime: &std::ffi::CStr) -> bool {
     status == sys::Status::napi_ok && has
 }
 
-/// Forgets an exception that a failed question left behind.
+/// Clears the exception that a failed call of N-API left behind.
 fn clear_exception(env: sys::napi_env) {
     let mut pending = false;
     // SAFETY: the out parameter is a local.

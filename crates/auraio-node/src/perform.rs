@@ -1,4 +1,4 @@
-//! One way to begin every operation that is not hot: a row a kind.
+//! One way to begin every operation that is not hot. Each kind has a row in [`perform`].
 
 use std::path::PathBuf;
 
@@ -8,15 +8,17 @@ use napi::{Either, bindgen_prelude::Uint8Array};
 use crate::{
     kinds::Kind,
     native::lend::Span,
-    port::{owned_path, timestamp},
-    state::{NUMBER, STAT},
-    submit::{EBADF, EINVAL, Submitter, offset_of},
+    numbers::{self, Owner},
+    port::owned_path,
+    state::Brings,
+    submit::{EBADF, EINVAL, Submitter},
 };
 
-/// What came with a call of `perform`. Each kind says in [`perform`] what it takes of it.
+/// The arguments of a call of `perform`. The row of a kind says which of them the kind takes. If one of them is
+/// missing, or is a number that does not fit, the operation is refused with `EINVAL`.
 pub(crate) struct Asked<'a> {
     pub(crate) slot: u32,
-    /// The open file, if the kind works on one.
+    /// The open file that the kind works on, or the first of two. Kinds without an open file do not look at it.
     pub(crate) handle: u32,
     pub(crate) numbers: &'a [f64],
     pub(crate) paths: &'a [Either<String, Uint8Array>],
@@ -27,17 +29,22 @@ impl Asked<'_> {
         self.numbers.get(at).copied()
     }
 
+    /// An offset in a file, or a length.
     fn offset(&self, at: usize) -> Option<u64> {
-        self.number(at).and_then(offset_of)
+        self.number(at).and_then(numbers::whole)
     }
 
     fn mode(&self, at: usize) -> Option<u32> {
-        self.number(at).map(|mode| mode as u32)
+        self.number(at).and_then(numbers::whole32)
     }
 
-    /// The handle of another file than the first.
+    /// The handle of the second file.
     fn handle(&self, at: usize) -> Option<u32> {
-        self.mode(at)
+        self.number(at).and_then(numbers::whole32)
+    }
+
+    fn flag(&self, at: usize) -> Option<bool> {
+        self.number(at).and_then(numbers::flag)
     }
 
     fn path(&self, at: usize) -> Option<PathBuf> {
@@ -45,55 +52,58 @@ impl Asked<'_> {
     }
 }
 
-/// Begins an operation: 0, or a negated errno. `None` if something that the kind takes did not come with the call.
-pub(crate) fn perform(port: &Submitter, kind: Kind, asked: &Asked<'_>) -> Option<i32> {
+/// Begins an operation: 0, or a negated errno. `None` if an argument that the kind takes is missing or does not fit.
+fn perform(port: &Submitter, kind: Kind, asked: &Asked<'_>) -> Option<i32> {
     Some(match kind {
         Kind::Sync => port.on(asked, op::Sync::all),
         Kind::SyncData => port.on(asked, op::Sync::data),
-        Kind::StatFile => port.on_file(asked.slot, asked.handle, STAT, op::Stat::file),
-        // The path; whether to follow a link in its last part.
+        Kind::StatFile => port.on_file(asked.slot, asked.handle, Brings::Stat, op::Stat::file),
+        // The path; 1 to follow a symbolic link in its last part, 0 to stat the link itself.
         Kind::StatPath => {
-            let path = asked.path(0)?;
-            let follow = asked.number(0)? != 0.0;
-            port.on_no_file(asked, STAT, if follow { op::Stat::path(path) } else { op::Stat::symlink(path) })
+            let (path, follow) = (asked.path(0)?, asked.flag(0)?);
+            port.on_no_file(asked, Brings::Stat, if follow { op::Stat::path(path) } else { op::Stat::symlink(path) })
         }
         // The length.
         Kind::Truncate => {
             let length = asked.offset(0)?;
             port.on(asked, |file| op::Truncate::new(file, length))
         }
-        // The old path, the new one.
-        Kind::Rename => port.on_no_file(asked, NUMBER, op::Rename::new(asked.path(0)?, asked.path(1)?)),
-        // The path. So for the next.
-        Kind::RemoveFile => port.on_no_file(asked, NUMBER, op::RemoveFile::new(asked.path(0)?)),
-        Kind::RemoveDir => port.on_no_file(asked, NUMBER, op::RemoveDir::new(asked.path(0)?)),
+        // The old path, the new path.
+        Kind::Rename => port.on_no_file(asked, Brings::Number, op::Rename::new(asked.path(0)?, asked.path(1)?)),
+        // The path.
+        Kind::RemoveFile => port.on_no_file(asked, Brings::Number, op::RemoveFile::new(asked.path(0)?)),
+        // The path.
+        Kind::RemoveDir => port.on_no_file(asked, Brings::Number, op::RemoveDir::new(asked.path(0)?)),
         // The path; the mode.
-        Kind::CreateDir => port.on_no_file(asked, NUMBER, op::CreateDir::new(asked.path(0)?).mode(asked.mode(0)?)),
-        // The path that is there, the new one.
-        Kind::HardLink => port.on_no_file(asked, NUMBER, op::HardLink::new(asked.path(0)?, asked.path(1)?)),
-        // What the link says, the path of the link.
-        Kind::Symlink => port.on_no_file(asked, NUMBER, op::Symlink::new(asked.path(0)?, asked.path(1)?)),
+        Kind::CreateDir => {
+            let (path, mode) = (asked.path(0)?, asked.mode(0)?);
+            port.on_no_file(asked, Brings::Number, op::CreateDir::new(path).mode(mode))
+        }
+        // The path of the file, the new path for it.
+        Kind::HardLink => port.on_no_file(asked, Brings::Number, op::HardLink::new(asked.path(0)?, asked.path(1)?)),
+        // The text of the link, the path of the link.
+        Kind::Symlink => port.on_no_file(asked, Brings::Number, op::Symlink::new(asked.path(0)?, asked.path(1)?)),
         // The mode.
         Kind::SetMode => {
             let mode = asked.mode(0)?;
             port.on(asked, |file| op::SetMode::new(file, mode))
         }
-        // The user, the group; 4,294,967,295 leaves one as it is.
+        // The user, the group.
         Kind::SetOwner => {
-            let id = |at| asked.mode(at).map(|id| Some(id).filter(|id| *id != u32::MAX));
-            let (user, group) = (id(0)?, id(1)?);
+            let (user, group) = (Owner::of(asked.number(0)?)?.id(), Owner::of(asked.number(1)?)?.id());
             port.on(asked, |file| op::SetOwner::new(file, user, group))
         }
-        // The times of last access and change, in seconds since 1970.
+        // The times of last access and change.
         Kind::SetTimes => {
-            let (accessed, modified) = (timestamp(asked.number(0)?), timestamp(asked.number(1)?));
+            let (accessed, modified) = (asked.number(0)?, asked.number(1)?);
+            let (accessed, modified) = (numbers::timestamp(accessed)?, numbers::timestamp(modified)?);
             port.on(asked, |file| op::SetTimes::new(file, accessed, modified))
         }
-        // The offset; the other file's handle, the offset there; the length.
+        // The offset in the source, the handle of the target, the offset there, the length.
         Kind::CopyFileRange => {
-            let (from, other) = (asked.offset(0)?, asked.handle(1)?);
+            let (from, target) = (asked.offset(0)?, asked.handle(1)?);
             let (to, length) = (asked.offset(2)?, asked.offset(3)?);
-            port.on_two(asked, other, |source, target| op::CopyFileRange::new(source, from, target, to, length))
+            port.on_two(asked, target, |source, target| op::CopyFileRange::new(source, from, target, to, length))
         }
     })
 }
@@ -101,7 +111,7 @@ pub(crate) fn perform(port: &Submitter, kind: Kind, asked: &Asked<'_>) -> Option
 impl Submitter {
     /// Queues an operation on an open file that answers a number.
     fn on<O: Operation>(&self, asked: &Asked<'_>, make: impl FnOnce(&File) -> O) -> i32 {
-        self.on_file(asked.slot, asked.handle, NUMBER, make)
+        self.on_file(asked.slot, asked.handle, Brings::Number, make)
     }
 
     /// Queues an operation on two open files that answers a number.
@@ -109,17 +119,16 @@ impl Submitter {
         let core = &mut *self.core.borrow_mut();
         let (Some(file), Some(other)) = (core.files.get(asked.handle), core.files.get(other)) else { return -EBADF };
         let operation = make(file, other);
-        self.queue(core, asked.slot, NUMBER, Span::NONE, operation)
+        self.queue(core, asked.slot, Brings::Number, Span::NONE, operation)
     }
 
     /// Queues an operation that works on no open file.
-    fn on_no_file<O: Operation>(&self, asked: &Asked<'_>, brings: u64, operation: O) -> i32 {
+    fn on_no_file<O: Operation>(&self, asked: &Asked<'_>, brings: Brings, operation: O) -> i32 {
         self.queue(&mut self.core.borrow_mut(), asked.slot, brings, Span::NONE, operation)
     }
 }
 
 /// Begins the operation with this number.
 pub(crate) fn perform_number(port: &Submitter, kind: u32, asked: &Asked<'_>) -> i32 {
-    let kind = Kind::ALL.get(kind as usize).copied();
-    kind.and_then(|kind| perform(port, kind, asked)).unwrap_or(-EINVAL)
+    Kind::ALL.get(kind as usize).copied().and_then(|kind| perform(port, kind, asked)).unwrap_or(-EINVAL)
 }

@@ -1,8 +1,8 @@
-//! The class that TypeScript's `Port` is (lib/operations/port.ts says what each method means).
+//! The class `NativePort`, which implements TypeScript's `Port`. lib/operations/port.ts says what each method means.
 
 use std::{cell::RefCell, path::PathBuf, rc::Rc};
 
-use auraio::{Block, BorrowedMemory, Error, File, IoBuf, Metadata, OpenOptions, Timestamp, op};
+use auraio::{Block, BorrowedMemory, Error, File, IoBuf, Metadata, OpenOptions, op};
 use napi::{
     Either, Env, Unknown,
     bindgen_prelude::{Function, Int32Array, Uint8Array},
@@ -11,17 +11,20 @@ use napi_derive::napi;
 
 use crate::{
     control::NativeWish,
+    kinds::Kind,
     native::{
         CompletionArray, StatOut, View, Watch, Watcher, hot,
         lend::{Environment, Span},
+        number::Whole32,
     },
+    numbers::Position,
     perform::{self, Asked},
     shared,
-    state::{Core, NUMBER, OPENED, SLOTS_MAX, STAT},
-    submit::{EBADF, EINVAL, Submitter, offset_of},
+    state::{Brings, Core, SLOTS_MAX},
+    submit::{EBADF, EINVAL, Submitter},
 };
 
-/// How a port is to be made.
+/// The options of a port.
 #[napi(object)]
 pub struct NativePortOptions {
     /// `'auto'`, `'uring'` or `'threads'`.
@@ -30,7 +33,7 @@ pub struct NativePortOptions {
     pub routing: String,
     /// Operations that one ring may hold in flight.
     pub queue_depth: u32,
-    /// SQEs queued before a flush happens by itself; 0: tuned.
+    /// How many queued SQEs are handed to the kernel without waiting for a flush. 0 means that the core finds it.
     pub submit_batch: u32,
     /// Whether rings register memory and files.
     pub register: bool,
@@ -55,7 +58,8 @@ impl NativePort {
         #[napi(ts_arg_type = "(count: number) => void")] dispatch: Function<'_, u32, ()>,
         completions: Int32Array,
     ) -> napi::Result<Self> {
-        // Before the watcher's: hooks run in the reverse order, and memory comes back last.
+        // The environment registers its cleanup hook here, before the watcher registers its own. Hooks run in the
+        // reverse order, so memory comes back last.
         let environment = Environment::of(&env)?;
         let key = shared::Key {
             backend: options.backend,
@@ -76,20 +80,20 @@ impl NativePort {
         Ok(Self { submitter: Submitter { core, watcher }, backend })
     }
 
-    /// What performs the operations.
+    /// The name of the backend that performs the operations.
     #[napi(getter)]
     pub fn backend(&self) -> &'static str {
         self.backend
     }
 
-    /// Why that, in one sentence; and in another, where memory is not registered, why not.
+    /// One sentence that says why it is this backend. If memory is not registered, another sentence says why not.
     #[napi(getter)]
     pub fn backend_reason(&self) -> String {
         self.submitter.core.borrow().engine().backend_reason()
     }
 
-    /// Reads into a part of a view. A function of its own, to be taken once: it needs no receiver, and none of
-    /// what napi-rs does around a method of a class (native/hot.rs).
+    /// The function that reads into a part of a view. Each access makes a new function, so it is to be taken once. It
+    /// needs no receiver, and does not have the wrapper that napi-rs puts around a method (native/hot.rs).
     #[napi(
         getter,
         ts_return_type = "(slot: number, handle: number, view: ArrayBufferView, ...rest: [offset: number, length: number, position: number] | [position: number]) => number"
@@ -98,7 +102,7 @@ impl NativePort {
         hot::function(&env, &self.submitter, hot::Which::Read)
     }
 
-    /// Writes a part of a view. As with `read`.
+    /// The function that writes a part of a view. It is as `read` is.
     #[napi(
         getter,
         ts_return_type = "(slot: number, handle: number, view: ArrayBufferView, ...rest: [offset: number, length: number, position: number] | [position: number]) => number"
@@ -107,125 +111,105 @@ impl NativePort {
         hot::function(&env, &self.submitter, hot::Which::Write)
     }
 
-    /// Reads into views in turn.
+    /// Reads into one view after another.
     #[napi(catch_unwind)]
     pub fn readv(
         &self,
-        slot: u32,
-        handle: u32,
+        #[napi(ts_arg_type = "number")] slot: Whole32,
+        #[napi(ts_arg_type = "number")] handle: Whole32,
         #[napi(ts_arg_type = "Array<ArrayBufferView>")] views: Vec<View>,
         position: f64,
     ) -> i32 {
+        let Some(position) = Position::of(position) else { return -EINVAL };
         let memory = views.iter().map(View::all).collect::<Vec<BorrowedMemory>>();
         let span = span_of(&memory);
-        self.submitter.on_memory(slot, handle, NUMBER, span, |file| match offset_of(position) {
-            Some(offset) => op::ReadVectored::at(file, memory, offset),
-            None => op::ReadVectored::at_position(file, memory),
+        self.submitter.on_memory(slot.0, handle.0, Brings::Number, span, |file| match position {
+            Position::At(offset) => op::ReadVectored::at(file, memory, offset),
+            Position::Own => op::ReadVectored::at_position(file, memory),
         })
     }
 
-    /// Writes views in turn.
+    /// Writes one view after another.
     #[napi(catch_unwind)]
     pub fn writev(
         &self,
-        slot: u32,
-        handle: u32,
+        #[napi(ts_arg_type = "number")] slot: Whole32,
+        #[napi(ts_arg_type = "number")] handle: Whole32,
         #[napi(ts_arg_type = "Array<ArrayBufferView>")] views: Vec<View>,
         position: f64,
     ) -> i32 {
+        let Some(position) = Position::of(position) else { return -EINVAL };
         let memory = views.iter().map(View::all).collect::<Vec<BorrowedMemory>>();
         let span = span_of(&memory);
-        self.submitter.on_memory(slot, handle, NUMBER, span, |file| match offset_of(position) {
-            Some(offset) => op::WriteVectored::at(file, memory, offset),
-            None => op::WriteVectored::at_position(file, memory),
+        self.submitter.on_memory(slot.0, handle.0, Brings::Number, span, |file| match position {
+            Position::At(offset) => op::WriteVectored::at(file, memory, offset),
+            Position::Own => op::WriteVectored::at_position(file, memory),
         })
     }
 
-    /// Makes what was written durable.
+    /// Closes the file when the operations on it have completed. No other method knows the handle from now on.
     #[napi(catch_unwind)]
-    pub fn sync(&self, slot: u32, handle: u32, data_only: bool) -> i32 {
-        self.submitter.on_file(
-            slot,
-            handle,
-            NUMBER,
-            |file| if data_only { op::Sync::data(file) } else { op::Sync::all(file) },
-        )
-    }
-
-    /// Cuts or extends.
-    #[napi(catch_unwind)]
-    pub fn truncate(&self, slot: u32, handle: u32, length: f64) -> i32 {
-        let Some(length) = offset_of(length) else { return -EINVAL };
-        self.submitter.on_file(slot, handle, NUMBER, |file| op::Truncate::new(file, length))
-    }
-
-    /// Sets the permission bits.
-    #[napi(catch_unwind)]
-    pub fn chmod(&self, slot: u32, handle: u32, mode: u32) -> i32 {
-        self.submitter.on_file(slot, handle, NUMBER, |file| op::SetMode::new(file, mode))
-    }
-
-    /// Sets owner and group; 4,294,967,295 leaves one as it is.
-    #[napi(catch_unwind)]
-    pub fn chown(&self, slot: u32, handle: u32, uid: f64, gid: f64) -> i32 {
-        let id = |id: f64| Some(id as u32).filter(|id| *id != u32::MAX);
-        self.submitter.on_file(slot, handle, NUMBER, |file| op::SetOwner::new(file, id(uid), id(gid)))
-    }
-
-    /// Sets the times of last access and change, in seconds since 1970.
-    #[napi(catch_unwind)]
-    pub fn utimes(&self, slot: u32, handle: u32, accessed: f64, modified: f64) -> i32 {
-        self.submitter
-            .on_file(slot, handle, NUMBER, |file| op::SetTimes::new(file, timestamp(accessed), timestamp(modified)))
-    }
-
-    /// Closes when the handle's operations have completed.
-    #[napi(catch_unwind)]
-    pub fn close(&self, slot: u32, handle: u32) -> i32 {
+    pub fn close(
+        &self,
+        #[napi(ts_arg_type = "number")] slot: Whole32,
+        #[napi(ts_arg_type = "number")] handle: Whole32,
+    ) -> i32 {
         let core = &mut *self.submitter.core.borrow_mut();
-        if slot >= SLOTS_MAX {
+        if slot.0 >= SLOTS_MAX {
             return -EINVAL;
         }
-        let Some(file) = core.files.remove(handle) else { return -EBADF };
-        self.submitter.queue(core, slot, NUMBER, Span::NONE, op::Close::new(file))
+        let Some(file) = core.files.remove(handle.0) else { return -EBADF };
+        self.submitter.queue(core, slot.0, Brings::Number, Span::NONE, op::Close::new(file))
     }
 
-    /// Opens; completes with the descriptor and a handle. With `bounce`, a direct file takes any alignment.
+    /// Opens a file. Completes with the descriptor and a new handle. With `bounce`, transfers of a direct file may have
+    /// any alignment.
     #[napi(catch_unwind)]
     pub fn open(
         &self,
-        slot: u32,
+        #[napi(ts_arg_type = "number")] slot: Whole32,
         #[napi(ts_arg_type = "string | Uint8Array")] path: Either<String, Uint8Array>,
         flags: i32,
-        mode: u32,
+        #[napi(ts_arg_type = "number")] mode: Whole32,
         bounce: bool,
     ) -> i32 {
         let Some(path) = owned_path(&path) else { return -EINVAL };
         let core = &mut *self.submitter.core.borrow_mut();
-        let options = OpenOptions::new().flags(flags).mode(mode).direct(bounce);
+        let options = OpenOptions::new().flags(flags).mode(mode.0).direct(bounce);
         let operation = op::Open::new(core.engine(), path, options);
-        self.submitter.queue(core, slot, OPENED, Span::NONE, operation)
+        self.submitter.queue(core, slot.0, Brings::Opened, Span::NONE, operation)
     }
 
-    /// Begins any operation that has no method of its own: `kind` is its number (src/kinds.rs), and src/perform.rs says which
-    /// numbers and paths a kind takes. `handle` is looked at by the kinds that work on an open file.
+    /// Begins an operation that has no method of its own. `kind` is its number: its place in `kinds()`. What `handle`,
+    /// `numbers` and `paths` mean, the row of the kind says (src/perform.rs).
     #[napi(catch_unwind)]
     pub fn perform(
         &self,
-        slot: u32,
-        kind: u32,
-        handle: u32,
+        #[napi(ts_arg_type = "number")] slot: Whole32,
+        #[napi(ts_arg_type = "number")] kind: Whole32,
+        #[napi(ts_arg_type = "number")] handle: Whole32,
         #[napi(ts_arg_type = "ReadonlyArray<number>")] numbers: Vec<f64>,
         #[napi(ts_arg_type = "ReadonlyArray<string | Uint8Array>")] paths: Vec<Either<String, Uint8Array>>,
     ) -> i32 {
-        perform::perform_number(&self.submitter, kind, &Asked { slot, handle, numbers: &numbers, paths: &paths })
+        let asked = Asked { slot: slot.0, handle: handle.0, numbers: &numbers, paths: &paths };
+        perform::perform_number(&self.submitter, kind.0, &asked)
     }
 
-    /// The stat of an open file, at once: 0, a negated errno, or 1 where it could have to wait.
+    /// The names of the operations that `perform` begins, in the order of their numbers.
     #[napi(catch_unwind)]
-    pub fn stat(&self, handle: u32, #[napi(ts_arg_type = "Float64Array | BigInt64Array")] mut out: StatOut) -> i32 {
+    pub fn kinds() -> Vec<String> {
+        Kind::ALL.iter().map(|kind| format!("{kind:?}")).collect()
+    }
+
+    /// Stats an open file at once, if that cannot block. Answers 0, a negated errno, or 1 if it could block.
+    #[napi(catch_unwind)]
+    pub fn stat(
+        &self,
+        #[napi(ts_arg_type = "number")] handle: Whole32,
+        #[napi(ts_arg_type = "Float64Array | BigInt64Array")] mut out: StatOut,
+    ) -> i32 {
         let core = &*self.submitter.core.borrow();
-        let Some(file) = core.files.get(handle) else { return -EBADF };
+        let Some(file) = core.files.get(handle.0) else { return -EBADF };
         match file.metadata_now() {
             None => 1,
             Some(Err(error)) => -error.errno(),
@@ -233,48 +217,47 @@ impl NativePort {
         }
     }
 
-    /// Whether an open file has positions; pipes, sockets and terminals have none.
+    /// Whether an open file has positions. Pipes, sockets and terminals have none.
     #[napi(catch_unwind)]
-    pub fn seekable(&self, handle: u32) -> bool {
-        self.submitter.core.borrow().files.get(handle).is_none_or(File::is_seekable)
+    pub fn seekable(&self, #[napi(ts_arg_type = "number")] handle: Whole32) -> bool {
+        self.submitter.core.borrow().files.get(handle.0).is_none_or(File::is_seekable)
     }
 
-    /// What the addresses, and the positions and lengths, of a direct file's transfers have to be multiples of; nothing for
-    /// any other file.
+    /// Two numbers for a direct file: the addresses of its transfers have to be multiples of the first, and positions
+    /// and lengths of the second. Nothing for any other file.
     #[napi(catch_unwind)]
-    pub fn direct_alignment(&self, handle: u32) -> Vec<u32> {
+    pub fn direct_alignment(&self, #[napi(ts_arg_type = "number")] handle: Whole32) -> Vec<u32> {
         let core = &*self.submitter.core.borrow();
-        let alignment = core.files.get(handle).and_then(File::direct_alignment);
+        let alignment = core.files.get(handle.0).and_then(File::direct_alignment);
         alignment.map_or_else(Vec::new, |alignment| vec![alignment.memory, alignment.offset])
     }
 
-    /// The same as an operation.
+    /// Hands over what the operation `StatFile` or `StatPath` of this slot found.
     #[napi(catch_unwind)]
-    pub fn stat_later(&self, slot: u32, handle: u32) -> i32 {
-        self.submitter.on_file(slot, handle, STAT, op::Stat::file)
-    }
-
-    /// What `statLater` found.
-    #[napi(catch_unwind)]
-    pub fn take_stat(&self, slot: u32, #[napi(ts_arg_type = "Float64Array | BigInt64Array")] mut out: StatOut) {
-        if let Some(metadata) = self.submitter.core.borrow_mut().stats.remove(&slot) {
+    pub fn take_stat(
+        &self,
+        #[napi(ts_arg_type = "number")] slot: Whole32,
+        #[napi(ts_arg_type = "Float64Array | BigInt64Array")] mut out: StatOut,
+    ) {
+        if let Some(metadata) = self.submitter.core.borrow_mut().stats.remove(&slot.0) {
             out.fill(&stat_fields(&metadata));
         }
     }
 
-    /// Asks an operation to end early.
+    /// Asks for an operation to end early. It still completes.
     #[napi(catch_unwind)]
-    pub fn cancel(&self, slot: u32) {
+    pub fn cancel(&self, #[napi(ts_arg_type = "number")] slot: Whole32) {
         let core = &mut *self.submitter.core.borrow_mut();
-        if core.acquisitions.cancel(slot) {
+        if core.acquisitions.cancel(slot.0) {
             return core.wake();
         }
-        if let (Some(port), Some(Some(ticket))) = (&mut core.port, core.tickets.get(slot as usize)) {
+        if let (Some(port), Some(Some(ticket))) = (&mut core.port, core.tickets.get(slot.0 as usize)) {
             port.cancel(*ticket);
         }
     }
 
-    /// Hands over what is queued; with `reap` takes what has completed.
+    /// Hands the queued operations to the kernel. With `reap`, it also writes the completions that are there to the
+    /// shared array, and answers how many.
     #[napi(catch_unwind)]
     pub fn flush(&self, env: Env, reap: bool) -> u32 {
         let core = &mut *self.submitter.core.borrow_mut();
@@ -291,7 +274,7 @@ impl NativePort {
         0
     }
 
-    /// Gives everything back.
+    /// Gives rings and descriptors back.
     #[napi(catch_unwind)]
     pub fn shutdown(&self) {
         self.submitter.watcher.stop();
@@ -299,7 +282,7 @@ impl NativePort {
 }
 
 impl NativePort {
-    /// Begins something under a slot that is no operation of the port's.
+    /// Begins something that has a slot but is not queued on the port. Answers 0, or a negated errno.
     pub(crate) fn with_core(&self, slot: u32, begin: impl FnOnce(&mut Core)) -> i32 {
         let core = &mut *self.submitter.core.borrow_mut();
         if slot >= SLOTS_MAX {
@@ -313,21 +296,21 @@ impl NativePort {
         0
     }
 
-    /// Does something at once; `-EBADF` after the end.
+    /// Does something at once. Answers `-EBADF` if the port has been shut down.
     pub(crate) fn with_open(&self, work: impl FnOnce(&mut Core) -> i32) -> i32 {
         let core = &mut *self.submitter.core.borrow_mut();
         if core.port.is_none() { -EBADF } else { work(core) }
     }
 
-    /// The block that an acquisition got.
+    /// Takes the block that an acquisition has got.
     pub(crate) fn take_granted(&self, slot: u32) -> Option<Block> {
         self.submitter.core.borrow_mut().acquisitions.take_granted(slot)
     }
 }
 
 impl Drop for NativePort {
-    /// The class's object was collected: nobody can submit any more, so an idle port is given back. One that is not idle
-    /// lives on until its environment ends.
+    /// JavaScript's object was collected, so nobody can submit any more. An idle port is shut down. A port that is not
+    /// idle lives on until its environment ends.
     fn drop(&mut self) {
         if self.submitter.core.try_borrow().is_ok_and(|core| core.outstanding() == 0) {
             self.submitter.watcher.stop();
@@ -335,7 +318,7 @@ impl Drop for NativePort {
     }
 }
 
-/// What covers all of them.
+/// The span that covers all of these.
 fn span_of(memory: &[BorrowedMemory]) -> Span {
     memory.iter().fold(Span::NONE, |span, one| span.and(Span::of(one.as_slice())))
 }
@@ -346,28 +329,17 @@ fn refuse(error: Error) -> napi::Error {
         _ => "ERR_AURAIO_RESOURCES",
     };
     match error {
-        // TypeScript says that the backend cannot be had; here is why.
+        // TypeScript makes the error for a missing backend; it only needs the reason.
         Error::Unavailable { reason, .. } => napi::Error::from_reason(reason),
         error => napi::Error::from_reason(format!("{code}: {error}")),
     }
 }
 
-/// A path as JavaScript gives it; `None` where bytes are none on this platform.
+/// The path that JavaScript gave. `None` if the bytes are no path on this platform.
 pub(crate) fn owned_path(path: &Either<String, Uint8Array>) -> Option<PathBuf> {
     match path {
         Either::A(path) => Some(PathBuf::from(path)),
         Either::B(bytes) => bytes_path(bytes),
-    }
-}
-
-pub(crate) fn timestamp(seconds: f64) -> Timestamp {
-    let whole = seconds.floor();
-    let nanos = ((seconds - whole) * 1e6).round() * 1e3;
-    // Rounding up to a whole second is one second more, not a thousand million nanoseconds.
-    if nanos >= 1e9 {
-        Timestamp { seconds: whole as i64 + 1, nanos: 0 }
-    } else {
-        Timestamp { seconds: whole as i64, nanos: nanos as u32 }
     }
 }
 
@@ -383,10 +355,10 @@ fn bytes_path(bytes: &[u8]) -> Option<PathBuf> {
     std::str::from_utf8(bytes).ok().map(PathBuf::from)
 }
 
-/// In the order that lib/operations/port.ts gives.
+/// The fields of a stat, in the order of `STAT_FIELDS` in lib/operations/port.ts.
 fn stat_fields(metadata: &Metadata) -> [i64; 18] {
     let (accessed, modified) = (metadata.accessed(), metadata.modified());
-    // A file system that does not keep the time of creation has the time of the last change in its place, as in Node.
+    // If a file system does not keep the time of creation, the time of the last change stands in its place, as in Node.
     let changed = metadata.changed();
     let created = metadata.created().unwrap_or(changed);
     [

@@ -1,4 +1,4 @@
-//! What a port has registered of the user's own: memory, and descriptors that somebody else opened.
+//! Memory of the user's own that a port has registered, and files over descriptors that somebody else opened.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use napi::Either;
 use napi_derive::napi;
 
 use crate::{
-    native::{View, foreign},
+    native::{View, foreign, number::Whole32},
     port::NativePort,
 };
 
@@ -16,13 +16,13 @@ use crate::{
 pub struct NativeAdopted {
     /// The duplicate's number.
     pub fd: i32,
-    /// The port's number for it.
+    /// The port's number for the file.
     pub handle: u32,
-    /// The flags that it was opened with.
+    /// The flags that the descriptor was opened with.
     pub flags: i32,
 }
 
-/// Registered memory by number.
+/// Registered memory, by the numbers that JavaScript has for it.
 #[derive(Default)]
 pub(crate) struct Registrations {
     last: u32,
@@ -36,7 +36,7 @@ impl Registrations {
         self.last
     }
 
-    /// Unregisters everything. Nothing is in flight.
+    /// Unregisters everything. To be called when nothing is in flight.
     pub(crate) fn clear(&mut self) {
         self.all.clear();
     }
@@ -44,7 +44,8 @@ impl Registrations {
 
 #[napi]
 impl NativePort {
-    /// Registers memory, which the caller keeps in its place until `unregisterMemory` of the answer; or a negated errno.
+    /// Registers memory. Answers a number for `unregisterMemory`, or a negated errno. The caller keeps the memory where
+    /// it is until then.
     #[napi(catch_unwind)]
     pub fn register_memory(&self, #[napi(ts_arg_type = "ArrayBufferView")] view: View) -> i32 {
         self.with_open(|core| match foreign::register(core.engine(), &view) {
@@ -53,27 +54,27 @@ impl NativePort {
         })
     }
 
-    /// Unregisters memory that no operation works on.
+    /// Unregisters memory. No operation works on it any more.
     #[napi(catch_unwind)]
-    pub fn unregister_memory(&self, id: u32) {
+    pub fn unregister_memory(&self, #[napi(ts_arg_type = "number")] id: Whole32) {
         self.with_open(|core| {
-            drop(core.registrations.all.remove(&id));
+            drop(core.registrations.all.remove(&id.0));
             0
         });
     }
 
-    /// Has a file take a place of the rings' tables at its next use.
+    /// Makes the rings put the file into their tables of registered files, the next time that each of them uses it.
     #[napi(catch_unwind)]
-    pub fn register_file(&self, handle: u32) {
+    pub fn register_file(&self, #[napi(ts_arg_type = "number")] handle: Whole32) {
         self.with_open(|core| {
-            if let Some(file) = core.file(handle) {
+            if let Some(file) = core.file(handle.0) {
                 file.register();
             }
             0
         });
     }
 
-    /// Opens a duplicate of a descriptor; or a negated errno.
+    /// Makes a file over a duplicate of a descriptor. Answers a negated errno if that fails.
     #[napi(catch_unwind)]
     pub fn adopt(&self, fd: i32) -> Either<i32, NativeAdopted> {
         let mut adopted = None;

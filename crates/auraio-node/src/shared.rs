@@ -1,30 +1,31 @@
 //! Engines that the environments of a process share.
 //!
-//! A process may have many JavaScript environments (the main thread, Workers), each with its own port. With routing `core`
-//! they must share the rings of the cores, and in every case the crew of threads: so engines are kept here, one for each
-//! set of options, for as long as the process lives. They hold no ring that nobody uses but those of the cores.
+//! A process may have many JavaScript environments (the main thread and Workers), each with its own ports. They share
+//! the crew of threads, and with routing `core` also the rings of the cores. So this file keeps one engine for each set
+//! of options, for as long as the process lives. Such an engine keeps no ring that nobody uses, except the rings of the
+//! cores.
 //!
-//! What an environment asks of the loops that govern depth is not one of these options: it has the engine with wishes of its
-//! own (`Engine::with_control`), on the same rings.
+//! The wishes for the control loops are not among these options. Each port has the shared engine with wishes of its own
+//! (`Engine::with_control`), on the same rings.
 
 use std::sync::{Mutex, PoisonError};
 
 use auraio::{BackendChoice, Engine, Error, Routing};
 
-/// What distinguishes one engine from another.
+/// The options that two environments must have in common to share an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) backend: String,
     pub(crate) routing: String,
     pub(crate) queue_depth: u32,
-    /// 0: tuned.
+    /// 0 means that the core finds it.
     pub(crate) submit_batch: u32,
     pub(crate) register: bool,
 }
 
 static ENGINES: Mutex<Vec<(Key, Engine)>> = Mutex::new(Vec::new());
 
-/// The engine for these options.
+/// Answers the engine for these options, and makes it if there is none.
 pub(crate) fn engine(key: Key) -> Result<Engine, Error> {
     let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
     engines.retain(|(other, engine)| *other != key || !engine.is_outdated());

@@ -1,4 +1,4 @@
-//! Everything of one port but its class: open files, what has completed, and the way into the shared array.
+//! What is behind the class of a port: its open files, its completions, and how completions get into the shared array.
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -14,34 +14,57 @@ use crate::{
     register::Registrations,
 };
 
-/// Completions are three numbers in the shared array.
+/// How many numbers one completion has in the shared array.
 pub(crate) const STRIDE: usize = 3;
 
-/// Slots are below this, so that a token has room for the kind of its operation.
+/// How many slots a port has. The largest number of a slot is one less.
 pub(crate) const SLOTS_MAX: u32 = 1 << 20;
 
-/// What an operation's token says, above the slot, of what its completion brings.
-pub(crate) const NUMBER: u64 = 0;
-pub(crate) const OPENED: u64 = 1;
-pub(crate) const STAT: u64 = 2;
+/// What the completion of an operation brings. The operation's token says it, above the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Brings {
+    /// A number: of bytes, or 0.
+    Number,
+    /// A file that was opened.
+    Opened,
+    /// Metadata, which `takeStat` hands over.
+    Stat,
+}
 
-/// Everything of one port. It is reached from the class's methods and from the event loop, never from both at once: no
-/// borrow is held while JavaScript runs.
+impl Brings {
+    /// All of them, in the order of their numbers.
+    const ALL: [Self; 3] = [Self::Number, Self::Opened, Self::Stat];
+
+    /// The token of an operation in a slot.
+    #[inline]
+    pub(crate) fn token(self, slot: u32) -> u64 {
+        (self as u64) << 32 | u64::from(slot)
+    }
+
+    #[inline]
+    fn of(token: u64) -> Self {
+        // Every token was made by `token`, so the number is always one of these.
+        Self::ALL.get((token >> 32) as usize).copied().unwrap_or(Self::Number)
+    }
+}
+
+/// Everything of one port. The methods of the class borrow it, and so does the event loop. They never do so at once,
+/// because no borrow is held while JavaScript runs.
 pub(crate) struct Core {
     pub(crate) port: Option<Port>,
-    /// The engine with what this one asks of the loops.
+    /// The engine with the wishes of this port.
     engine: Engine,
-    /// The one that all engines with the same options share, which asks for nothing.
+    /// The engine that all ports with the same options share. It has no wishes.
     base: Engine,
-    /// The class that the next operation has been given.
+    /// The priority that was set for the next operation.
     pub(crate) next_class: Option<Priority>,
-    /// How many decisions of the loops TypeScript has been told of.
+    /// How many decisions of the control loops JavaScript has been told of.
     decisions_told: u64,
     pub(crate) files: Files,
     pub(crate) tickets: Vec<Option<PortTicket>>,
     pub(crate) stats: HashMap<u32, Metadata>,
     completions: CompletionArray,
-    /// Completions that did not fit into the array.
+    /// Completions that have not been written to the array yet.
     ready: Vec<Completion>,
     environment: Rc<Environment>,
     pub(crate) claims: Rc<Claims>,
@@ -49,8 +72,8 @@ pub(crate) struct Core {
     pub(crate) registrations: Registrations,
 }
 
-/// Open files by handle: the index in the low 20 bits, the generation above, so that a handle which was closed never
-/// names the file that has its place now.
+/// Open files by handle. A handle has the index in its low 20 bits and a generation above. Each close makes the next
+/// generation, so the handle of a closed file does not name the file that has its place now.
 #[derive(Default)]
 pub(crate) struct Files {
     entries: Vec<(u32, Option<File>)>,
@@ -134,21 +157,21 @@ impl Core {
         self.files = Files::default();
     }
 
-    /// Ends the port: waits for what the kernel holds, then gives its rings back.
+    /// Ends the port. The kernel has finished every operation by now.
     pub(crate) fn end(&mut self) {
         self.files = Files::default();
         self.ready.clear();
         self.port = None;
-        // What it asked for goes with it.
+        // The wishes of this port end here: the engine that had them is dropped.
         self.engine = self.base.clone();
-        // The kernel is done with all of it.
+        // The rings are gone, so the kernel no longer uses any memory.
         self.registrations.clear();
         self.claims.release_all();
         self.acquisitions.clear();
         self.environment.settle();
     }
 
-    /// The event loop goes to sleep.
+    /// To be called before the event loop sleeps.
     #[cfg(unix)]
     pub(crate) fn begin_wait(&self) {
         if let Some(port) = &self.port {
@@ -156,7 +179,7 @@ impl Core {
         }
     }
 
-    /// It has woken.
+    /// To be called when the event loop has woken.
     #[cfg(unix)]
     pub(crate) fn end_wait(&self) {
         if let Some(port) = &self.port {
@@ -164,19 +187,20 @@ impl Core {
         }
     }
 
-    /// Operations that JavaScript has not been told of.
+    /// How many operations JavaScript has not been told the end of.
     pub(crate) fn outstanding(&self) -> usize {
         self.port.as_ref().map_or(0, Port::outstanding) + self.ready.len() + self.acquisitions.outstanding()
     }
 
-    /// Has the event loop reap in its next turn.
+    /// Makes the event loop reap in its next turn.
     pub(crate) fn wake(&self) {
         if let Some(port) = &self.port {
             port.waker().wake();
         }
     }
 
-    /// Hands over what is queued, takes what has completed, and writes it to the shared array.
+    /// Hands the queued operations over, and writes the completions that are there to the shared array. Answers how
+    /// many.
     pub(crate) fn reap(&mut self, env: &Env) -> u32 {
         if let Some(port) = &mut self.port {
             port.poll(&mut self.ready);
@@ -189,10 +213,10 @@ impl Core {
         for (at, completion) in ready.drain(..count).enumerate() {
             let token = completion.token();
             claims.release(token as u32 as usize);
-            let (low, high) = match token >> 32 {
-                OPENED => settle_open(completion, files),
-                STAT => settle_stat(token as u32, completion, stats),
-                _ => match completion.raw_result() {
+            let (low, high) = match Brings::of(token) {
+                Brings::Opened => settle_open(completion, files),
+                Brings::Stat => settle_stat(token as u32, completion, stats),
+                Brings::Number => match completion.raw_result() {
                     result if result < 0 => (result as i32, 0),
                     result => (result as i32, (result >> 32) as i32),
                 },
@@ -206,7 +230,7 @@ impl Core {
             array.set(count * STRIDE, [slot as i32, result, 0]);
             count += 1;
         }
-        // One load where nothing was decided.
+        // If nothing was decided, this costs one load.
         let decided = self.engine.decisions_so_far();
         if decided > self.decisions_told && count < room {
             self.decisions_told = decided;
@@ -218,7 +242,7 @@ impl Core {
     }
 }
 
-/// A file was opened: its descriptor and its handle.
+/// The completion of an open: the descriptor and the new handle, or a negated errno.
 fn settle_open(completion: Completion, files: &mut Files) -> (i32, i32) {
     match completion.into_output::<op::Open>() {
         Ok(file) => (file.descriptor() as i32, files.insert(file) as i32),
@@ -226,7 +250,7 @@ fn settle_open(completion: Completion, files: &mut Files) -> (i32, i32) {
     }
 }
 
-/// A stat waits to be taken.
+/// The completion of a stat. The metadata is kept until JavaScript takes it.
 fn settle_stat(slot: u32, completion: Completion, stats: &mut HashMap<u32, Metadata>) -> (i32, i32) {
     match completion.into_output::<op::Stat>() {
         Ok(metadata) => {

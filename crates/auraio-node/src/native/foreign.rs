@@ -1,18 +1,17 @@
-//! What is not the engine's own, but known to it: memory of the user's that is registered, descriptors that somebody else
-//! opened.
+//! Registers memory of the user's own, and makes files over descriptors that somebody else opened.
 
 use auraio::{Engine, File, Registration};
 
 use super::View;
 
-/// Registers the bytes of a view for as long as the answer lives.
+/// Registers the bytes of a view. They stay registered until the answer is dropped.
 pub(crate) fn register(engine: &Engine, view: &View) -> auraio::Result<Registration> {
     // SAFETY: lib/memory/registered.ts keeps the ArrayBuffer reachable and in its place (it cannot be transferred) until it has
     // asked for the end; a port that ends before drops what is registered.
     unsafe { engine.register_memory(view.address, view.len) }
 }
 
-/// A file over a duplicate of a descriptor, and the flags it was opened with; or an errno.
+/// Makes a file over a duplicate of a descriptor. Answers the file and the flags of the descriptor, or an errno.
 #[cfg(unix)]
 pub(crate) fn adopt(engine: &Engine, fd: i32) -> Result<(File, i32), i32> {
     use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -33,7 +32,7 @@ pub(crate) fn adopt(engine: &Engine, fd: i32) -> Result<(File, i32), i32> {
     engine.adopt(duplicate).map(|file| (file, flags)).map_err(|error| error.errno())
 }
 
-/// There is no duplicating here.
+/// Refuses: this platform has no descriptors to duplicate.
 #[cfg(not(unix))]
 pub(crate) fn adopt(_: &Engine, _: i32) -> Result<(File, i32), i32> {
     const ENOSYS: i32 = 38;

@@ -1,13 +1,14 @@
 //! Blocks of the pool as ArrayBuffers of one environment, and how they come back.
 //!
-//! An ArrayBuffer lies over exactly one block. When JavaScript has let go of it, its finalizer says so; the block goes back
-//! to the pool only when no operation of the environment works on it. That is asked of what was noted when the operations
-//! were queued ([`Claims`]), not of JavaScript: at tear-down Node runs finalizers before it runs the hook that waits for the
-//! kernel.
+//! An ArrayBuffer lies over exactly one block. When it is collected, N-API calls its finalizer. The block goes back to
+//! the pool only when no operation of the environment works on it. [`Claims`] knows which memory operations work on,
+//! because each operation notes it when it is queued. JavaScript is not asked: at tear-down, Node runs finalizers
+//! before the hook that waits for the kernel.
 //!
-//! Runtimes differ in when a finalizer comes: before the hooks, after them, or not at all; and V8 may free memory on any
-//! thread. So what a finalizer touches is behind a lock, and the last hook of the environment takes back every block that
-//! none has come for. A loan has a number of its own: whoever comes second, finalizer or hook, finds nothing to give back.
+//! A runtime may call a finalizer before the cleanup hooks, after them, or not at all, and V8 may do so on any thread.
+//! So everything that a finalizer touches is behind a lock, and the last hook of the environment takes back every block
+//! whose finalizer has not been called. Each loan has a number of its own. Of finalizer and hook, the second finds no
+//! loan with that number and does nothing.
 
 use std::{
     cell::RefCell,
@@ -26,7 +27,8 @@ use napi::{Env, JsValue, Result, Unknown, bindgen_prelude::FromNapiValue, sys};
 
 use super::{check, clear_exception};
 
-/// Acquisitions of the whole process that wait for memory. JavaScript looks at it before it keeps a block for itself.
+/// How many acquisitions of the whole process wait for memory. JavaScript looks at it before it keeps a block for
+/// itself.
 static WAITING: AtomicI32 = AtomicI32::new(0);
 
 /// Counts as one acquisition that waits, until it is dropped.
@@ -45,7 +47,7 @@ impl Drop for Waits {
     }
 }
 
-/// Where the bytes of an operation lie: from the first address up to, and without, the last.
+/// Where the bytes of an operation lie: from the address `from` up to the address `to`, which is not included.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Span {
     from: usize,
@@ -61,7 +63,7 @@ impl Span {
         Self { from, to: from + bytes.len() }
     }
 
-    /// What covers both.
+    /// The span that covers both.
     pub(crate) fn and(self, other: Self) -> Self {
         match (self.is_empty(), other.is_empty()) {
             (true, _) => other,
@@ -80,13 +82,13 @@ impl Span {
     }
 }
 
-/// What the operations of one port work on now, by slot. Borrowed for a few instructions at a time, in which nothing else
-/// runs: a finalizer, which may come out of any call of N-API, finds it free.
+/// The memory that the operations of one port work on now, by slot. It is borrowed for a few instructions at a time,
+/// and N-API is not called meanwhile. So a finalizer, which any call of N-API may run, never finds it borrowed.
 #[derive(Default)]
 pub(crate) struct Claims(RefCell<Vec<Span>>);
 
 impl Claims {
-    /// False if the slot's last operation has not completed.
+    /// Notes the memory of an operation. Answers false if the slot's last operation has not completed.
     #[inline]
     pub(crate) fn claim(&self, slot: usize, span: Span) -> bool {
         let mut spans = self.0.borrow_mut();
@@ -107,7 +109,7 @@ impl Claims {
         }
     }
 
-    /// Nothing is under way any more.
+    /// Forgets all memory, because no operation is in flight any more.
     pub(crate) fn release_all(&self) {
         self.0.borrow_mut().clear();
     }
@@ -117,30 +119,30 @@ impl Claims {
     }
 }
 
-/// What one environment has of the pool, and what its operations work on.
+/// The blocks that one environment has of the pool, and the memory that its operations work on.
 pub(crate) struct Environment {
     loans: Arc<Loans>,
     ports: RefCell<Vec<Weak<Claims>>>,
 }
 
-/// The half that a finalizer may reach from any thread.
+/// The part of it that finalizers touch, from any thread.
 #[derive(Default)]
 struct Loans {
     state: Mutex<LoanState>,
-    /// Blocks in `returned`.
+    /// How many blocks are in `returned`.
     waiting: AtomicUsize,
 }
 
 #[derive(Default)]
 struct LoanState {
     last: u64,
-    /// By address, each with its number. Of an ArrayBuffer that still lives, or whose finalizer has not come.
+    /// The blocks whose finalizer has not been called, by their address, each with the number of its loan.
     lent: HashMap<usize, (u64, Block)>,
-    /// Nobody in JavaScript has these any more; an operation may.
+    /// Blocks that JavaScript no longer has. An operation may still work on them.
     returned: Vec<Block>,
 }
 
-/// What a finalizer is given. The number tells this loan from a later one of the same block.
+/// What a finalizer gets. The number tells this loan from a later loan of the same block.
 struct Loan {
     address: usize,
     number: u64,
@@ -148,13 +150,13 @@ struct Loan {
 }
 
 thread_local! {
-    /// The environments of this thread. It is no state of the process: an environment never leaves its thread.
+    /// The environments of this thread. An environment never leaves its thread, so threads need not share this.
     static ENVIRONMENTS: RefCell<Vec<(sys::napi_env, Rc<Environment>)>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Environment {
-    /// The one that `env` stands for. Its hook is registered when it is first asked for: ports ask before they register
-    /// theirs, and hooks run in the reverse order.
+    /// The environment of `env`. The first call registers its cleanup hook. A port makes that call before it registers
+    /// its own hook, and hooks run in the reverse order, so this hook runs after those of the ports.
     pub(crate) fn of(env: &Env) -> Result<Rc<Self>> {
         let raw = env.raw();
         if let Some(known) = Self::known(raw) {
@@ -167,7 +169,7 @@ impl Environment {
         Ok(made)
     }
 
-    /// `None` on another thread than the environment's, and after its end.
+    /// `None` on another thread than that of the environment, and after the end of the environment.
     fn known(env: sys::napi_env) -> Option<Rc<Self>> {
         let find = |list: &RefCell<Vec<(sys::napi_env, Rc<Self>)>>| {
             let list = list.try_borrow().ok()?;
@@ -176,7 +178,7 @@ impl Environment {
         ENVIRONMENTS.try_with(find).ok().flatten()
     }
 
-    /// A port's claims, which blocks are held back for from now on.
+    /// Makes the claims of a new port. From now on, no block that they name goes back to the pool.
     pub(crate) fn add_port(&self) -> Rc<Claims> {
         let claims = Rc::new(Claims::default());
         let mut ports = self.ports.borrow_mut();
@@ -185,7 +187,8 @@ impl Environment {
         claims
     }
 
-    /// Gives back what JavaScript has let go of and no operation works on. Costs one load where there is nothing.
+    /// Gives back the blocks that JavaScript no longer has and no operation works on. If there are none, it costs one
+    /// load.
     #[inline]
     pub(crate) fn settle(&self) {
         if self.loans.waiting.load(Ordering::Relaxed) > 0 {
@@ -195,7 +198,8 @@ impl Environment {
 
     #[cold]
     fn settle_returned(&self) {
-        // The blocks are dropped after the lock: that may wake whoever waits for memory.
+        // The blocks are dropped when the lock is free again, because their drop may wake somebody who waits for
+        // memory.
         drop(self.loans.take_returned(|block| !self.is_claimed(Span::of(block))));
     }
 
@@ -213,7 +217,7 @@ impl Loans {
         number
     }
 
-    /// The ArrayBuffer is gone, or never came to be.
+    /// To be called when the ArrayBuffer was collected, or could not be made.
     fn give_back(&self, address: usize, number: u64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.lent.get(&address).is_none_or(|(held, _)| *held != number) {
@@ -239,7 +243,7 @@ impl Loans {
         state.lent.get(&address).map(|(number, block)| (*number, Span::of(block)))
     }
 
-    /// Everything, at the end.
+    /// Takes everything back, at the end of the environment.
     fn take_all(&self) -> Vec<Block> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.waiting.store(0, Ordering::Relaxed);
@@ -249,7 +253,7 @@ impl Loans {
     }
 }
 
-/// An ArrayBuffer over a block; the number 0 where the runtime forbids memory that is not its own.
+/// Makes an ArrayBuffer over a block. Answers the number 0 if the runtime forbids memory that is not its own.
 pub(crate) fn lend(env: &Env, mut block: Block) -> Result<Unknown<'static>> {
     let environment = Environment::of(env)?;
     let (address, len): (*mut c_void, _) = (block.as_mut_ptr().cast(), block.len());
@@ -277,11 +281,11 @@ pub(crate) fn lend(env: &Env, mut block: Block) -> Result<Unknown<'static>> {
     self::number(env, 0)
 }
 
-/// Takes an ArrayBuffer away from JavaScript: it is detached, and its block goes back at once. False where it has none, an
-/// operation works on it, or it cannot be detached; then nothing has changed.
+/// Detaches an ArrayBuffer, and gives its block back at once. Answers false if it has no block of the pool, if an
+/// operation works on it, or if it cannot be detached. Then nothing has changed.
 ///
-/// `transfer` is `ArrayBuffer.prototype.transfer`, where there is one. Those runtimes have ArrayBuffers that nobody may
-/// detach but with a key, and Node ends the process when it is asked to by N-API; the method throws.
+/// `transfer` is `ArrayBuffer.prototype.transfer`, if the runtime has it. Such a runtime has ArrayBuffers that can be
+/// detached only with a key. If N-API is asked to detach one of them, Node ends the process; the method throws instead.
 pub(crate) fn take_back(env: &Env, memory: &Unknown<'_>, transfer: Option<&Unknown<'_>>) -> Result<bool> {
     let environment = Environment::of(env)?;
     let value = memory.raw();
@@ -302,7 +306,7 @@ pub(crate) fn take_back(env: &Env, memory: &Unknown<'_>, transfer: Option<&Unkno
         }
     }
     clear_exception(env.raw());
-    // What counts is not the answer, but that the bytes are gone.
+    // Whether it was detached is seen by its bytes, not by the status of the call.
     if array_buffer(env, value).is_none_or(|(_, len)| len > 0) {
         return Ok(false);
     }
@@ -311,7 +315,7 @@ pub(crate) fn take_back(env: &Env, memory: &Unknown<'_>, transfer: Option<&Unkno
     Ok(true)
 }
 
-/// Where the bytes of an ArrayBuffer lie, and how many.
+/// The address of the bytes of an ArrayBuffer, and how many there are.
 fn array_buffer(env: &Env, value: sys::napi_value) -> Option<(usize, usize)> {
     let (mut address, mut len) = (ptr::null_mut(), 0);
     // SAFETY: the value is one of this call's arguments; the out parameters are locals.
@@ -323,7 +327,8 @@ fn array_buffer(env: &Env, value: sys::napi_value) -> Option<(usize, usize)> {
     Some((address.addr(), len))
 }
 
-/// One number of the process, as an ArrayBuffer of four bytes: how many acquisitions wait. 0 where the runtime forbids it.
+/// An ArrayBuffer of four bytes over the number of acquisitions that wait. The number 0 if the runtime forbids such an
+/// ArrayBuffer.
 pub(crate) fn waiting_memory(env: &Env) -> Result<Unknown<'static>> {
     let address: *mut c_void = WAITING.as_ptr().cast();
     let mut value = ptr::null_mut();
@@ -338,7 +343,7 @@ pub(crate) fn waiting_memory(env: &Env) -> Result<Unknown<'static>> {
     number(env, 0)
 }
 
-/// A number as an answer in the place of an ArrayBuffer.
+/// A number, as the answer of a function that otherwise answers an ArrayBuffer.
 pub(crate) fn number(env: &Env, number: i32) -> Result<Unknown<'static>> {
     let mut value = ptr::null_mut();
     // SAFETY: the out parameter is a local.
@@ -351,21 +356,22 @@ fn unknown(env: &Env, value: sys::napi_value) -> Result<Unknown<'static>> {
     unsafe { Unknown::from_napi_value(env.raw(), value) }
 }
 
-/// JavaScript has let go of an ArrayBuffer.
+/// The finalizer of an ArrayBuffer.
 unsafe extern "C" fn on_collected(env: sys::napi_env, _data: *mut c_void, hint: *mut c_void) {
     // SAFETY: made by Box::into_raw in `lend`; N-API finalizes once.
     let loan = unsafe { Box::from_raw(hint.cast::<Loan>()) };
     // A panic must not cross into C.
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         loan.loans.give_back(loan.address, loan.number);
-        // On another thread the next reap of the environment does it.
+        // On another thread this does nothing, and the next reap of the environment gives the block back.
         if let Some(environment) = Environment::known(env) {
             environment.settle();
         }
     }));
 }
 
-/// The environment has ended, and its ports before it: nothing is under way, and no JavaScript will run.
+/// The cleanup hook of an environment. Its ports have ended before it, so no operation is in flight and no JavaScript
+/// will run.
 unsafe extern "C" fn on_environment_end(env: *mut c_void) {
     let _ = std::panic::catch_unwind(|| {
         let ended = ENVIRONMENTS.with_borrow_mut(|list| {

@@ -1,7 +1,7 @@
-//! The event loop watches the port's descriptors itself (Node on Linux and macOS).
+//! Makes the event loop watch the port's descriptors itself, in Node on Linux and macOS.
 //!
-//! libuv is part of the Node binary, so its functions are looked up at run time: linking to them would keep the addon from
-//! loading where they are not there.
+//! libuv is part of the Node binary. Its functions are looked up at run time, because an addon that links to them
+//! cannot be loaded where they are missing.
 
 use std::{
     ffi::{CStr, c_int, c_void},
@@ -20,13 +20,14 @@ type OnClose = unsafe extern "C" fn(Handle);
 /// `uv_prepare_cb` and `uv_check_cb`.
 type OnTurn = unsafe extern "C" fn(Handle);
 
-/// `UV_CHECK`, `UV_POLL` and `UV_PREPARE` of libuv's list of handles, and `UV_READABLE`: all part of its stable interface.
+/// `UV_CHECK`, `UV_POLL` and `UV_PREPARE` of libuv's list of handles, and `UV_READABLE`: all part of its stable
+/// interface.
 const UV_CHECK: c_int = 2;
 const UV_POLL: c_int = 8;
 const UV_PREPARE: c_int = 9;
 const UV_READABLE: c_int = 1;
 
-/// The functions of libuv that are needed.
+/// The functions of libuv that are used here.
 #[derive(Clone, Copy)]
 struct Uv {
     handle_size: unsafe extern "C" fn(c_int) -> usize,
@@ -44,7 +45,7 @@ struct Uv {
     close: unsafe extern "C" fn(Handle, OnClose),
 }
 
-/// A function of the process by name.
+/// Looks up a function of the process by its name.
 ///
 /// # Safety
 /// The function has the type `F`, which is a function pointer.
@@ -56,7 +57,7 @@ unsafe fn symbol<F: Copy>(name: &CStr) -> Option<F> {
 }
 
 impl Uv {
-    /// Looked up once a process.
+    /// Looks the functions up, once in a process.
     fn find() -> Option<Self> {
         static FOUND: OnceLock<Option<Uv>> = OnceLock::new();
         *FOUND.get_or_init(Self::look_up)
@@ -107,8 +108,8 @@ impl Uv {
     }
 }
 
-/// Watches: one for each descriptor, and before and behind them two that tell the port when the loop sleeps. Dropped, they
-/// are taken down; the loop frees their memory.
+/// The watches of one port: one for each descriptor, and two that tell the port when the event loop is about to sleep
+/// and when it has woken. The drop takes them down; the event loop frees their memory later.
 pub(super) struct Polls {
     uv: Uv,
     watcher: *const Watcher,
@@ -116,13 +117,13 @@ pub(super) struct Polls {
     turns: Vec<Handle>,
 }
 
-/// What a handle points to: whom to tell, until it is taken down.
+/// What the data pointer of a handle points to.
 struct Data {
     watcher: *const Watcher,
 }
 
 impl Polls {
-    /// Watches the descriptors; `None` where there is no libuv to do it. The watcher outlives the watches, which it owns.
+    /// Starts to watch the descriptors. `None` if there is no libuv. The watcher owns the watches, so it outlives them.
     pub(super) fn start(env: sys::napi_env, descriptors: &[c_int], watcher: *const Watcher) -> Option<Self> {
         let uv = Uv::find()?;
         let mut event_loop = ptr::null_mut();
@@ -152,7 +153,8 @@ impl Polls {
         Some(polls)
     }
 
-    /// A handle that knows the watcher and keeps no loop alive. `init` answers 0 where the loop has taken it.
+    /// Makes a handle that points to the watcher and does not keep the event loop alive. `init` answers 0 if the loop
+    /// has taken the handle.
     fn make(&self, kind: c_int, init: impl FnOnce(Handle) -> c_int) -> Option<Handle> {
         // SAFETY: asks for a number.
         let size = unsafe { (self.uv.handle_size)(kind) };
@@ -174,7 +176,7 @@ impl Polls {
         Some(handle)
     }
 
-    /// Keeps the loop alive, or not.
+    /// Keeps the event loop alive, or lets it end.
     pub(super) fn hold(&self, hold: bool) {
         let set = if hold { self.uv.reference } else { self.uv.unreference };
         if let Some(&handle) = self.handles.first() {
@@ -206,12 +208,12 @@ unsafe extern "C" fn on_readable(handle: Handle, _status: c_int, _events: c_int)
     });
 }
 
-/// The loop is about to wait.
+/// Called before the event loop waits.
 unsafe extern "C" fn on_sleep(handle: Handle) {
     tell(handle, Watcher::falls_asleep);
 }
 
-/// The loop has waited, and has called whoever had something.
+/// Called after the event loop has waited and has run the callbacks of what was ready.
 unsafe extern "C" fn on_wake(handle: Handle) {
     tell(handle, Watcher::woke);
 }
