@@ -23,10 +23,11 @@ use crate::{
     drain::{self, Waiters},
     driver::Driver,
     lanes::{self, Wishes},
+    leftover::Leftover,
     lock,
     op::{self, Done, Operation, Plain, Prepared},
     pool::SlabHolder,
-    ring::{Key, Polled, Regions, Ring, RingSpec, Sink, ThreadMark, Ticket, asleep},
+    ring::{Key, Polled, Regions, Ring, RingSpec, Sink, ThreadMark, Ticket, asleep, outside},
     stats::{RingStats, Stats},
     sys::{self, Bell},
     topology,
@@ -63,6 +64,8 @@ pub(crate) struct Shared {
     cores: Box<[OnceLock<Arc<Ring>>]>,
     /// Rings that belong to one thread or port, for statistics and the driver.
     others: Mutex<Vec<Weak<Ring>>>,
+    /// Rings of threads that have ended, with something still in flight on them.
+    leftover: Leftover,
     making: Mutex<()>,
     driver: OnceLock<Driver>,
     /// Counts the simulated kernels, each of which has a seed of its own.
@@ -79,9 +82,25 @@ pub(crate) struct Shared {
 // looks at them does so by `try_with`, and has an answer for that case.
 thread_local! {
     /// The rings of this thread's own, by engine.
-    static OWN: RefCell<Vec<(u64, Arc<Ring>)>> = const { RefCell::new(Vec::new()) };
+    static OWN: RefCell<Vec<OwnRing>> = const { RefCell::new(Vec::new()) };
     /// The engines whose rings this thread drives right now: by `block_on`, by `turn`, or because the caller said so.
     static DRIVING: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A thread's own ring of one engine. When the thread ends, the engine takes the ring over if it is busy.
+struct OwnRing {
+    engine: u64,
+    shared: Weak<Shared>,
+    ring: Arc<Ring>,
+}
+
+impl Drop for OwnRing {
+    fn drop(&mut self) {
+        // An engine that has ended has already given its rings up, and takes nothing over.
+        if let Some(engine) = self.shared.upgrade() {
+            engine.take_over(&self.ring);
+        }
+    }
 }
 
 static ENGINES: AtomicU64 = AtomicU64::new(1);
@@ -114,6 +133,7 @@ impl Engine {
             crew,
             cores,
             others: Mutex::default(),
+            leftover: Leftover::default(),
             making: Mutex::default(),
             driver: OnceLock::new(),
             #[cfg(feature = "sim")]
@@ -256,8 +276,9 @@ impl Engine {
     /// ```
     pub fn turn(&self, timeout: Option<Duration>) {
         let driving = Drives::begin(self.shared.id);
-        self.shared.reap_all();
-        if timeout != Some(Duration::ZERO) {
+        // Some operations complete as soon as they are handed over: then there is nothing to wait for.
+        let reaped = self.shared.reap_all();
+        if !reaped && timeout != Some(Duration::ZERO) {
             self.shared.wait_any(None, timeout);
             self.shared.reap_all();
         }
@@ -449,7 +470,7 @@ impl Shared {
     }
 
     /// The ring that a submission made here goes to.
-    pub(crate) fn ring_here(&self) -> Result<Arc<Ring>> {
+    pub(crate) fn ring_here(self: &Arc<Self>) -> Result<Arc<Ring>> {
         match self.routing() {
             Routing::Core => self.ring_of_core(),
             Routing::Thread => self.ring_of_thread(),
@@ -475,18 +496,33 @@ impl Shared {
         place.get().map(Arc::clone).ok_or(Error::EngineClosed)
     }
 
-    fn ring_of_thread(&self) -> Result<Arc<Ring>> {
-        let mine = |own: &RefCell<Vec<(u64, Arc<Ring>)>>| {
-            own.borrow().iter().find(|(engine, _)| *engine == self.id).map(|(_, ring)| Arc::clone(ring))
+    fn ring_of_thread(self: &Arc<Self>) -> Result<Arc<Ring>> {
+        let mine = |own: &RefCell<Vec<OwnRing>>| {
+            own.borrow().iter().find(|own| own.engine == self.id).map(|own| Arc::clone(&own.ring))
         };
         if let Ok(Some(ring)) = OWN.try_with(mine) {
             return Ok(ring);
         }
         // Any thread may poll a future, so any may have to submit to this ring, one at a time.
         let ring = self.make_own(None)?;
-        // A thread that ends keeps nothing any more: the ring lives as long as the operation that it is made for.
-        let _ = OWN.try_with(|own| own.borrow_mut().push((self.id, Arc::clone(&ring))));
+        let keep = |own: &RefCell<Vec<OwnRing>>| {
+            let (shared, ring) = (Arc::downgrade(self), Arc::clone(&ring));
+            own.borrow_mut().push(OwnRing { engine: self.id, shared, ring });
+        };
+        if OWN.try_with(keep).is_err() {
+            // This thread is ending and keeps nothing any more, so the engine does.
+            self.leftover.keep(Arc::clone(&ring));
+        }
         Ok(ring)
+    }
+
+    /// The thread of a ring ends. If something is in flight there, the engine reaps it from now on.
+    fn take_over(self: &Arc<Self>, ring: &Arc<Ring>) {
+        if ring.is_idle() {
+            return;
+        }
+        self.leftover.keep(Arc::clone(ring));
+        self.have_driven(true);
     }
 
     /// A ring of one thread's or port's own.
@@ -567,20 +603,27 @@ impl Shared {
     }
 
     /// Flushes and reaps every ring that any thread may submit to, and tells those who wait for the engine to be idle.
-    pub(crate) fn reap_all(&self) {
-        self.hand_over_and_reap();
+    /// Answers whether anything completed.
+    pub(crate) fn reap_all(&self) -> bool {
+        let reaped = self.hand_over_and_reap();
+        self.leftover.let_go_of_idle();
         if self.waiters.any() && self.is_idle() {
             self.waiters.wake();
         }
+        reaped
     }
 
     /// The same, telling nobody but those whose operations completed.
-    pub(crate) fn hand_over_and_reap(&self) {
+    pub(crate) fn hand_over_and_reap(&self) -> bool {
+        let mut reaped = false;
         for ring in self.rings() {
             if ring.may_submit() {
+                let before = ring.counters.completed.load(Ordering::Relaxed);
                 ring.flush_and_reap(None, &mut Vec::new());
+                reaped |= ring.counters.completed.load(Ordering::Relaxed) != before;
             }
         }
+        reaped
     }
 
     /// Waits until a ring has something to reap, `bell` rings, or the time is over.
@@ -613,8 +656,10 @@ impl Shared {
         if matches!(polled, Polled::Queued) {
             if !*asked {
                 *asked = true;
-                context.waker().wake_by_ref();
-                return None;
+                // An executor whose waker panics may not come back, so then there is no second poll to wait for.
+                if outside(|| context.waker().wake_by_ref()) {
+                    return None;
+                }
             }
             ring.flush_and_reap(None, &mut Vec::new());
             polled = ring.poll(*key, context);
@@ -624,6 +669,13 @@ impl Shared {
         }
         self.have_driven(ring.counters.is_stuck());
         None
+    }
+
+    /// Hands over what is queued on a ring, unless this thread drives the engine, which does that itself.
+    pub(crate) fn hand_over(&self, ring: &Arc<Ring>) {
+        if !Drives::here(self.id) {
+            ring.flush_and_reap(None, &mut Vec::new());
+        }
     }
 
     /// Has the engine's own thread reap. `stuck` says that something waits that no completion will move on.
@@ -654,7 +706,7 @@ impl Shared {
     }
 
     /// What a `block_on` leaves behind (an operation whose future was dropped) still has to be reaped by somebody.
-    fn leave_to_driver(self: &Arc<Self>) {
+    pub(crate) fn leave_to_driver(self: &Arc<Self>) {
         if self.is_busy() {
             self.ensure_driven();
         }
@@ -674,9 +726,9 @@ impl Drop for Shared {
         }
         let id = self.id;
         // Other threads let go of their ring of this engine when they end, or when they next make one.
-        let mine = |own: &RefCell<Vec<(u64, Arc<Ring>)>>| {
+        let mine = |own: &RefCell<Vec<OwnRing>>| {
             let mut own = own.borrow_mut();
-            own.iter().position(|(engine, _)| *engine == id).map(|at| own.swap_remove(at))
+            own.iter().position(|own| own.engine == id).map(|at| own.swap_remove(at))
         };
         // The ring ends after the list is let go of: with it go buffers of the caller's, whose ends may use other engines.
         drop(OWN.try_with(mine));

@@ -174,6 +174,18 @@ impl FileInner {
         Engine::from_shared(Arc::clone(&self.engine), Arc::clone(&self.client))
     }
 
+    /// Asks operations on the file to end early, on whichever ring they are: the file is to be closed, and they may wait for
+    /// ever.
+    pub(crate) fn cancel_operations(&self) {
+        let users = lock(&self.users).clone();
+        self.engine.rings().iter().for_each(|ring| ring.cancel_file(self.id));
+        for user in users {
+            user.rings().iter().for_each(|ring| ring.cancel_file(self.id));
+            // Whoever waits for the close need not reap for another engine.
+            user.leave_to_driver();
+        }
+    }
+
     /// The rings that may hold operations on the file.
     pub(crate) fn rings(&self) -> Vec<Arc<Ring>> {
         let mut rings = self.engine.rings();

@@ -83,18 +83,17 @@ impl<O: Operation> Future for OpFuture<O> {
     type Output = O::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let done = match std::mem::replace(&mut self.state, State::Fetched) {
-            State::Early(done) => done,
-            State::UnderWay { ticket, mut asked } => match self.engine.poll(&ticket, &mut asked, context) {
-                Some(done) => done,
-                None => {
-                    self.state = State::UnderWay { ticket, asked };
-                    return Poll::Pending;
-                }
-            },
-            State::Fetched => unreachable!("a future is not polled again after it was ready"),
-        };
-        Poll::Ready(O::finish(done))
+        let this = &mut *self;
+        // The state stays as it is until there is a result: a waker that panics when it is cloned must not lose the operation.
+        if let State::UnderWay { ticket, asked } = &mut this.state {
+            let Some(done) = this.engine.poll(ticket, asked, context) else { return Poll::Pending };
+            this.state = State::Fetched;
+            return Poll::Ready(O::finish(done));
+        }
+        match std::mem::replace(&mut this.state, State::Fetched) {
+            State::Early(done) => Poll::Ready(O::finish(done)),
+            State::UnderWay { .. } | State::Fetched => unreachable!("a future is not polled again after it was ready"),
+        }
     }
 }
 

@@ -33,6 +33,7 @@ mod error;
 mod file;
 mod future;
 mod lanes;
+mod leftover;
 mod metadata;
 pub mod op;
 mod pool;

@@ -52,6 +52,7 @@ use access::{Access, Held, Inbox, Letter};
 pub(crate) use bounce::Bounce;
 pub(crate) use chain::ChainKey;
 use effects::Effects;
+pub(crate) use effects::outside;
 use gate::Gate;
 use helper::Helper;
 use lines::Lines;
@@ -501,7 +502,7 @@ impl Ring {
     }
 
     /// Asks every operation on an opening of a file to end early.
-    fn cancel_file(self: &Arc<Self>, id: u64) {
+    pub(crate) fn cancel_file(self: &Arc<Self>, id: u64) {
         let Some(mut state) = self.access().enter() else {
             self.inbox.post(Letter::CancelFile(id));
             return;
