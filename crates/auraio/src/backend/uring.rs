@@ -38,6 +38,9 @@ const BUFFER_SLOTS: u32 = 1024;
 /// block without end (pipes, opens).
 const WORKERS_MAX: [u32; 2] = [4, 16];
 
+/// How long after it was set the alarm rings.
+static ALARM_AFTER: types::Timespec = types::Timespec::new().nsec(50_000_000);
+
 /// `IORING_ENTER_GETEVENTS`.
 const GETEVENTS: u32 = 1;
 
@@ -69,6 +72,8 @@ pub(crate) struct UringBackend {
     withdrawn: bool,
     /// Whether there is a table of buffers yet.
     buffers: bool,
+    /// The alarm has rung.
+    alarm: bool,
 }
 
 /// What the kernel has beyond 5.19.
@@ -151,6 +156,7 @@ impl UringBackend {
             hows: Vec::new(),
             withdrawn: false,
             buffers: false,
+            alarm: false,
         })
     }
 
@@ -223,11 +229,13 @@ impl UringBackend {
         if unsafe { self.ring.submission_shared() }.cq_overflow() {
             self.fetch_overflow();
         }
-        let Self { ring, paths, .. } = self;
+        let Self { ring, paths, alarm, .. } = self;
         for cqe in ring.completion() {
             let (user_data, result) = (cqe.user_data(), cqe.result());
             if user_data & PART == 0 {
                 each(Cqe { user_data, result });
+            } else if user_data == Cqe::ALARM {
+                *alarm = true;
             } else if user_data != Cqe::INTERNAL
                 && let Some(whole) = paths.complete_part(user_data, result)
             {
@@ -423,7 +431,7 @@ impl Backend for UringBackend {
         let first = self.tail.wrapping_sub(self.unsubmitted());
         let mut those: Vec<u64> = (0..self.unsubmitted())
             .map(|at| self.pushed[(first.wrapping_add(at) & mask) as usize])
-            .filter(|&user_data| user_data != Cqe::INTERNAL)
+            .filter(|&user_data| user_data != Cqe::INTERNAL && user_data != Cqe::ALARM)
             .collect();
         those.dedup();
         self.withdrawn = true;
@@ -483,6 +491,24 @@ impl Backend for UringBackend {
 
     fn set_file(&mut self, place: u32, file: Option<Descriptor>) -> io::Result<()> {
         self.ring.submitter().register_files_update(DIRECT_SLOTS + place, &[file.unwrap_or(-1)]).map(drop)
+    }
+
+    fn workers(&self) -> u32 {
+        WORKERS_MAX[0]
+    }
+
+    fn set_workers(&mut self, limit: u32) {
+        // A kernel that refuses keeps the limit that it has.
+        let _ = self.ring.submitter().register_iowq_max_workers(&mut [limit, WORKERS_MAX[1].max(limit)]);
+    }
+
+    fn set_alarm(&mut self) {
+        let entry = opcode::Timeout::new(&raw const ALARM_AFTER).build().user_data(Cqe::ALARM);
+        self.push_entry(&entry, Cqe::ALARM);
+    }
+
+    fn take_alarm(&mut self) -> bool {
+        std::mem::take(&mut self.alarm)
     }
 
     fn descriptor(&self) -> Option<Descriptor> {

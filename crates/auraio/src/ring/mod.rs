@@ -46,6 +46,7 @@ mod registered;
 mod short;
 mod slots;
 mod submit;
+mod workers;
 
 pub(crate) use access::ThreadMark;
 use access::{Access, Held, Inbox, Letter};
@@ -62,6 +63,7 @@ pub(crate) use registered::Regions;
 use registered::Registered;
 pub(crate) use slots::{Key, Sink};
 use slots::{Place, Slots, flag};
+use workers::Workers;
 
 /// An operation on a ring, for whoever has to come back to it.
 #[derive(Clone)]
@@ -135,6 +137,9 @@ pub(crate) struct RingSpec {
 /// page cache complete inside the call, so more of them a call is less work for each.
 const BUFFERED_BATCH: u32 = 32;
 
+/// How long a thread that waits in the kernel stays there where something may have to be done meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// How long the last owner of a ring waits for the kernel before it leaks what the kernel may write to.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
@@ -161,6 +166,7 @@ struct State {
     chains: chain::Chains,
     lines: Lines,
     load: Load,
+    workers: Workers,
     totals: Totals,
     ports: Vec<Option<Arc<Mailbox>>>,
     /// Completions on their way from a backend, and those of them that go the long way. Empty between reaps.
@@ -202,6 +208,7 @@ impl Ring {
         let state = State {
             attempts: main.attempts() && helper.is_some(),
             registered: Registered::new(spec.register.then_some(&main), pool, regions),
+            workers: Workers::new(main.workers()),
             load: Load::new(limit, batch, main.room(), spec.flush_budget),
             main,
             helper: Helper::new(helper),
@@ -421,9 +428,10 @@ impl Ring {
         }
         let mut state = self.enter();
         state.pump();
+        state.watch_workers();
         state.helper.flush();
-        if state.helper.in_flight + state.lines.held == 0 && state.load.in_flight > 0 && !state.helper.takes_all {
-            // Nothing but the kernel can end the wait, so handing over and waiting are one system call.
+        if state.only_kernel_ends_wait() {
+            // Handing over and waiting are one system call.
             state.wait_in_kernel(wanted, timeout);
             self.leave_at_once(state);
             return;
@@ -661,10 +669,20 @@ pub(crate) fn asleep<T>(rings: &[Arc<Ring>], sleep: impl FnOnce() -> T) -> T {
 }
 
 impl State {
+    /// Whether all that a wait can be for completes by itself, and in the kernel. A thread that waits there sees neither the
+    /// helper's completions nor letters. A letter can be what ends an operation that otherwise waits for ever.
+    fn only_kernel_ends_wait(&self) -> bool {
+        let elsewhere = self.helper.in_flight + self.lines.held + self.load.endless;
+        elsewhere == 0 && self.load.in_flight > 0 && !self.helper.takes_all
+    }
+
     /// Hands over what is queued and waits in the same system call.
     fn wait_in_kernel(&mut self, wanted: u32, timeout: Option<Duration>) {
         // With more in line, each completion lets another go.
         let in_line = !self.lines.is_empty() || self.gate.waiting > 0;
+        // An open may have to be cancelled, and workers may be stuck: a thread that waits here looks for that again soon.
+        let looks = self.load.opening > 0 || self.workers.is_watching();
+        let timeout = if looks { timeout.into_iter().chain([LOOK]).min() } else { timeout };
         let wanted = if in_line { 1 } else { wanted.clamp(1, self.load.in_flight) };
         if self.gate.in_flight == 0 {
             self.submit(Wait::AtLeast(wanted, timeout));

@@ -92,6 +92,10 @@ pub(super) mod flag {
     pub(crate) const COUNTED: u16 = 1 << 9;
     /// It may wait for ever: it works on something that has no end (a pipe, a terminal).
     pub(crate) const ENDLESS: u16 = 1 << 10;
+    /// It is in flight, and the kernel may need a worker for it.
+    pub(crate) const WORKER: u16 = 1 << 11;
+    /// It was so at the last alarm already.
+    pub(crate) const STUCK: u16 = 1 << 12;
 }
 
 /// The half of a slot that every submission writes and every completion reads: half a cache line.
@@ -272,6 +276,25 @@ impl Cold {
         }
     }
 
+    /// Whether the operation opens a path.
+    pub(super) fn opens(&self) -> bool {
+        match self.call.facts().waits {
+            Waits::Never | Waits::OnStreams => false,
+            Waits::OnPaths => true,
+        }
+    }
+
+    /// Whether it is an open that may wait for somebody to open the other end.
+    #[cfg(unix)]
+    pub(super) const fn waits_to_open(&self) -> bool {
+        matches!(self.call, Call::Open { flags, .. } if flags & libc::O_NONBLOCK == 0)
+    }
+
+    #[cfg(not(unix))]
+    pub(super) const fn waits_to_open(&self) -> bool {
+        false
+    }
+
     /// Whether the operation could wait for ever: for the other end of a pipe, or for a server.
     pub(super) fn is_endless(&self) -> bool {
         match self.call.facts().waits {
@@ -445,6 +468,10 @@ impl Slots {
     }
 
     /// Those in use, by index.
+    pub(super) fn iter_hot_mut(&mut self) -> impl Iterator<Item = &mut Hot> {
+        self.hot.iter_mut().filter(|hot| hot.place != Place::Free)
+    }
+
     pub(super) fn iter_used(&self) -> impl Iterator<Item = (u32, &Hot, &Cold)> {
         let all = (0..).zip(self.hot.iter().zip(&self.cold));
         all.map(|(index, (hot, cold))| (index, hot, cold)).filter(|(_, hot, _)| hot.place != Place::Free)
