@@ -178,7 +178,7 @@ pub(crate) trait Backend: Send {
         0
     }
 
-    /// Sets the limit on workers.
+    /// Sets the limit on workers, and queues an entry, if there is room, that makes the kernel start one more if it may.
     fn set_workers(&mut self, limit: u32) {
         let _ = limit;
     }

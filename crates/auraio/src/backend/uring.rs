@@ -500,6 +500,11 @@ impl Backend for UringBackend {
     fn set_workers(&mut self, limit: u32) {
         // A kernel that refuses keeps the limit that it has.
         let _ = self.ring.submitter().register_iowq_max_workers(&mut [limit, WORKERS_MAX[1].max(limit)]);
+        if self.room() > 0 {
+            // The kernel starts a worker for what is queued there already only when something else is queued.
+            let entry = opcode::Nop::new().build().flags(squeue::Flags::ASYNC).user_data(Cqe::INTERNAL);
+            self.push_entry(&entry, Cqe::INTERNAL);
+        }
     }
 
     fn set_alarm(&mut self) {

@@ -428,7 +428,9 @@ impl Ring {
         }
         let mut state = self.enter();
         state.pump();
-        state.watch_workers();
+        if state.workers.need_a_look() {
+            state.watch_workers();
+        }
         state.helper.flush();
         if state.only_kernel_ends_wait() {
             // Handing over and waiting are one system call.

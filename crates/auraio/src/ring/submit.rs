@@ -349,6 +349,7 @@ impl State {
     /// Looks whether the kernel's workers are stuck, if the alarm has rung, and sets the alarm if they may be. Answers whether
     /// the alarm has to be handed over.
     pub(super) fn watch_workers(&mut self) -> bool {
+        let mut sets = false;
         if self.main.take_alarm() {
             let mut stuck = 0;
             for hot in self.slots.iter_hot_mut().filter(|hot| hot.has(flag::WORKER)) {
@@ -356,11 +357,13 @@ impl State {
                 hot.set(flag::STUCK);
             }
             if let Some(limit) = self.workers.on_alarm(stuck) {
+                sets |= self.make_room_in_queue(1);
                 self.main.set_workers(limit);
+                self.look_at_queue();
             }
         }
-        let sets = self.load.room > 0 && self.workers.wants_alarm();
-        if sets {
+        if self.load.room > 0 && self.workers.wants_alarm() {
+            sets = true;
             self.main.set_alarm();
             self.look_at_queue();
         }
@@ -371,7 +374,9 @@ impl State {
     pub(super) fn flush(&mut self) {
         self.registered.tidy(&mut self.main);
         self.pump();
-        self.watch_workers();
+        if self.workers.need_a_look() {
+            self.watch_workers();
+        }
         if self.gate.waiting > 0 && self.report(0) {
             self.pump();
         }

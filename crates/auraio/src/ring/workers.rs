@@ -30,6 +30,12 @@ impl Workers {
         Self { base, limit: base, in_flight: 0, is_watching: false }
     }
 
+    /// Whether the calls in flight could hold all workers, or could when somebody looked last.
+    #[inline]
+    pub(super) const fn need_a_look(&self) -> bool {
+        self.is_watching || self.base > 0 && self.in_flight >= self.base
+    }
+
     /// Whether an alarm is to be set, because the calls in flight could hold all workers. It counts as set from now on.
     pub(super) const fn wants_alarm(&mut self) -> bool {
         let wants = self.base > 0 && self.in_flight >= self.base && !self.is_watching;
