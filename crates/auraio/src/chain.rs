@@ -173,17 +173,18 @@ impl Future for ChainFuture {
     type Output = ChainResults;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // The state stays as it is until there are results: a waker that panics when it is cloned must not lose the chain.
+        if let Stage::UnderWay(ring, key) = &self.state {
+            self.engine.hand_over(ring);
+            let Poll::Ready(steps) = ring.poll_chain(*key, context) else {
+                self.engine.ensure_driven();
+                return Poll::Pending;
+            };
+            self.state = Stage::Early(steps.into());
+        }
         match std::mem::replace(&mut self.state, Stage::Fetched) {
             Stage::Early(steps) => Poll::Ready(ChainResults { steps }),
-            Stage::UnderWay(ring, key) => match ring.poll_chain(key, context) {
-                Poll::Ready(steps) => Poll::Ready(ChainResults { steps: steps.into() }),
-                Poll::Pending => {
-                    self.state = Stage::UnderWay(ring, key);
-                    self.engine.ensure_driven();
-                    Poll::Pending
-                }
-            },
-            Stage::Fetched => unreachable!("a future is not polled again after it was ready"),
+            Stage::UnderWay(..) | Stage::Fetched => unreachable!("a future is not polled again after it was ready"),
         }
     }
 }

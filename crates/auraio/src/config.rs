@@ -148,7 +148,9 @@ impl Builder {
     }
 
     /// How many threads the crew may have, 1 to 1,024 (default 16). The crew performs the calls that the kernel's ring cannot.
-    /// With the backend `threads` it performs all operations, so this is how many really run at a time.
+    /// With the backend `threads` it performs all operations, so this is how many really run at a time. A thread that one call
+    /// has held for some 200 ms does not count while other calls wait: its device may never answer. There are at most 512
+    /// threads beyond the maximum for that reason.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().threads_max(4).build()?;

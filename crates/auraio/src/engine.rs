@@ -22,16 +22,18 @@ use crate::{
     lanes::{self, Wishes},
     lock,
     op::{Done, Operation, Prepared},
-    ring::{Key, Polled, Regions, Ring, RingStats, Sink, Ticket, asleep},
+    ring::{Key, Polled, Regions, Ring, RingStats, Sink, Ticket, asleep, outside},
     stats::Stats,
     sys::{self, Bell, Descriptor},
 };
 
 mod driver;
+mod leftover;
 mod rings;
 mod waiters;
 
 use driver::Driver;
+use leftover::Leftover;
 use waiters::Waiters;
 
 /// The engine. It is cheap to clone, and a clone is the same engine.
@@ -65,6 +67,8 @@ pub(crate) struct Shared {
     cores: Box<[OnceLock<Arc<Ring>>]>,
     /// Rings that belong to one thread or port, for statistics and the driver.
     others: Mutex<Vec<Weak<Ring>>>,
+    /// Rings of threads that have ended, with something still in flight on them.
+    leftover: Leftover,
     making: Mutex<()>,
     driver: OnceLock<Driver>,
     /// Counts the simulated kernels, each of which has a seed of its own.
@@ -116,6 +120,7 @@ impl Engine {
             crew,
             cores,
             others: Mutex::default(),
+            leftover: Leftover::default(),
             making: Mutex::default(),
             driver: OnceLock::new(),
             #[cfg(feature = "sim")]
@@ -234,8 +239,9 @@ impl Engine {
     /// ```
     pub fn turn(&self, timeout: Option<Duration>) {
         let driving = Drives::begin(self.shared.id);
-        self.shared.reap_all();
-        if timeout != Some(Duration::ZERO) {
+        // Some operations complete as soon as they are handed over: then there is nothing to wait for.
+        let reaped = self.shared.reap_all();
+        if !reaped && timeout != Some(Duration::ZERO) {
             self.shared.wait_any(None, timeout);
             self.shared.reap_all();
         }
@@ -451,7 +457,7 @@ impl Shared {
     }
 
     /// The ring that a submission made here goes to.
-    pub(crate) fn ring_here(&self) -> Result<Arc<Ring>> {
+    pub(crate) fn ring_here(self: &Arc<Self>) -> Result<Arc<Ring>> {
         match self.routing() {
             Routing::Core => self.ring_of_core(),
             Routing::Thread => self.ring_of_thread(),
@@ -466,20 +472,27 @@ impl Shared {
     }
 
     /// Flushes and reaps every ring that any thread may submit to, and tells those who wait for the engine to be idle.
-    pub(crate) fn reap_all(&self) {
-        self.hand_over_and_reap();
+    /// Answers whether anything completed.
+    pub(crate) fn reap_all(&self) -> bool {
+        let reaped = self.hand_over_and_reap();
+        self.leftover.let_go_of_idle();
         if self.waiters.any() && self.is_idle() {
             self.waiters.wake();
         }
+        reaped
     }
 
     /// The same, telling nobody but those whose operations completed.
-    pub(crate) fn hand_over_and_reap(&self) {
+    pub(crate) fn hand_over_and_reap(&self) -> bool {
+        let mut reaped = false;
         for ring in self.rings() {
             if ring.may_submit() {
+                let before = ring.counters.completed.load(Ordering::Relaxed);
                 ring.flush_and_reap(None, &mut Vec::new());
+                reaped |= ring.counters.completed.load(Ordering::Relaxed) != before;
             }
         }
+        reaped
     }
 
     /// Waits until a ring has something to reap, `bell` rings, or the time is over.
@@ -513,8 +526,10 @@ impl Shared {
         if matches!(polled, Polled::Queued) {
             if !turns.asked {
                 turns.asked = true;
-                context.waker().wake_by_ref();
-                return None;
+                // An executor whose waker panics may not come back, so then there is no second poll to wait for.
+                if outside(|| context.waker().wake_by_ref()) {
+                    return None;
+                }
             }
             ring.flush_and_reap(None, &mut Vec::new());
             polled = ring.poll(*key, false, context);
@@ -524,6 +539,13 @@ impl Shared {
         }
         self.have_driven(ring.counters.is_stuck());
         None
+    }
+
+    /// Hands over what is queued on a ring, unless this thread drives the engine, which does that itself.
+    pub(crate) fn hand_over(&self, ring: &Arc<Ring>) {
+        if !Drives::here(self.id) {
+            ring.flush_and_reap(None, &mut Vec::new());
+        }
     }
 
     /// Has the engine's own thread reap. `stuck` says that something waits that no completion will move on.
@@ -554,7 +576,7 @@ impl Shared {
     }
 
     /// What a `block_on` leaves behind (an operation whose future was dropped) still has to be reaped by somebody.
-    fn leave_to_driver(self: &Arc<Self>) {
+    pub(crate) fn leave_to_driver(self: &Arc<Self>) {
         if self.is_busy() {
             self.ensure_driven();
         }
@@ -578,6 +600,10 @@ impl Home for Shared {
 
     fn cancel_file(&self, id: u64) {
         self.rings().iter().for_each(|ring| ring.cancel_file(id));
+    }
+
+    fn reap_later(self: Arc<Self>) {
+        self.leave_to_driver();
     }
 }
 
@@ -650,7 +676,7 @@ pub(crate) struct Turns {
 /// The rings that a `block_on` hands over and reaps, and in which order.
 #[derive(Default)]
 struct Rounds {
-    all: Vec<Arc<Ring>>,
+    all: Vec<Weak<Ring>>,
     /// How many rings had been made when `all` was filled.
     made: u64,
     /// Rounds in which only this thread's ring was looked at.
@@ -674,15 +700,16 @@ impl Rounds {
         }
         self.short = 0;
         let made = engine.rings_made.load(Ordering::Acquire);
-        if made != self.made || self.all.iter().any(|ring| Arc::strong_count(ring) == 1) {
-            self.all = engine.rings();
+        if made != self.made || self.all.iter().any(|ring| ring.strong_count() == 0) {
+            self.all = engine.rings().iter().map(Arc::downgrade).collect();
             self.made = made;
         }
-        for ring in &self.all {
-            if ring.may_submit() && own.as_ref().is_none_or(|own| !Arc::ptr_eq(own, ring)) {
+        for ring in self.all.iter().filter_map(Weak::upgrade) {
+            if ring.may_submit() && own.as_ref().is_none_or(|own| !Arc::ptr_eq(own, &ring)) {
                 ring.flush_and_reap(None, &mut Vec::new());
             }
         }
+        engine.leftover.let_go_of_idle();
         if engine.waiters.any() && engine.is_idle() {
             engine.waiters.wake();
         }

@@ -171,6 +171,8 @@ impl FileInner {
     /// Cancels operations on the file that could wait for ever, on whichever ring they are.
     pub(crate) fn cancel_operations(&self) {
         self.homes.each(|home| home.cancel_file(self.id));
+        // Whoever waits for the close need not reap for another engine.
+        self.homes.users().into_iter().for_each(Home::reap_later);
     }
 
     pub(crate) const fn facts(&self) -> &FileFacts {

@@ -107,18 +107,17 @@ impl<O: Operation> Future for OpFuture<O> {
     type Output = O::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let done = match std::mem::replace(&mut self.state, Stage::Fetched) {
-            Stage::Early(done) => done,
-            Stage::UnderWay { ticket, mut turns } => match self.engine.poll(&ticket, &mut turns, context) {
-                Some(done) => done,
-                None => {
-                    self.state = Stage::UnderWay { ticket, turns };
-                    return Poll::Pending;
-                }
-            },
-            Stage::Fetched => unreachable!("a future is not polled again after it was ready"),
-        };
-        Poll::Ready(O::finish(done))
+        let this = &mut *self;
+        // The state stays as it is until there is a result: a waker that panics when it is cloned must not lose the operation.
+        if let Stage::UnderWay { ticket, turns } = &mut this.state {
+            let Some(done) = this.engine.poll(ticket, turns, context) else { return Poll::Pending };
+            this.state = Stage::Fetched;
+            return Poll::Ready(O::finish(done));
+        }
+        match std::mem::replace(&mut this.state, Stage::Fetched) {
+            Stage::Early(done) => Poll::Ready(O::finish(done)),
+            Stage::UnderWay { .. } | Stage::Fetched => unreachable!("a future is not polled again after it was ready"),
+        }
     }
 }
 

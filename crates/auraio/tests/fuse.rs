@@ -1,4 +1,5 @@
-//! Answers of a FUSE server that a local file system never gives: closes that fail, and reads that are always told to come again.
+//! Answers of a FUSE server that a local file system never gives: closes that fail, reads that are always told to come again,
+//! and none at all.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test panics where something is not as it should be")]
 #![allow(unsafe_code, reason = "mounts a file system")]
@@ -6,7 +7,15 @@
 #[path = "fuse/server.rs"]
 mod server;
 
-use std::{fs, os::unix::process::CommandExt, path::Path, process::Command, sync::atomic::Ordering};
+use std::{
+    fs,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::Command,
+    sync::{atomic::Ordering, mpsc},
+    thread,
+    time::Duration,
+};
 
 use auraio::{BackendChoice, Engine, Error, OpenOptions, op};
 
@@ -157,5 +166,111 @@ fn a_read_that_is_always_told_to_come_again_can_be_cancelled() {
             let (outcome, _) = completions.remove(0).into_output::<op::Read<Vec<u8>>>();
             assert!(matches!(outcome, Err(Error::Cancelled)), "{name}, direct {direct}: {outcome:?}");
         }
+    }
+}
+
+/// How long other work may take before it counts as held up. It takes less than a second on a machine at rest.
+const HELD_UP: Duration = Duration::from_secs(30);
+
+/// More calls than the kernel has workers and the crew has threads.
+const MANY: usize = 64;
+
+/// Work on a local directory, of each kind that a worker or a thread performs, and by each way to submit.
+fn work_elsewhere(engine: &Engine) {
+    let dir = tempfile::tempdir().unwrap();
+    // One call alone: nothing that is begun later helps it on.
+    assert!(engine.block_on(engine.metadata(dir.path())).unwrap().is_dir());
+    let path = dir.path().join("file");
+    let open = OpenOptions::new().read(true).write(true).create(true);
+    for round in 0..4 {
+        let file = engine.block_on(engine.open(&path, open)).unwrap();
+        let written = vec![round; 1 << 20];
+        assert_eq!(engine.block_on(file.write_at(written.clone(), 0)).0.unwrap(), 1 << 20);
+        engine.block_on(engine.submit(op::Sync::all(&file))).unwrap();
+        assert_eq!(engine.block_on(file.read_at(vec![0; 1 << 20], 0)).1, written);
+        engine.block_on(file.set_mode(0o600)).unwrap();
+        assert_eq!(engine.block_on(engine.metadata(&path)).unwrap().len(), 1 << 20);
+        let mut port = engine.port().unwrap();
+        port.submit(op::Stat::path(&path), 1);
+        port.submit(op::Sync::data(&file), 2);
+        assert_eq!(port.wait_for(2, &mut Vec::new()), 2);
+        engine.block_on(file.close()).unwrap();
+        engine.block_on(engine.remove_file(&path)).unwrap();
+    }
+}
+
+/// Begins something that the silent server does not answer, and sees that other work goes on meanwhile.
+fn goes_on_beside<T>(mount: &Mount, engine: &Engine, name: &str, begin: impl FnOnce() -> Vec<T>) -> Vec<T> {
+    let before = mount.answers.unanswered.load(Ordering::SeqCst);
+    mount.answers.silent.store(true, Ordering::SeqCst);
+    let begun = begin();
+    while mount.answers.unanswered.load(Ordering::SeqCst) == before {
+        engine.turn(Some(Duration::from_millis(1)));
+    }
+    let (tell, told) = mpsc::channel();
+    // The other work is begun on the same thread, as the kernel has workers for each thread.
+    let goes_on = thread::scope(|scope| {
+        let watch = scope.spawn(move || {
+            let goes_on = told.recv_timeout(HELD_UP).is_ok();
+            mount.speak();
+            goes_on
+        });
+        work_elsewhere(engine);
+        tell.send(()).unwrap();
+        watch.join().unwrap()
+    });
+    assert!(goes_on, "{name}: other work is held up");
+    begun
+}
+
+#[test]
+fn calls_by_path_on_a_silent_mount_hold_up_no_others() {
+    let Some(mount) = Mount::new() else { return };
+    for (name, engine) in engines() {
+        fs::metadata(mount.file()).unwrap();
+        let stats = goes_on_beside(&mount, &engine, name, || {
+            (0..MANY).map(|_| engine.metadata(mount.file())).collect::<Vec<_>>()
+        });
+        for stat in stats {
+            assert_eq!(engine.block_on(stat).unwrap().len(), server::FILE_BYTES, "{name}");
+        }
+        let opens = goes_on_beside(&mount, &engine, name, || {
+            (0..MANY).map(|_| engine.open(mount.file(), OpenOptions::new().read(true))).collect::<Vec<_>>()
+        });
+        for open in opens {
+            engine.block_on(async { open.await?.close().await }).unwrap();
+        }
+    }
+}
+
+#[test]
+fn reads_of_a_silent_mount_hold_up_no_others() {
+    let Some(mount) = Mount::new() else { return };
+    for (name, engine) in engines() {
+        for direct in [false, true] {
+            let open = OpenOptions::new().read(true).direct(direct);
+            let file = engine.block_on(engine.open(mount.file(), open)).unwrap();
+            let reads = goes_on_beside(&mount, &engine, name, || {
+                (0..MANY).map(|_| file.read_at(vec![0_u8; 4096], 0)).collect::<Vec<_>>()
+            });
+            for read in reads {
+                assert_eq!(engine.block_on(read), (Ok(4096), vec![BYTE; 4096]), "{name}, direct {direct}");
+            }
+            engine.block_on(file.close()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_close_that_a_silent_mount_does_not_answer_holds_up_no_others() {
+    let Some(mount) = Mount::new() else { return };
+    for (name, engine) in engines() {
+        let open = || engine.block_on(engine.open(mount.file(), OpenOptions::new().read(true).write(true))).unwrap();
+        let files: Vec<_> = (0..MANY).map(|_| open()).collect();
+        let closes = goes_on_beside(&mount, &engine, name, || files.into_iter().map(auraio::File::close).collect());
+        for close in closes {
+            engine.block_on(close).unwrap();
+        }
+        assert_eq!(open_count(&mount.file()), 0, "{name}");
     }
 }

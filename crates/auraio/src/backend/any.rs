@@ -112,6 +112,23 @@ impl Backend for AnyBackend {
         ask!(self, backend => backend.set_file(place, file))
     }
 
+    fn workers(&self) -> u32 {
+        ask!(self, backend => backend.workers())
+    }
+
+    fn set_workers(&mut self, limit: u32) {
+        ask!(self, backend => backend.set_workers(limit));
+    }
+
+    fn set_alarm(&mut self) {
+        ask!(self, backend => backend.set_alarm());
+    }
+
+    #[inline]
+    fn take_alarm(&mut self) -> bool {
+        ask!(self, backend => backend.take_alarm())
+    }
+
     fn descriptor(&self) -> Option<Descriptor> {
         ask!(self, backend => backend.descriptor())
     }

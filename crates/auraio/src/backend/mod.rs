@@ -70,6 +70,9 @@ pub(crate) struct Cqe {
 impl Cqe {
     /// The `user_data` of a backend's own entries, which never leave it.
     pub(crate) const INTERNAL: u64 = u64::MAX;
+
+    /// The `user_data` of the alarm ([`Backend::set_alarm`]).
+    pub(crate) const ALARM: u64 = u64::MAX - 1;
 }
 
 /// Takes completions one by one.
@@ -181,6 +184,24 @@ pub(crate) trait Backend: Send {
     fn set_file(&mut self, place: u32, file: Option<Descriptor>) -> io::Result<()> {
         let _ = (place, file);
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Workers that it has for calls that block; 0 where it has none that could all be held.
+    fn workers(&self) -> u32 {
+        0
+    }
+
+    /// Sets the limit on workers, and queues an entry, if there is room, that makes the kernel start one more if it may.
+    fn set_workers(&mut self, limit: u32) {
+        let _ = limit;
+    }
+
+    /// Queues an alarm, which makes [`Backend::descriptor`] readable in 50 ms. There is room for one entry.
+    fn set_alarm(&mut self) {}
+
+    /// Whether the alarm has rung since this was last asked.
+    fn take_alarm(&mut self) -> bool {
+        false
     }
 
     /// Becomes readable when there is something to reap, and stays so until it is reaped.

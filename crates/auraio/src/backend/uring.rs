@@ -40,6 +40,9 @@ const BUFFER_SLOTS: u32 = 1024;
 /// block without end (pipes, opens).
 const WORKERS_MAX: [u32; 2] = [4, 16];
 
+/// How long after it was set the alarm rings.
+static ALARM_AFTER: types::Timespec = types::Timespec::new().nsec(50_000_000);
+
 /// `IORING_ENTER_GETEVENTS`.
 const GETEVENTS: u32 = 1;
 
@@ -75,6 +78,8 @@ pub(crate) struct UringBackend {
     withdrawn: bool,
     /// Whether there is a table of buffers yet.
     buffers: bool,
+    /// The alarm has rung.
+    alarm: bool,
 }
 
 /// What the kernel has beyond 5.19.
@@ -159,6 +164,7 @@ impl UringBackend {
             hows: Vec::new(),
             withdrawn: false,
             buffers: false,
+            alarm: false,
         })
     }
 
@@ -252,12 +258,13 @@ impl UringBackend {
         if unsafe { self.ring.submission_shared() }.cq_overflow() {
             self.fetch_overflow();
         }
-        let Self { ring, paths, .. } = self;
+        let Self { ring, paths, alarm, .. } = self;
         for cqe in ring.completion() {
             let mut cqe = Cqe { user_data: cqe.user_data(), result: cqe.result() };
             if cqe.user_data & PART != 0 {
-                let whole =
-                    if cqe.user_data == Cqe::INTERNAL { None } else { paths.complete_part(cqe.user_data, cqe.result) };
+                *alarm |= cqe.user_data == Cqe::ALARM;
+                let own = cqe.user_data == Cqe::INTERNAL || cqe.user_data == Cqe::ALARM;
+                let whole = if own { None } else { paths.complete_part(cqe.user_data, cqe.result) };
                 let Some(whole) = whole else { continue };
                 cqe = whole;
             }
@@ -455,7 +462,7 @@ impl Backend for UringBackend {
         let first = self.tail.wrapping_sub(self.unsubmitted());
         let mut those: Vec<u64> = (0..self.unsubmitted())
             .map(|at| self.pushed[(first.wrapping_add(at) & mask) as usize])
-            .filter(|&user_data| user_data != Cqe::INTERNAL)
+            .filter(|&user_data| user_data != Cqe::INTERNAL && user_data != Cqe::ALARM)
             .collect();
         those.dedup();
         self.withdrawn = true;
@@ -515,6 +522,29 @@ impl Backend for UringBackend {
 
     fn set_file(&mut self, place: u32, file: Option<Descriptor>) -> io::Result<()> {
         self.ring.submitter().register_files_update(DIRECT_SLOTS + place, &[file.unwrap_or(-1)]).map(drop)
+    }
+
+    fn workers(&self) -> u32 {
+        WORKERS_MAX[0]
+    }
+
+    fn set_workers(&mut self, limit: u32) {
+        // A kernel that refuses keeps the limit that it has.
+        let _ = self.ring.submitter().register_iowq_max_workers(&mut [limit, WORKERS_MAX[1].max(limit)]);
+        if self.room() > 0 {
+            // The kernel starts a worker for what is queued there already only when something else is queued.
+            let entry = opcode::Nop::new().build().flags(squeue::Flags::ASYNC).user_data(Cqe::INTERNAL);
+            self.push_entry(&entry, Cqe::INTERNAL);
+        }
+    }
+
+    fn set_alarm(&mut self) {
+        let entry = opcode::Timeout::new(&raw const ALARM_AFTER).build().user_data(Cqe::ALARM);
+        self.push_entry(&entry, Cqe::ALARM);
+    }
+
+    fn take_alarm(&mut self) -> bool {
+        std::mem::take(&mut self.alarm)
     }
 
     fn descriptor(&self) -> Option<Descriptor> {

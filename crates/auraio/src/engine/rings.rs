@@ -23,7 +23,23 @@ use crate::{
 // at it does so by `try_with`, and has an answer for that case.
 thread_local! {
     /// The rings of this thread's own, by engine.
-    static OWN: RefCell<Vec<(u64, Arc<Ring>)>> = const { RefCell::new(Vec::new()) };
+    static OWN: RefCell<Vec<OwnRing>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A thread's own ring of one engine. When the thread ends, the engine takes the ring over if it is busy.
+struct OwnRing {
+    engine: u64,
+    shared: Weak<Shared>,
+    ring: Arc<Ring>,
+}
+
+impl Drop for OwnRing {
+    fn drop(&mut self) {
+        // An engine that has ended has already given its rings up, and takes nothing over.
+        if let Some(engine) = self.shared.upgrade() {
+            engine.take_over(&self.ring);
+        }
+    }
 }
 
 impl Shared {
@@ -46,18 +62,38 @@ impl Shared {
         place.get().map(Arc::clone).ok_or(Error::EngineClosed)
     }
 
-    pub(super) fn ring_of_thread(&self) -> Result<Arc<Ring>> {
-        let mine = |own: &RefCell<Vec<(u64, Arc<Ring>)>>| {
-            own.borrow().iter().find(|(engine, _)| *engine == self.id).map(|(_, ring)| Arc::clone(ring))
-        };
-        if let Ok(Some(ring)) = OWN.try_with(mine) {
+    pub(super) fn ring_of_thread(self: &Arc<Self>) -> Result<Arc<Ring>> {
+        if let Some(ring) = self.own_ring() {
             return Ok(ring);
         }
         // Any thread may poll a future, so any may have to submit to this ring, one at a time.
         let ring = self.make_own(None)?;
-        // A thread that ends keeps nothing any more: the ring lives as long as the operation that it is made for.
-        let _ = OWN.try_with(|own| own.borrow_mut().push((self.id, Arc::clone(&ring))));
+        let keep = |own: &RefCell<Vec<OwnRing>>| {
+            let (shared, ring) = (Arc::downgrade(self), Arc::clone(&ring));
+            own.borrow_mut().push(OwnRing { engine: self.id, shared, ring });
+        };
+        if OWN.try_with(keep).is_err() {
+            // This thread is ending and keeps nothing any more, so the engine does.
+            self.leftover.keep(Arc::clone(&ring));
+        }
         Ok(ring)
+    }
+
+    /// This thread's own ring of this engine, if it has one.
+    fn own_ring(&self) -> Option<Arc<Ring>> {
+        let mine = |own: &RefCell<Vec<OwnRing>>| {
+            own.borrow().iter().find(|own| own.engine == self.id).map(|own| Arc::clone(&own.ring))
+        };
+        OWN.try_with(mine).ok().flatten()
+    }
+
+    /// The thread of a ring ends. If something is in flight there, the engine reaps it from now on.
+    fn take_over(self: &Arc<Self>, ring: &Arc<Ring>) {
+        if ring.is_idle() {
+            return;
+        }
+        self.leftover.keep(Arc::clone(ring));
+        self.have_driven(true);
     }
 
     /// A ring of one thread's or port's own.
@@ -138,12 +174,7 @@ impl Shared {
                 let cpu = topology::current_cpu().min(self.topology.cpu_max());
                 self.cores[cpu as usize].get().map(Arc::clone)
             }
-            Routing::Thread => {
-                let mine = |own: &RefCell<Vec<(u64, Arc<Ring>)>>| {
-                    own.borrow().iter().find(|(engine, _)| *engine == self.id).map(|(_, ring)| Arc::clone(ring))
-                };
-                OWN.try_with(mine).ok().flatten()
-            }
+            Routing::Thread => self.own_ring(),
         }
     }
 
@@ -151,9 +182,9 @@ impl Shared {
     pub(super) fn let_go_of_own(&self) {
         let id = self.id;
         // Other threads let go of their ring of this engine when they end, or when they next make one.
-        let mine = |own: &RefCell<Vec<(u64, Arc<Ring>)>>| {
+        let mine = |own: &RefCell<Vec<OwnRing>>| {
             let mut own = own.borrow_mut();
-            own.iter().position(|(engine, _)| *engine == id).map(|at| own.swap_remove(at))
+            own.iter().position(|own| own.engine == id).map(|at| own.swap_remove(at))
         };
         // The ring ends after the list is let go of: with it go buffers of the caller's, whose ends may use other engines.
         drop(OWN.try_with(mine));

@@ -25,6 +25,9 @@ pub(crate) trait Home: Any + Send + Sync {
 
     /// Cancels operations on one opening of a file that could wait for ever, on all rings.
     fn cancel_file(&self, id: u64);
+
+    /// Has somebody reap, even if nobody waits on this engine.
+    fn reap_later(self: Arc<Self>);
 }
 
 /// Who opens a file: an engine, and what its user wishes of the devices.
@@ -103,11 +106,15 @@ impl Homes {
         }
     }
 
+    /// The engines that use the file beside the one that opened it.
+    pub(super) fn users(&self) -> Vec<Arc<dyn Home>> {
+        lock(&self.users).clone()
+    }
+
     /// Does something with every engine that uses the file, while no lock is held.
-    pub(super) fn each(&self, act: impl Fn(&dyn Home)) {
-        act(&*self.opener.home);
-        let users = lock(&self.users).clone();
-        users.iter().for_each(|user| act(&**user));
+    pub(super) fn each(&self, act: impl Fn(&Arc<dyn Home>)) {
+        act(&self.opener.home);
+        self.users().iter().for_each(act);
     }
 }
 

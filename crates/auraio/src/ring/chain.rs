@@ -271,6 +271,7 @@ impl State {
                     if !hot.has(flag::CANCELLED) && !hot.is_close() && state.restarts < RESTARTS_MAX {
                         no_worker = on_ring && result == -errno::ECANCELED;
                         redo = no_worker || matches!(-result, errno::EINTR | errno::EAGAIN);
+                        redo |= on_ring && result == -errno::ENXIO && cold.waits_to_open();
                     }
                 }
             }

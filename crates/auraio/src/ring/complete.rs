@@ -47,6 +47,9 @@ impl State {
             self.meter.note_reaped(now);
             self.report(now);
         }
+        if self.workers.is_watching() && self.watch_workers() {
+            return true;
+        }
         any && (!self.lines.is_empty() || self.gate.waiting + self.load.unsubmitted + self.helper.unsubmitted() > 0)
     }
 
@@ -119,6 +122,12 @@ impl State {
         match -result {
             // Nobody cancelled it: the kernel found no thread to do it (or the submitting thread ended).
             errno::ECANCELED if !cancelled && !last_resort => self.redo_on_helper(index),
+            // The ring tries an open without waiting first, and then the end of a FIFO that nobody reads from cannot be opened for
+            // writing. The helper waits for the reader, as the caller asked.
+            errno::ENXIO if !cancelled && !last_resort && self.slots.cold(index).waits_to_open() => {
+                self.push_helper(index);
+                self.helper.flush();
+            }
             // A wait that the cancellation interrupted.
             errno::EINTR | errno::EAGAIN if cancelled => {
                 self.complete(index, -errno::ECANCELED, port, out, effects);

@@ -144,10 +144,10 @@ impl Lists {
 }
 
 /// Runs code of the user's. A panic of it is its own: the process's panic hook has told of it, and whoever comes next in
-/// the list is woken or dropped all the same.
-fn outside(run: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
-        // What was thrown may itself throw when it is dropped.
-        mem::forget(panic);
-    }
+/// the list is woken or dropped all the same. Answers whether it came to its end.
+pub(crate) fn outside(run: impl FnOnce()) -> bool {
+    let Err(panic) = catch_unwind(AssertUnwindSafe(run)) else { return true };
+    // What was thrown may itself throw when it is dropped.
+    mem::forget(panic);
+    false
 }

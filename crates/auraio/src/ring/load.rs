@@ -13,6 +13,8 @@ pub(super) struct Load {
     pub(super) in_flight: u32,
     /// Those of operations that may wait for ever.
     pub(super) endless: u32,
+    /// Operations in flight that open a path, which may wait for ever too.
+    pub(super) opening: u32,
     /// The room of the submission queue, as the backend said when last asked.
     pub(super) room: u32,
     /// The room of an empty submission queue.
@@ -32,6 +34,7 @@ impl Load {
             batch,
             in_flight: 0,
             endless: 0,
+            opening: 0,
             room,
             room_max: room,
             unsubmitted: 0,

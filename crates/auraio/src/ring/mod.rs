@@ -50,12 +50,14 @@ mod slots;
 mod stats;
 mod submit;
 mod wait;
+mod workers;
 
 pub(crate) use access::ThreadMark;
 use access::{Access, Held, Inbox, Letter};
 pub(crate) use chain::ChainKey;
 pub use completion::Completion;
 use effects::Effects;
+pub(crate) use effects::outside;
 use gate::Gate;
 use helper::Helper;
 use lines::Lines;
@@ -69,6 +71,7 @@ use slots::{Place, Slots, flag};
 use stats::Counters;
 pub use stats::RingStats;
 pub(crate) use wait::asleep;
+use workers::Workers;
 
 /// An operation on a ring, for whoever has to come back to it.
 #[derive(Clone)]
@@ -146,6 +149,7 @@ struct State {
     chains: chain::Chains,
     lines: Lines,
     load: Load,
+    workers: Workers,
     totals: Totals,
     ports: Vec<Option<Arc<Mailbox>>>,
     /// Completions on their way from a backend, and those of them that go the long way. Empty between reaps.
@@ -179,6 +183,7 @@ impl Ring {
         let state = State {
             attempts: main.attempts() && helper.is_some(),
             registered: Registered::new(spec.register.then_some(&main), pool, regions),
+            workers: Workers::new(main.workers()),
             load: Load::new(limit, batch, main.room(), spec.flush_budget),
             main,
             helper: Helper::new(helper),

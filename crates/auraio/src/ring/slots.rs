@@ -91,9 +91,13 @@ pub(super) mod flag {
     /// It is counted against a place of registered memory.
     pub(crate) const COUNTED: u16 = 1 << 9;
     /// A future fetches its result.
-    pub(crate) const FUTURE: u16 = 1 << 11;
+    pub(crate) const FUTURE: u16 = 1 << 13;
     /// It may wait for ever: it works on something that has no end (a pipe, a terminal).
     pub(crate) const ENDLESS: u16 = 1 << 10;
+    /// It is in flight, and the kernel may need a worker for it.
+    pub(crate) const WORKER: u16 = 1 << 11;
+    /// It was so at the last alarm already.
+    pub(crate) const STUCK: u16 = 1 << 12;
 }
 
 /// The half of a slot that every submission writes and every completion reads: half a cache line.
@@ -281,6 +285,25 @@ impl Cold {
         }
     }
 
+    /// Whether the operation opens a path.
+    pub(super) fn opens(&self) -> bool {
+        match self.call.facts().waits {
+            Waits::Never | Waits::OnStreams => false,
+            Waits::OnPaths => true,
+        }
+    }
+
+    /// Whether it is an open that may wait for somebody to open the other end.
+    #[cfg(unix)]
+    pub(super) const fn waits_to_open(&self) -> bool {
+        matches!(self.call, Call::Open { flags, .. } if flags & libc::O_NONBLOCK == 0)
+    }
+
+    #[cfg(not(unix))]
+    pub(super) const fn waits_to_open(&self) -> bool {
+        false
+    }
+
     /// Whether the operation could wait for ever: for the other end of a pipe, or for a server.
     pub(super) fn is_endless(&self) -> bool {
         match self.call.facts().waits {
@@ -457,6 +480,11 @@ impl Slots {
         hot.generation = (hot.generation + 1) & GENERATION_MASK;
         hot.number = free;
         self.free = index;
+    }
+
+    /// The hot halves of those in use.
+    pub(super) fn iter_hot_mut(&mut self) -> impl Iterator<Item = &mut Hot> {
+        self.hot.iter_mut().filter(|hot| hot.place != Place::Free)
     }
 
     /// Those in use, by index.

@@ -229,6 +229,12 @@ impl State {
         self.load.room -= weight.min(self.load.room);
         self.load.unsubmitted += weight;
         let governed = hot.has(flag::IN_LANE);
+        let opens = cold.opens();
+        self.load.opening += u32::from(opens);
+        let worker = opens || entry.force_async || needs_worker(&cold.call) && !hot.has(flag::ENDLESS);
+        hot.set_to(flag::WORKER, worker);
+        hot.clear(flag::STUCK);
+        self.workers.in_flight += u32::from(worker);
         // SAFETY: the addresses of the call lie in the slot's payload, and its descriptor is open through the slot's
         // share in the file. `complete` is the only place that takes them out, and it runs for this key's completion.
         unsafe { self.main.push(entry) };
@@ -266,6 +272,8 @@ impl State {
         if hot.has(flag::ENDLESS) {
             self.load.endless -= weight;
         }
+        self.load.opening -= u32::from(cold.opens());
+        self.workers.in_flight -= u32::from(hot.take(flag::WORKER));
         if hot.take(flag::COUNTED) {
             self.registered.done(&mut self.main, cold.counted);
         }
@@ -344,10 +352,37 @@ impl State {
         }
     }
 
+    /// Looks whether the kernel's workers are stuck, if the alarm has rung, and sets the alarm if they may be. Answers whether
+    /// the alarm has to be handed over.
+    pub(super) fn watch_workers(&mut self) -> bool {
+        let mut sets = false;
+        if self.main.take_alarm() {
+            let mut stuck = 0;
+            for hot in self.slots.iter_hot_mut().filter(|hot| hot.has(flag::WORKER)) {
+                stuck += u32::from(hot.has(flag::STUCK));
+                hot.set(flag::STUCK);
+            }
+            if let Some(limit) = self.workers.on_alarm(stuck) {
+                sets |= self.make_room_in_queue(1);
+                self.main.set_workers(limit);
+                self.look_at_queue();
+            }
+        }
+        if self.load.room > 0 && self.workers.wants_alarm() {
+            sets = true;
+            self.main.set_alarm();
+            self.look_at_queue();
+        }
+        sets
+    }
+
     /// Hands over everything that can be handed over.
     pub(super) fn flush(&mut self) {
         self.registered.tidy(&mut self.main);
         self.pump();
+        if self.workers.need_a_look() {
+            self.watch_workers();
+        }
         if self.gate.waiting > 0 && self.report(0) {
             self.pump();
         }

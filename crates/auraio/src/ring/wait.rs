@@ -25,9 +25,12 @@ impl Ring {
         }
         let mut state = self.enter();
         state.pump();
+        if state.workers.need_a_look() {
+            state.watch_workers();
+        }
         state.helper.flush();
-        if state.helper.in_flight + state.lines.held == 0 && state.load.in_flight > 0 && !state.helper.takes_all {
-            // Nothing but the kernel can end the wait, so handing over and waiting are one system call.
+        if state.only_kernel_ends_wait() {
+            // Handing over and waiting are one system call.
             state.wait_in_kernel(wanted, timeout);
             self.reap_and_leave(state, Some(port), out);
             return;
@@ -75,11 +78,24 @@ pub(crate) fn asleep<T>(rings: &[Arc<Ring>], sleep: impl FnOnce() -> T) -> T {
     slept
 }
 
+/// How long a thread that waits in the kernel stays there where something may have to be done meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
+
 impl State {
+    /// Whether all that a wait can be for completes by itself, and in the kernel. A thread that waits there sees neither the
+    /// helper's completions nor letters. A letter can be what ends an operation that otherwise waits for ever.
+    fn only_kernel_ends_wait(&self) -> bool {
+        let elsewhere = self.helper.in_flight + self.lines.held + self.load.endless;
+        elsewhere == 0 && self.load.in_flight > 0 && !self.helper.takes_all
+    }
+
     /// Hands over what is queued and waits in the same system call.
     fn wait_in_kernel(&mut self, wanted: u32, timeout: Option<Duration>) {
         // With more in line, each completion lets another go.
         let in_line = !self.lines.is_empty() || self.gate.waiting > 0;
+        // An open may have to be cancelled, and workers may be stuck: a thread that waits here looks for that again soon.
+        let looks = self.load.opening > 0 || self.workers.is_watching();
+        let timeout = if looks { timeout.into_iter().chain([LOOK]).min() } else { timeout };
         let wanted = if in_line { 1 } else { wanted.clamp(1, self.load.in_flight) };
         if self.gate.in_flight == 0 {
             self.submit(Wait::AtLeast(wanted, timeout));

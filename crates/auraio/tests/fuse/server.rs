@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicI32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
     },
     thread::JoinHandle,
 };
@@ -29,6 +29,7 @@ const WRITE: u32 = 16;
 const RELEASE: u32 = 18;
 const FLUSH: u32 = 25;
 const INIT: u32 = 26;
+const INTERRUPT: u32 = 36;
 const BATCH_FORGET: u32 = 42;
 
 /// `FUSE_ASYNC_READ` and `FUSE_ASYNC_DIO`: with the second the kernel completes direct transfers later.
@@ -45,6 +46,10 @@ pub(crate) struct Answers {
     pub(crate) read: AtomicI32,
     pub(crate) flushes: AtomicU64,
     pub(crate) reads: AtomicU64,
+    /// Nothing is answered.
+    pub(crate) silent: AtomicBool,
+    /// Requests that wait for an answer because of that.
+    pub(crate) unanswered: AtomicU64,
 }
 
 /// A mounted file system. Dropping it unmounts.
@@ -86,6 +91,13 @@ impl Mount {
     pub(crate) fn file(&self) -> PathBuf {
         self.dir.path().join("file")
     }
+
+    /// From now on the server answers again, also what it was asked before.
+    pub(crate) fn speak(&self) {
+        self.answers.silent.store(false, Ordering::SeqCst);
+        // The server sees that with the next request.
+        std::fs::metadata(self.dir.path()).unwrap();
+    }
 }
 
 impl Drop for Mount {
@@ -104,6 +116,7 @@ impl Drop for Mount {
 
 fn serve(mut device: File, answers: &Answers) {
     let mut request = vec![0; 1 << 20];
+    let mut unanswered: Vec<Vec<u8>> = Vec::new();
     loop {
         let len = match device.read(&mut request) {
             Ok(len) => len,
@@ -115,31 +128,45 @@ fn serve(mut device: File, answers: &Answers) {
         if len < HEADER_BYTES {
             continue;
         }
-        let number = |at: usize| u32::from_le_bytes(request[at..at + 4].try_into().unwrap());
-        let (operation, unique) = (number(4), request[8..16].to_vec());
-        let (error, body) = match operation {
-            FORGET | BATCH_FORGET => continue,
-            INIT => (0, init()),
-            LOOKUP => (0, [2_u64.to_le_bytes().to_vec(), vec![0; 32], attributes(false)].concat()),
-            GETATTR => (0, [vec![0; 16], attributes(number(16) == 1)].concat()),
-            OPEN => (0, [1_u64.to_le_bytes(), [0; 8]].concat()),
-            READ => {
-                answers.reads.fetch_add(1, Ordering::SeqCst);
-                (answers.read.load(Ordering::SeqCst), vec![BYTE; number(HEADER_BYTES + 16) as usize])
+        if answers.silent.load(Ordering::SeqCst) {
+            unanswered.push(request[..len].to_vec());
+            answers.unanswered.fetch_add(1, Ordering::SeqCst);
+            continue;
+        }
+        for earlier in unanswered.drain(..).chain([request[..len].to_vec()]) {
+            if let Some(answer) = answer(&earlier, answers) {
+                // The kernel refuses an answer to a request that was taken back meanwhile.
+                let _ = device.write(&answer);
             }
-            WRITE => (0, [number(HEADER_BYTES + 16).to_le_bytes(), [0; 4]].concat()),
-            RELEASE => (0, Vec::new()),
-            FLUSH => {
-                answers.flushes.fetch_add(1, Ordering::SeqCst);
-                (answers.flush.load(Ordering::SeqCst), Vec::new())
-            }
-            _ => (libc::ENOSYS, Vec::new()),
-        };
-        let body = if error == 0 { body } else { Vec::new() };
-        let head = [(16 + body.len() as u32).to_le_bytes(), (-error).to_le_bytes()].concat();
-        // The kernel refuses an answer to a request that was taken back meanwhile.
-        let _ = device.write(&[head, unique, body].concat());
+        }
     }
+}
+
+/// The answer to a request, if one is wanted.
+fn answer(request: &[u8], answers: &Answers) -> Option<Vec<u8>> {
+    let number = |at: usize| u32::from_le_bytes(request[at..at + 4].try_into().unwrap());
+    let (operation, unique) = (number(4), &request[8..16]);
+    let (error, body) = match operation {
+        FORGET | BATCH_FORGET | INTERRUPT => return None,
+        INIT => (0, init()),
+        LOOKUP => (0, [2_u64.to_le_bytes().to_vec(), vec![0; 32], attributes(false)].concat()),
+        GETATTR => (0, [vec![0; 16], attributes(number(16) == 1)].concat()),
+        OPEN => (0, [1_u64.to_le_bytes(), [0; 8]].concat()),
+        READ => {
+            answers.reads.fetch_add(1, Ordering::SeqCst);
+            (answers.read.load(Ordering::SeqCst), vec![BYTE; number(HEADER_BYTES + 16) as usize])
+        }
+        WRITE => (0, [number(HEADER_BYTES + 16).to_le_bytes(), [0; 4]].concat()),
+        RELEASE => (0, Vec::new()),
+        FLUSH => {
+            answers.flushes.fetch_add(1, Ordering::SeqCst);
+            (answers.flush.load(Ordering::SeqCst), Vec::new())
+        }
+        _ => (libc::ENOSYS, Vec::new()),
+    };
+    let body = if error == 0 { body } else { Vec::new() };
+    let head = [(16 + body.len() as u32).to_le_bytes(), (-error).to_le_bytes()].concat();
+    Some([head, unique.to_vec(), body].concat())
 }
 
 fn init() -> Vec<u8> {

@@ -127,6 +127,20 @@ scenarios! {
         others_complete(&engine, dir.path());
     }
 
+    fn a_wait_holds_up_no_chain_on_a_foreign_executor(rig) {
+        assert!(pin(0));
+        let (engine, dir) = (rig.engine(), dir());
+        let (pipe, _) = fifo(&engine, dir.path());
+        let mut read = pipe.read(vec![0; 4]);
+        // Handed over, so that the engine's own thread sleeps until the pipe has something.
+        assert!(poll_once(&mut read).is_pending() && poll_once(&mut read).is_pending());
+        for _ in 0..20 {
+            let chain = engine.chain().then(op::Nop).then(op::Nop).submit().unwrap();
+            assert!(pollster::block_on(chain).all_succeeded());
+        }
+        engine.block_on(pipe.close()).unwrap();
+    }
+
     fn opens_of_a_pipe_without_a_reader_hold_up_no_others(rig) {
         let (engine, dir) = (rig.engine(), dir());
         let paths: Vec<_> = (0..MANY).map(|nth| dir.path().join(format!("fifo{nth}"))).collect();

@@ -71,6 +71,8 @@ fn pend<O: op::Operation>(future: &mut OpFuture<O>, waker: &Waker) {
 /// A read of an empty pipe that waits with this waker.
 fn waits_with(pipe: &File, waker: Waker) -> OpFuture<op::Read<Vec<u8>>> {
     let mut read = pipe.read(vec![0; 4]);
+    // The first poll wakes the future, so that the second hands it over. Nothing but the pipe wakes it from then on.
+    assert!(poll_once(&mut read).is_pending() && poll_once(&mut read).is_pending());
     pend(&mut read, &waker);
     read
 }
@@ -180,6 +182,36 @@ scenarios! {
         until(|| woken.load(Ordering::SeqCst) == 1);
         others_go_on(&engine);
         assert_eq!(pollster::block_on(read).1, b"here");
+    }
+
+    fn one_that_panics_when_the_first_poll_wakes_it(rig) {
+        let (engine, dir) = (rig.engine(), dir());
+        let (pipe, path) = fifo(&engine, dir.path());
+        let woken = Arc::new(AtomicUsize::new(0));
+        let told = Arc::clone(&woken);
+        let mut read = pipe.read(vec![0; 4]);
+        pend(&mut read, &Calls::on_wake(move || {
+            told.fetch_add(1, Ordering::SeqCst);
+            panic!("when it is woken")
+        }));
+        assert_eq!(woken.load(Ordering::SeqCst), 1);
+        others_go_on(&engine);
+        fill(&path, b"here");
+        assert_eq!(pollster::block_on(read).1, b"here");
+    }
+
+    fn one_that_cannot_be_cloned_loses_no_operation(rig) {
+        let (engine, dir) = (rig.engine(), dir());
+        let file = file_of(&engine, &dir.path().join("file"), b"here");
+        let waker = panics_when_cloned();
+        let mut context = Context::from_waker(&waker);
+        let mut read = file.read_at(vec![0; 4], 0);
+        assert!(catch_unwind(AssertUnwindSafe(|| Pin::new(&mut read).poll(&mut context).is_ready())).is_err());
+        assert_eq!(pollster::block_on(read).1, b"here");
+        let mut chain = engine.chain().then(op::Read::at(&file, vec![0; 4], 0)).then(op::Nop).submit().unwrap();
+        assert!(catch_unwind(AssertUnwindSafe(|| Pin::new(&mut chain).poll(&mut context).is_ready())).is_err());
+        assert!(pollster::block_on(chain).all_succeeded());
+        pollster::block_on(file.close()).unwrap();
     }
 
     fn many_that_panic_when_they_are_woken(rig) {

@@ -3,6 +3,10 @@
 //! They come when there is work that no idle thread can take, up to a maximum, and go when idle for five seconds. Where no
 //! thread can be had (a container's limit on processes), the job is handed back, so that the caller can do it itself:
 //! slow, but never stuck. Jobs start in the order in which they came.
+//!
+//! One device that does not answer must not hold up the others. So threads that one job has held for long do not count
+//! against the maximum: while jobs wait and no thread is idle, a thread of its own (the foreman) looks for such threads
+//! every 100 ms, and starts as many others.
 
 use std::{
     collections::VecDeque,
@@ -21,6 +25,13 @@ pub(super) type Job = Box<dyn FnOnce() + Send>;
 /// How long a thread waits for more work before it ends.
 const IDLE: Duration = Duration::from_secs(5);
 
+/// How often the foreman looks. A thread counts as held when its job was there at two looks before.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Threads that there may be in place of held ones. Each takes some 20 KiB of memory: the pages of its stack that a system
+/// call touches, and the kernel's part.
+const STAND_INS_MAX: usize = 512;
+
 /// System calls need little; jobs of others (a topology to read) get by with it too.
 const STACK_BYTES: usize = 512 * 1024;
 
@@ -36,6 +47,8 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Signalled for each job, and once when the crew closes.
     work: Condvar,
+    /// Signalled when a job waits for the first time, and when the crew closes.
+    waits: Condvar,
     threads_max: usize,
     idle: Duration,
     #[cfg(unix)]
@@ -48,6 +61,12 @@ struct State {
     /// Threads that run, the idle among them.
     threads: usize,
     idle: usize,
+    /// How often the foreman has looked.
+    looks: u64,
+    /// How often it had when the threads that are busy began their jobs.
+    busy_since: Vec<u64>,
+    /// There is a foreman.
+    has_foreman: bool,
     /// For the names of the threads.
     started: u64,
     handles: Vec<JoinHandle<()>>,
@@ -67,6 +86,7 @@ impl Crew {
         let shared = Shared {
             state: Mutex::default(),
             work: Condvar::new(),
+            waits: Condvar::new(),
             threads_max: threads_max.max(1),
             idle,
             #[cfg(unix)]
@@ -90,6 +110,7 @@ impl Drop for Crew {
             std::mem::take(&mut state.handles)
         };
         self.shared.work.notify_all();
+        self.shared.waits.notify_all();
         let me = thread::current().id();
         if handles.iter().any(|handle| handle.thread().id() == me) {
             return;
@@ -111,8 +132,14 @@ impl Shared {
         state.jobs.push_back(job);
         let wanted = state.jobs.len() > state.idle;
         // Starting under the lock keeps the counts simple; it happens a few times in a process, not once a job.
-        if wanted && !state.closing && state.threads < self.threads_max {
-            self.start(&mut state);
+        if wanted && !state.closing {
+            if state.threads < self.threads_max {
+                self.start(&mut state);
+            } else if !state.has_foreman {
+                self.start_foreman(&mut state);
+            } else if state.jobs.len() == 1 {
+                self.waits.notify_one();
+            }
         }
         if state.threads == 0
             && let Some(job) = state.jobs.pop_back()
@@ -140,16 +167,65 @@ impl Shared {
         }
     }
 
+    fn start_foreman(self: &Arc<Self>, state: &mut State) {
+        #[cfg(test)]
+        if state.refuses {
+            return;
+        }
+        let shared = Arc::clone(self);
+        let builder = thread::Builder::new().name("auraio-foreman".to_owned()).stack_size(STACK_BYTES);
+        if let Ok(handle) = builder.spawn(move || shared.oversee()) {
+            state.handles.push(handle);
+            state.has_foreman = true;
+        }
+    }
+
+    /// The foreman's life: it lasts as long as jobs wait, and a little longer.
+    fn oversee(self: &Arc<Self>) {
+        let mut state = self.state();
+        while !state.closing {
+            let waits = !state.jobs.is_empty();
+            let pause = if waits { LOOK } else { self.idle };
+            let (woken, wait) = self.waits.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            if state.closing || !waits && wait.timed_out() && state.jobs.is_empty() {
+                break;
+            }
+            if !wait.timed_out() {
+                // The first job of a line waits from now on.
+                continue;
+            }
+            state.looks += 1;
+            let held = state.busy_since.iter().filter(|&&since| since + 2 <= state.looks).count();
+            let threads_max = self.threads_max + held.min(STAND_INS_MAX);
+            while state.threads < threads_max && state.jobs.len() > state.idle {
+                let before = state.threads;
+                self.start(&mut state);
+                if state.threads == before {
+                    break;
+                }
+                self.work.notify_one();
+            }
+        }
+        state.has_foreman = false;
+    }
+
     /// A thread's life.
     fn work(&self) {
         let mut state = self.state();
         loop {
             if let Some(job) = state.jobs.pop_front() {
+                let since = state.looks;
+                state.busy_since.push(since);
                 drop(state);
                 // A job that panics has lost its own thread of control, nothing else: what it owes is settled by what it
                 // drops (see `work.rs`), and the host must not go down with it.
                 let _ = catch_unwind(AssertUnwindSafe(job));
                 state = self.state();
+                // Which of those that began at the same look ends makes no difference.
+                if let Some(at) = state.busy_since.iter().position(|&its| its == since) {
+                    state.busy_since.swap_remove(at);
+                }
                 continue;
             }
             if state.closing {
@@ -246,6 +322,24 @@ mod tests {
             }
             assert_eq!(crew.threads(), 0, "round {round}");
         }
+    }
+
+    #[test]
+    fn threads_that_are_held_do_not_keep_others_from_their_jobs() {
+        let crew = Crew::new(2);
+        let meeting = Arc::new(Barrier::new(6));
+        let held = Arc::clone(&meeting);
+        for _ in 0..5 {
+            let held = Arc::clone(&held);
+            run(&crew, move || {
+                held.wait();
+            });
+        }
+        // Ends only if all five run at the same time.
+        meeting.wait();
+        let (sender, receiver) = mpsc::channel();
+        run(&crew, move || sender.send(1).unwrap());
+        assert_eq!(receiver.recv(), Ok(1));
     }
 
     #[test]
