@@ -1,4 +1,4 @@
-//! The loop of one lane, with those who share its limit. All of it is behind the lane's lock.
+//! The outer loop of one lane, and the rings and clients that share its limit. The lane's lock guards all of it.
 
 use std::sync::{Arc, Weak, atomic::Ordering};
 
@@ -28,12 +28,12 @@ pub(super) struct Governor {
     rings: Vec<Option<Ringed>>,
     clients: Vec<Weak<Wishes>>,
     seen: Seen,
-    /// Sums of what the rings told.
+    /// Sums of what the rings reported.
     in_flight: u32,
     waiting: u32,
     batch: u32,
     sqe_per_enter: f64,
-    /// The part of each share that low operations may have.
+    /// The part of each share that low operations may take, from 0 to 1.
     low_share: f64,
 }
 
@@ -76,7 +76,7 @@ impl Governor {
         self.tell();
     }
 
-    /// Takes a ring's report. Answers whether somebody lacks a place.
+    /// Takes a ring's report. Answers whether some ring lacks places that another ring has.
     pub(super) fn report(&mut self, report: Report<'_>) -> bool {
         let Some(Some(ring)) = self.rings.get_mut(report.member as usize) else { return false };
         let waiting: u32 = report.waiting.iter().sum();
@@ -88,7 +88,8 @@ impl Governor {
         ring.place.others.store(self.in_flight - report.in_flight, Ordering::Relaxed);
         (self.batch, self.sqe_per_enter) = (report.batch, report.sqe_per_enter);
         self.seen.hits += report.hits;
-        // What waits for the sake of what is high does not wait behind the limit.
+        // Low operations that are held back for high ones are reported as not waiting. Otherwise the outer loop would raise
+        // the limit for them.
         let held_back = self.foreground.holds_back(report.now, self.shares.limit());
         let (others, others_waiting) = (self.in_flight - report.in_flight, self.waiting - waiting);
         for sample in report.samples.drain(..) {
@@ -99,7 +100,7 @@ impl Governor {
             self.controller.on_completion(&control::Sample {
                 now: sample.now,
                 submitted: sample.submitted,
-                // What is reaped together completed one after the other, and is asked for again after that.
+                // The samples of one reap completed one after the other, and the program asks again only after the reap.
                 in_flight: (others + sample.in_flight).saturating_sub(1),
                 waiting: if held_back { 0 } else { others_waiting + sample.waiting },
                 unseen: sample.unseen,
@@ -117,11 +118,12 @@ impl Governor {
         self.clients.push(Arc::downgrade(wishes));
     }
 
-    /// Brings the wishes of those who are there together. Answers them, for their last share may be among those held here.
+    /// Makes one setting of the wishes of all clients, and gives it to the loop. Answers the clients: the caller drops them
+    /// after it has let go of the lane's lock, because a client whose last share is dropped takes that lock.
     pub(super) fn reconsider(&mut self, now: u64) -> Vec<Arc<Wishes>> {
         self.clients.retain(|client| client.strong_count() > 0);
         let clients: Vec<_> = self.clients.iter().filter_map(Weak::upgrade).collect();
-        // With nobody there is nobody to ask: what was found stays for the next.
+        // Without clients the settings stay, so that the next client begins with what the loop has found.
         if !clients.is_empty() {
             let settings = wishes::together(&clients.iter().map(|client| client.get()).collect::<Vec<_>>());
             if settings != *self.controller.settings() {
@@ -132,7 +134,7 @@ impl Governor {
         clients
     }
 
-    /// Makes known what the loop decided, and hands its limit out.
+    /// Logs what the loop decided, and divides its limit among the rings.
     fn after_decisions(&mut self, now: u64) {
         while let Some(decision) = self.controller.next_decision() {
             log::note(self.id, decision);
@@ -142,7 +144,8 @@ impl Governor {
         self.tell();
     }
 
-    /// Writes every ring's share where the ring reads it. What has not changed is not written.
+    /// Writes every ring's share where the ring reads it. An unchanged value is not written, so that the ring's cache line
+    /// stays on its core.
     fn tell(&self) {
         for ring in self.rings.iter().flatten() {
             let share = self.shares.share(ring.member);

@@ -1,8 +1,9 @@
-//! What a lane tells of itself.
+//! What `stats()` tells of a lane.
 
 use super::{LaneId, LaneMode};
 
-/// One lane, as it is now. Latencies are of the last one to two seconds, in microseconds; 0 where nothing completed.
+/// One lane, as it is now. Latencies are in microseconds and of the last one to two seconds; they are 0 if nothing
+/// completed.
 ///
 /// ```
 /// use auraio::OpenOptions;
@@ -22,9 +23,9 @@ use super::{LaneId, LaneMode};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LaneStats {
-    /// Which lane.
+    /// The lane's name.
     pub id: LaneId,
-    /// The disk: `nvme0n1`, `sda`; or the file system, where there is no disk under it.
+    /// The disk (`nvme0n1`, `sda`). If the file system lies on no disk, the file system.
     pub device: String,
     /// Through the page cache or past it.
     pub mode: LaneMode,
@@ -34,25 +35,25 @@ pub struct LaneStats {
     pub phase: &'static str,
     /// Operations that may be in flight on the device at once, for all rings of the process.
     pub in_flight_limit: u32,
-    /// Operations that have a place now, as last reported by the rings: in flight, or about to be handed over.
+    /// Operations that have a place, as the rings last reported: they are in flight, or about to be handed over.
     pub in_flight: u32,
-    /// Operations that wait behind the limit, as last reported.
+    /// Operations that wait behind the limit, as the rings last reported.
     pub queued: u32,
-    /// Entries that are gathered for one system call just now.
+    /// The submit batch: entries that are at present gathered for one system call.
     pub submit_batch: u32,
-    /// Entries handed over by a system call, on average lately.
+    /// The mean number of entries that a system call has lately handed over.
     pub sqe_per_enter: f64,
-    /// The p99 past which concurrency is cut at once, in milliseconds.
+    /// The guard, in milliseconds: when the p99 latency exceeds it, the limit is cut at once.
     pub guard_p99_ms: f64,
-    /// The guard is below what the device can do with one operation in flight.
+    /// The device exceeds the guard even with one operation in flight.
     pub guard_infeasible: bool,
-    /// How often the guard has cut.
+    /// How often the guard has cut the limit.
     pub guard_cuts: u64,
     /// Operations that the device has completed.
     pub completed: u64,
-    /// Bytes that those moved.
+    /// Bytes that these operations moved.
     pub bytes: u64,
-    /// Reads that the page cache served: they are in no other number here.
+    /// Reads that the page cache served. No other number here counts them.
     pub cache_hits: u64,
     /// From the system call to the completion.
     pub completion_p50_us: f64,
@@ -60,9 +61,9 @@ pub struct LaneStats {
     pub completion_p99_us: f64,
     /// From the system call to the completion.
     pub completion_p999_us: f64,
-    /// With the wait behind the limit.
+    /// From the caller's request to the completion, the wait behind the limit included.
     pub total_p99_us: f64,
-    /// High, normal, low.
+    /// The classes: high, normal, low.
     pub by_class: [ClassStats; 3],
 }
 
@@ -81,13 +82,13 @@ pub struct LaneStats {
 pub struct ClassStats {
     /// Operations that the device has completed.
     pub completed: u64,
-    /// Operations that wait behind the limit, as last reported.
+    /// Operations that wait behind the limit, as the rings last reported.
     pub waiting: u32,
-    /// Latency with the wait, in the last one to two seconds; 0 where nothing completed.
+    /// Latency with the wait behind the limit, in the last one to two seconds; 0 if nothing completed.
     pub total_p99_us: f64,
 }
 
-/// Which latencies a histogram is of.
+/// The kind of latency that a histogram is of.
 ///
 /// ```
 /// use auraio::HistogramKind;
@@ -96,9 +97,9 @@ pub struct ClassStats {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HistogramKind {
-    /// From the system call that carried an operation to its completion.
+    /// From the system call that handed an operation over to its completion.
     #[default]
     Completion,
-    /// The same with the wait behind the in-flight limit.
+    /// The same, with the wait behind the in-flight limit before it.
     Total,
 }

@@ -1,7 +1,7 @@
 //! What engines and files ask of the lanes that they use, and how several wishes become one setting.
 //!
-//! A device has one loop, so what its users ask is brought together: the strictest guard, the smallest maximum, the largest
-//! minimum that fits under it, and the policy that was asked for last.
+//! A lane has one loop, so the wishes of its users are combined: the strictest guard, the smallest maximum, the largest
+//! minimum that is not above it, and the policy that was asked for last.
 
 use std::sync::{
     Arc, Mutex,
@@ -14,22 +14,22 @@ use crate::{
     lock,
 };
 
-/// What one user of lanes asks for.
+/// What one engine or file asks of its lanes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wish {
-    /// The policy, and when it was asked for: a later one wins.
+    /// The policy, and a number that tells the order in which policies were asked for. The last one wins.
     pub(crate) policy: Option<(u64, Policy)>,
     pub(crate) guard: Option<Guard>,
     pub(crate) bounds: Option<Bounds>,
 }
 
-/// The wishes of one user: an engine, or a file with a guard of its own.
+/// The wishes of one client: an engine, or a file with a guard of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
     wish: Mutex<Wish>,
-    /// The class of files that are opened from now on, as [`Priority::index`].
+    /// The class of files that the engine opens from now on, as [`Priority::index`].
     class: AtomicU8,
-    /// Those that it has been counted in.
+    /// The lanes that read these wishes.
     lanes: Mutex<Vec<Arc<Lane>>>,
 }
 
@@ -53,7 +53,7 @@ impl Wishes {
         self.class.store(class as u8, Ordering::Relaxed);
     }
 
-    /// What was asked for; for what was not, the defaults.
+    /// What the client asked for. Where it asked for nothing, the defaults.
     pub(crate) fn settings(&self) -> Settings {
         together(&[self.get()])
     }
@@ -62,7 +62,7 @@ impl Wishes {
         *lock(&self.wish)
     }
 
-    /// From now on the lane hears these wishes too.
+    /// From now on the lane reads these wishes too.
     pub(crate) fn use_lane(self: &Arc<Self>, lane: &Arc<Lane>) {
         let mut lanes = lock(&self.lanes);
         if lanes.iter().any(|used| Arc::ptr_eq(used, lane)) {
@@ -99,7 +99,7 @@ impl Drop for Wishes {
     }
 }
 
-/// One setting out of all wishes.
+/// Combines all wishes to one setting.
 pub(super) fn together(wishes: &[Wish]) -> Settings {
     let mut settings = Settings::default();
     if let Some((_, policy)) = wishes.iter().filter_map(|wish| wish.policy).max_by_key(|(asked, _)| *asked) {
@@ -113,7 +113,7 @@ pub(super) fn together(wishes: &[Wish]) -> Settings {
     settings
 }
 
-/// A guard that somebody chose is stricter than one that nobody did.
+/// The stricter of two guards. A guard that a client chose counts as stricter than the default.
 fn stricter(one: Guard, other: Guard) -> Guard {
     match (one, other) {
         (Guard::Auto, guard) | (guard, Guard::Auto) => guard,
