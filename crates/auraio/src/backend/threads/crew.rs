@@ -1,8 +1,8 @@
-//! Threads that perform what would block: this engine's own, never libuv's.
+//! Threads that perform calls that would block. They belong to the engine; libuv's threads are never used.
 //!
-//! They come when there is work that no idle thread can take, up to a maximum, and go when idle for five seconds. Where no
-//! thread can be had (a container's limit on processes), the job is handed back, so that the caller can do it itself:
-//! slow, but never stuck. Jobs start in the order in which they came.
+//! A thread is started when there is a job that no idle thread can take, up to a maximum. A thread ends when it has been
+//! idle for five seconds. If no thread can be started (a container may limit the number of processes), the crew gives the
+//! job back, and the caller performs it: slowly, but nothing is stuck. Jobs start in the order in which they came.
 
 use std::{
     collections::VecDeque,
@@ -21,17 +21,18 @@ pub(super) type Job = Box<dyn FnOnce() + Send>;
 /// How long a thread waits for more work before it ends.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// System calls need little; jobs of others (a topology to read) get by with it too.
+/// The stack of a thread. System calls need little, and so do the crew's other jobs, such as reading the topology.
 const STACK_BYTES: usize = 512 * 1024;
 
-/// Threads for blocking work. Costs a few hundred bytes until the first job.
+/// Threads for blocking work. Until the first job it takes a few hundred bytes and no thread.
 ///
-/// Dropping it lets the queued jobs finish and joins the threads; on one of its own threads it only lets them go.
+/// Dropping it waits until the queued jobs are done and the threads have ended. If one of its own threads drops it, that
+/// thread waits for nobody.
 pub(crate) struct Crew {
     shared: Arc<Shared>,
 }
 
-/// What the threads hold too, so that a [`Crew`] can be dropped while they run.
+/// The part that the threads share, so that a [`Crew`] can be dropped while they run.
 pub(super) struct Shared {
     state: Mutex<State>,
     /// Signalled for each job, and once when the crew closes.
@@ -45,14 +46,14 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// Threads that run, the idle among them.
+    /// The number of threads, idle ones included.
     threads: usize,
     idle: usize,
-    /// For the names of the threads.
+    /// The number of threads that were ever started. It gives the next one its name.
     started: u64,
     handles: Vec<JoinHandle<()>>,
     closing: bool,
-    /// Stands for a system that has no more threads.
+    /// For tests: the system has no more threads.
     #[cfg(test)]
     refuses: bool,
 }
@@ -95,22 +96,22 @@ impl Drop for Crew {
             return;
         }
         for handle in handles {
-            // A job's panic is caught where it runs, so there is nothing to learn here.
+            // A job's panic is caught where it runs, so this error tells nothing new.
             let _ = handle.join();
         }
     }
 }
 
 impl Shared {
-    /// Queues the job, and starts a thread for it if none is idle and the maximum allows.
+    /// Queues the job. Starts a thread for it if none is idle and the maximum allows one more.
     ///
     /// # Errors
-    /// Gives the job back when there is no thread and none can be had.
+    /// Gives the job back if there is no thread and none can be started.
     pub(super) fn run(self: &Arc<Self>, job: Job) -> Result<(), Job> {
         let mut state = self.state();
         state.jobs.push_back(job);
         let wanted = state.jobs.len() > state.idle;
-        // Starting under the lock keeps the counts simple; it happens a few times in a process, not once a job.
+        // The thread is started under the lock, which keeps the counts simple. That happens a few times in a process.
         if wanted && !state.closing && state.threads < self.threads_max {
             self.start(&mut state);
         }
@@ -124,7 +125,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Starts a thread, or leaves things as they are.
+    /// Starts a thread. If the system has none, nothing changes.
     fn start(self: &Arc<Self>, state: &mut State) {
         #[cfg(test)]
         if state.refuses {
@@ -140,14 +141,14 @@ impl Shared {
         }
     }
 
-    /// A thread's life.
+    /// Performs jobs until the crew closes or the thread has been idle for too long.
     fn work(&self) {
         let mut state = self.state();
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 drop(state);
-                // A job that panics has lost its own thread of control, nothing else: what it owes is settled by what it
-                // drops (see `work.rs`), and the host must not go down with it.
+                // A job that panics must not end the thread or the process. The entries that it held are completed by the
+                // drop of its `Work` (`work.rs`).
                 let _ = catch_unwind(AssertUnwindSafe(job));
                 state = self.state();
                 continue;
@@ -163,7 +164,7 @@ impl Shared {
                 break;
             }
         }
-        // Still under the lock under which the queue was seen empty: a job that comes now finds one thread less.
+        // The lock has been held since the queue was found empty, so a job that comes now counts one thread less.
         state.threads -= 1;
     }
 
@@ -178,7 +179,7 @@ impl Crew {
         self.shared.run(job)
     }
 
-    /// Threads that run now.
+    /// The number of threads that run now.
     fn threads(&self) -> usize {
         self.shared.state().threads
     }
@@ -229,7 +230,7 @@ mod tests {
         }
         run(&crew, || {});
         assert_eq!(crew.threads(), 3);
-        // Ends only if the three run at the same time.
+        // This wait ends only if the three jobs run at the same time.
         meeting.wait();
     }
 
