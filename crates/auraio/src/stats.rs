@@ -1,10 +1,10 @@
-//! What an engine tells of itself.
+//! What `Engine::stats` answers.
 
 use std::sync::atomic::Ordering;
 
 use crate::{BackendKind, LaneStats, PoolStats, ring::Ring};
 
-/// What an engine has done so far. Every number is read without stopping anything, so they may be of slightly different
+/// What an engine has done so far. The numbers are read while operations go on, so they may be of slightly different
 /// moments.
 ///
 /// ```
@@ -17,13 +17,13 @@ use crate::{BackendKind, LaneStats, PoolStats, ring::Ring};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
-    /// What performs the operations.
+    /// The backend, which performs the operations.
     pub backend: BackendKind,
-    /// One for each ring that was made.
+    /// One entry for each ring that was made.
     pub rings: Vec<RingStats>,
-    /// One for each device and mode that the process has used: what its in-flight limit is, and why.
+    /// One entry for each lane of the process, which is a device in one mode: its in-flight limit, and what led to it.
     pub lanes: Vec<LaneStats>,
-    /// The memory that the engine takes blocks from.
+    /// The pool that the engine takes blocks from.
     pub pool: PoolStats,
 }
 
@@ -40,22 +40,22 @@ pub struct Stats {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct RingStats {
-    /// The core that it was made for or on.
+    /// The core that the ring was made for, or on which it was made.
     pub cpu: u32,
     /// That core's NUMA node.
     pub numa_node: u32,
-    /// Operations that it took.
+    /// Operations that the ring took.
     pub submitted: u64,
     /// Operations that completed.
     pub completed: u64,
     /// Calls of `io_uring_enter`.
     pub enters: u64,
-    /// Transfers on files opened with [`OpenOptions::direct`](crate::OpenOptions::direct) that were not aligned, and so were
-    /// not made straight between the device and the caller's memory.
+    /// Transfers on files opened with [`OpenOptions::direct`](crate::OpenOptions::direct) that were not aligned, and
+    /// therefore did not go straight between the device and the caller's memory.
     pub bounced: u64,
-    /// Operations that the kernel, or a thread, holds now.
+    /// Operations that the kernel or a thread holds now.
     pub in_flight: u64,
-    /// Operations that wait to be handed over.
+    /// Operations that are not handed over yet.
     pub queued: u64,
     /// Operations so far whose memory was registered.
     pub fixed_buffers: u64,

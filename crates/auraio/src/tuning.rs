@@ -1,4 +1,4 @@
-//! What a user of an engine can say about the double loop, and see of it.
+//! The methods by which users set the double loop and look at it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Builder {
-    /// How the in-flight limit of each device is found (default [`Policy::Knee`]).
+    /// Sets the policy, which finds the in-flight limit of each device (default [`Policy::Knee`]).
     ///
     /// ```
     /// use auraio::{Engine, control::Policy};
@@ -27,8 +27,8 @@ impl Builder {
         self
     }
 
-    /// The p99 of a device past which concurrency is cut at once. Without it: 10 ms, or 20 times the idle mean of a device
-    /// that is slower than that allows.
+    /// Sets the guard: when a device's p99 latency exceeds it, the in-flight limit is cut at once. Without this call the
+    /// guard is 10 ms, or 20 times the mean latency of the idle device if that is more.
     ///
     /// ```
     /// use std::time::Duration;
@@ -45,8 +45,8 @@ impl Builder {
         self
     }
 
-    /// Between which numbers the in-flight limit of a device is kept. Without it: 1 and the queue depth, or on the backend
-    /// `threads` 1 and the number of threads.
+    /// Sets the bounds of a device's in-flight limit. Without this call they are 1 and the queue depth; on the backend
+    /// `threads` they are 1 and the number of threads.
     ///
     /// ```
     /// use auraio::{Engine, Error};
@@ -62,7 +62,7 @@ impl Builder {
         self
     }
 
-    /// The class of transfers on files that say nothing else (default [`Priority::Normal`]).
+    /// Sets the class of transfers on files that have no class of their own (default [`Priority::Normal`]).
     ///
     /// ```
     /// use auraio::{Engine, control::Priority};
@@ -77,7 +77,7 @@ impl Builder {
         self
     }
 
-    /// What an engine on a backend asks of its lanes.
+    /// The settings that an engine with this backend asks of its lanes.
     pub(crate) fn control(&self, backend: BackendKind) -> Settings {
         let max = match backend {
             BackendKind::Threads => self.threads_max,
@@ -95,12 +95,12 @@ impl Builder {
 }
 
 impl Engine {
-    /// The same engine for another user: the same rings, threads and files' rules, but with wishes of its own about the
-    /// devices that its files are on. Where users of a process wish different things of one device, they get the strictest
-    /// guard, the smallest maximum, the largest minimum that fits under it, and the policy that was asked for last.
+    /// The same engine for another user. It shares the rings and the threads, but has wishes of its own for the devices that
+    /// its files are on. If several users of the process wish different things of one device, these hold: the strictest
+    /// guard, the smallest maximum, the largest minimum that is not above it, and the policy that was asked for last.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] as [`Settings::check`] says.
+    /// [`Error::InvalidInput`] if [`Settings::check`] refuses the settings.
     ///
     /// ```
     /// use std::time::Duration;
@@ -117,7 +117,7 @@ impl Engine {
         Ok(Self::from_shared(self.shared(), Wishes::of(&control, self.client().class())))
     }
 
-    /// What this engine asks of the devices that its files are on.
+    /// The settings that this engine asks of the devices that its files are on.
     ///
     /// ```
     /// use auraio::{Engine, control::Settings};
@@ -173,7 +173,7 @@ impl Engine {
     /// Changes the bounds of the in-flight limit, also while operations are in flight.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for a minimum of zero, or one above the maximum.
+    /// [`Error::InvalidInput`] if the minimum is zero or above the maximum.
     ///
     /// ```
     /// # let engine = auraio::Engine::builder().build()?;
@@ -188,7 +188,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Changes the class of files that are opened from now on.
+    /// Changes the class of the files that this engine opens from now on.
     ///
     /// ```
     /// use auraio::control::Priority;
@@ -201,7 +201,8 @@ impl Engine {
         self.client().set_class(class);
     }
 
-    /// The latencies of a lane since it was first used, in nanoseconds, to 1 %; `None` where there is no such lane.
+    /// The latencies of a lane since it was first used, in nanoseconds, with an error of at most 1 %. `None` if there is no
+    /// such lane.
     ///
     /// ```
     /// use auraio::{HistogramKind, OpenOptions};
@@ -222,7 +223,7 @@ impl Engine {
         lanes::by_id(lane).map(|lane| lane.histogram(kind))
     }
 
-    /// What the loops of the process decided, oldest first: those with a number above `after`, as far as the last 1,024 go.
+    /// The decisions of all loops of the process that have a number above `after`, oldest first. The last 1,024 are kept.
     ///
     /// ```
     /// # let engine = auraio::Engine::builder().build()?;
@@ -238,7 +239,7 @@ impl Engine {
         lanes::decisions_after(after)
     }
 
-    /// The number of the last decision; 0 before the first. It costs one load.
+    /// The number of the last decision, or 0 if there was none. It costs one load.
     ///
     /// ```
     /// # let engine = auraio::Engine::builder().build()?;
@@ -250,9 +251,9 @@ impl Engine {
         lanes::decisions_so_far()
     }
 
-    /// The lane that a file opened by this engine is on, which hears this engine's wishes from now on.
+    /// The lane that a file of this engine is on. From now on the lane reads this engine's wishes.
     pub(crate) fn lane_of(&self, facts: &FileFacts) -> Option<Arc<Lane>> {
-        // Pipes, sockets and terminals wait for somebody else, not for a device.
+        // An operation on a pipe, socket or terminal waits for another process and not for a device, so no lane governs it.
         if !(facts.seekable && facts.regular) {
             return None;
         }
@@ -264,7 +265,7 @@ impl Engine {
 }
 
 impl File {
-    /// The lane that governs transfers on the file. `None` for what is no regular file.
+    /// The lane that governs transfers on the file. `None` if it is not a regular file.
     ///
     /// ```
     /// use auraio::OpenOptions;
@@ -279,10 +280,11 @@ impl File {
         self.inner().lane().map(|lane| lane.id())
     }
 
-    /// A guard for the device as long as this file is open: the strictest of all guards counts. `None` takes it back.
+    /// Sets a guard for the file's device, for as long as the file is open. The strictest of all guards of the device
+    /// counts. `None` takes the guard back.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for zero.
+    /// [`Error::InvalidInput`] for a guard of zero.
     ///
     /// ```
     /// use std::time::Duration;
@@ -304,7 +306,7 @@ impl File {
         Ok(())
     }
 
-    /// The class of the file's transfers from now on, for those that say nothing else.
+    /// Sets the class of the file's transfers from now on. A transfer with a class of its own keeps that.
     ///
     /// ```
     /// use auraio::{OpenOptions, control::Priority};
