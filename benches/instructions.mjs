@@ -41,13 +41,6 @@ Exits with 1 if a figure is over its limit.`
 /** A failure that one sentence explains. */
 class Refused extends Error {}
 
-try {
-  main()
-} catch (error) {
-  console.error(`instructions: ${error instanceof Refused ? error.message : (error?.stack ?? error)}`)
-  process.exitCode = 2
-}
-
 function main() {
   const { values, positionals } = options()
   if (values.help) return console.log(HELP)
@@ -149,4 +142,11 @@ function print(version, found) {
     if (isCallOver) console.log(`OVER  ${mode}: ${number(perCall)} a call, the limit is ${CALL_MAX}`)
   }
   if (!found.some(({ isOver, isCallOver }) => isOver || isCallOver)) console.log('No figure is over its limit.')
+}
+
+try {
+  main()
+} catch (error) {
+  console.error(`instructions: ${error instanceof Refused ? error.message : (error?.stack ?? error)}`)
+  process.exitCode = 2
 }

@@ -1,14 +1,14 @@
 //! Transfers on a direct file that are not aligned, made of transfers that are.
 //!
-//! A file that was opened for direct I/O of any alignment gives what any file gives. A read takes in whole units around what
-//! was asked for, into an aligned block, and copies out what was asked for. A write that is only at the wrong address is
-//! copied to a block and written from there. What a write changes of a block of the file system without filling it goes
-//! through the page cache, where the kernel reads, changes and keeps the block under the lock of the inode, so that nobody
-//! else's bytes are lost, and the file ends where the write ends ([`Call::WriteBuffered`]).
+//! A file that was opened for direct I/O of any alignment gives the same results as any file. A read reads the whole units
+//! around the wanted bytes into an aligned block, and copies the wanted bytes out. A write whose address alone is not
+//! aligned is copied to a block and written from there. If a write changes only a part of a block of the file system, that
+//! part goes through the page cache ([`Call::WriteBuffered`]). There the kernel reads and changes the block under the lock
+//! of the inode, so nobody else's bytes are lost, and the file ends where the write ends.
 //!
-//! The parts of one transfer follow each other, and each has the block (or the vectors) that its call names until its
-//! completion: a bounce lies in its slot like everything else that the kernel can touch. A part that comes up short ends the
-//! transfer, and so does one that fails; what the parts before it moved is the result.
+//! The parts of a transfer are performed one after the other. Until a part completes, the bounce keeps the block or the
+//! vectors that its call points to. The bounce lies in the slot, like everything that the kernel can touch. A part that is
+//! short or fails ends the transfer; the result is what the parts before it moved.
 #![expect(unsafe_code, reason = "copies between a block and the memory that an operation's calls name")]
 
 use std::ptr;
@@ -29,17 +29,18 @@ use crate::{
     },
 };
 
-/// The most that one call moves by way of a block, which bounds the memory of a transfer. A multiple of every unit.
+/// The most bytes that one call moves by way of a block. It bounds the memory of a transfer, and is a multiple of every
+/// unit.
 const PART_MAX: u64 = 1 << 20;
 
-/// Whole blocks in the middle of a write that are worth calls of their own past the page cache. With fewer, the write is one
-/// call through it.
+/// If a write has at least this many bytes of whole blocks in its middle, they go past the page cache by calls of their own.
+/// With fewer, the whole write is one call through the page cache.
 const WHOLE_MIN: u64 = 64 << 10;
 
-/// Past this, the end of the last unit is not a position.
+/// At a position beyond this, the end of the last unit would be no valid position.
 const POSITION_MAX: u64 = i64::MAX as u64 - PART_MAX;
 
-/// A transfer that is made in parts.
+/// A transfer that is made of several parts.
 #[derive(Debug)]
 pub(crate) struct Bounce {
     kind: Kind,
@@ -47,15 +48,15 @@ pub(crate) struct Bounce {
     twin: *const BufferedTwin,
     alignment: DirectAlignment,
     pool: Pool,
-    /// Where the rest begins; for [`Kind::Append`] whatever was asked for.
+    /// The position where the rest begins. For [`Kind::Append`] it is the position that the caller gave.
     offset: u64,
     left: u64,
-    /// The caller's, for the rest.
+    /// The caller's memory for the rest.
     memory: Memory,
     part: Part,
-    /// Taken when it is first needed.
+    /// The block. It is taken from the pool when it is first needed.
     block: Option<Block>,
-    /// What a call through the page cache names.
+    /// The vectors of a call through the page cache.
     vectors: Vec<IoVec>,
 }
 
@@ -67,16 +68,16 @@ unsafe impl Send for Bounce {}
 enum Kind {
     Read,
     Write,
-    /// To the end of the file, wherever the kernel finds that, in one piece.
+    /// A write in one piece to the end of the file, wherever the kernel finds that.
     Append,
 }
 
-/// What the call under way means for the transfer.
+/// What the present call does for the transfer.
 #[derive(Clone, Copy, Debug)]
 enum Part {
-    /// It reads into the block: so many bytes before what was asked for, then so many that were.
+    /// It reads into the block: first `before` bytes in front of the wanted ones, then the `wanted` bytes.
     Around { before: u64, wanted: u64 },
-    /// It moves so many of the caller's bytes.
+    /// It moves `wanted` bytes of the caller's memory.
     Plain { wanted: u64 },
 }
 
@@ -119,7 +120,7 @@ impl Bounce {
         })
     }
 
-    /// A part is done: what it moved of the caller's bytes, or its negated errno, and the next.
+    /// Takes the result of a part. Answers how many of the caller's bytes it moved, or its negated errno, and the next part.
     pub(super) fn settle(&mut self, result: i32) -> (i32, Option<(Call, u64)>) {
         let Ok(moved) = u64::try_from(result) else { return (result, None) };
         let (moved, wanted) = match self.part {
@@ -137,12 +138,12 @@ impl Bounce {
         if self.offset != CURRENT_POSITION {
             self.offset += moved;
         }
-        // What a part that cannot be begun would have moved, the next transfer asks for, and is told why.
+        // If the next part cannot begin, the transfer ends short. The caller's next transfer, for the rest, gets the error.
         let next = (moved == wanted && self.left > 0).then(|| self.next().ok()).flatten();
         (moved as i32, next)
     }
 
-    /// The next call, and how many bytes it moves when it moves all.
+    /// The next call, and the bytes that it moves if it moves all.
     fn next(&mut self) -> Result<(Call, u64), i32> {
         match self.kind {
             Kind::Read => self.next_read(),
@@ -154,7 +155,8 @@ impl Bounce {
     fn next_read(&mut self) -> Result<(Call, u64), i32> {
         let unit = u64::from(self.alignment.offset);
         let before = self.offset % unit;
-        // What would take several blocks, and lies right, takes none. Less is one call, with a copy, instead of two.
+        // If the rest is larger than a block and aligned, it goes straight to the caller's memory. If it is smaller, one
+        // call with a copy is cheaper than two calls.
         if before == 0
             && let Some((address, len)) = self.straight(self.left, unit).filter(|(_, len)| *len >= PART_MAX)
         {
@@ -194,7 +196,7 @@ impl Bounce {
         Ok((Call::Write { fd: self.fd, buf, len: len as u32, offset: self.offset }, len))
     }
 
-    /// The next bytes through the page cache: so many, or as many as one call can.
+    /// A call that moves the next bytes through the page cache: `bytes` of them, or as many as one call can.
     fn buffered(&mut self, bytes: u64) -> (Call, u64) {
         self.vectors.clear();
         let mut wanted = 0;
@@ -207,14 +209,14 @@ impl Bounce {
         (Call::WriteBuffered { twin: self.twin, iov, count, offset: self.offset }, wanted)
     }
 
-    /// The whole units at the front of the caller's memory that lie right for the device, up to so many bytes.
+    /// The whole units at the front of the caller's memory, if they are aligned for the device: at most `bytes`.
     fn straight(&self, bytes: u64, unit: u64) -> Option<(*mut u8, u64)> {
         let (address, len) = self.memory.first(bytes.min(BYTES_MAX.into())).next()?;
         let aligned = address.addr() & (self.alignment.memory as usize - 1) == 0;
         aligned.then_some((address, len as u64 / unit * unit))
     }
 
-    /// The block, for so many bytes if they are to be had, but at least for one unit.
+    /// The block. It has room for `bytes` if the pool has such a block, and for at least one unit.
     fn block(&mut self, bytes: u64, unit: u64) -> Result<&mut Block, i32> {
         let mut bytes = bytes.min(PART_MAX);
         let alignment = (self.alignment.memory as usize).max(4096);
@@ -229,17 +231,17 @@ impl Bounce {
     }
 }
 
-/// The caller's memory: what is left of it, in order.
+/// The rest of the caller's memory, in order.
 #[derive(Debug, Default)]
 struct Memory {
     vectors: Vec<IoVec>,
-    /// The first that is left, and how much of it is gone.
+    /// The index of the first vector that is left. `start` is how much of it is used already.
     at: usize,
     gone: usize,
 }
 
 impl Memory {
-    /// Adds what a transfer names.
+    /// Adds the memory of a call.
     ///
     /// # Safety
     /// The vectors of a vectored call can be read.
@@ -259,14 +261,14 @@ impl Memory {
         self.first(u64::MAX).map(|(_, len)| len as u64).sum()
     }
 
-    /// The first bytes that are left, as far as there are so many.
+    /// The next `bytes` of the memory, or all that is left if that is less.
     fn first(&self, mut bytes: u64) -> impl Iterator<Item = (*mut u8, usize)> {
         let mut gone = self.gone;
         self.vectors[self.at..].iter().map_while(move |vector| {
             let start = std::mem::take(&mut gone);
             let len = (io_vec_len(vector) - start).min(usize::try_from(bytes).unwrap_or(usize::MAX));
             bytes -= len as u64;
-            // Of the vectors of an operation none is empty, so this one is the first behind the end.
+            // No vector of an operation is empty, so an empty part means that all bytes have been given.
             (len > 0).then(|| (io_vec_base(vector).wrapping_add(start), len))
         })
     }
@@ -281,7 +283,7 @@ impl Memory {
         }
     }
 
-    /// Writes bytes to the front.
+    /// Copies bytes to the front of the memory.
     fn copy_from(&self, mut from: &[u8]) {
         for (address, len) in self.first(from.len() as u64) {
             let (part, rest) = from.split_at(len);
@@ -292,7 +294,7 @@ impl Memory {
         }
     }
 
-    /// Reads bytes from the front.
+    /// Copies bytes from the front of the memory.
     fn copy_to(&self, mut to: &mut [u8]) {
         for (address, len) in self.first(to.len() as u64) {
             let (part, rest) = to.split_at_mut(len);
@@ -305,7 +307,7 @@ impl Memory {
 }
 
 impl Cold {
-    /// Whether the slot's transfer is on a file that takes any alignment, and needs that.
+    /// Whether the slot's transfer has to bounce: its file takes any alignment, and the transfer is not aligned.
     #[inline(always)]
     pub(super) fn must_bounce(&self) -> bool {
         let Some(file) = &self.file else { return false };
@@ -325,13 +327,14 @@ impl Cold {
         (rest || misaligned(&self.call)) && self.is_bounceable()
     }
 
-    /// Where no file can have an end, the kernel answers as it would to anybody.
+    /// False if the transfer would pass the largest file offset. The kernel answers such a transfer with an error, so it is
+    /// left to the kernel.
     fn is_bounceable(&self) -> bool {
         let (Call::Read { offset, .. } | Call::ReadVectored { offset, .. }) = self.call else { return true };
         offset.saturating_add(self.asked()) <= POSITION_MAX
     }
 
-    /// The bytes that all calls move.
+    /// The bytes that all calls of the operation are asked to move.
     fn asked(&self) -> u64 {
         let rest = match self.more.as_deref() {
             Some(More::Calls(calls)) => calls.iter().map(|(_, bytes)| bytes).sum(),
@@ -341,7 +344,7 @@ impl Cold {
         unsafe { transfer_len(&self.call) }.unwrap_or(0) + rest
     }
 
-    /// Makes the transfer one of parts; its call is the first of them.
+    /// Turns the transfer into one of parts. Its call becomes the first part.
     fn bounce(&mut self) -> Result<(), i32> {
         let Some(file) = &self.file else { return Err(errno::EBADF) };
         // SAFETY: the payload keeps the memory, the file's share the twin, and both stay in the slot until it is complete,
@@ -355,7 +358,7 @@ impl Cold {
 }
 
 impl State {
-    /// Begins to bounce a slot's transfer. Answers false where that was impossible, and the slot is complete.
+    /// Begins to bounce a slot's transfer. Answers false if that was impossible; then the operation is complete.
     #[cold]
     pub(super) fn bounce(&mut self, index: u32, effects: &mut Effects) -> bool {
         self.totals.bounced += 1;
@@ -366,8 +369,8 @@ impl State {
         false
     }
 
-    /// The kernel refused a direct write to the end of a file. If that is because the file does not end where a direct write
-    /// may begin, the page cache takes it.
+    /// Called when the kernel refused a direct write to the end of a file. If the reason is that the file does not end where
+    /// a direct write may begin, the write is made again through the page cache.
     #[cold]
     pub(super) fn append_buffered(&mut self, index: u32) -> bool {
         let (hot, cold) = self.slots.both_mut(index);

@@ -1,5 +1,5 @@
-//! The short path: from an operation to an entry in the backend's queue, and from a completion to its port, where nothing
-//! is out of the ordinary. Everything else goes the long way (`submit.rs`, `complete.rs`).
+//! The short path: from an operation to an entry in the backend's queue, and from a completion to its port, if nothing is
+//! out of the ordinary. Every other operation takes the long path (`submit.rs`, `complete.rs`).
 
 use std::mem;
 
@@ -24,7 +24,7 @@ use crate::{
 const SHORT: u16 = flag::OWNS | flag::IN_LANE | flag::ATTEMPT;
 
 impl State {
-    /// Works out how many operations the short path may push before somebody has to look again.
+    /// Works out the credit: how many operations the short path may push before the ring has to be looked at again.
     #[inline(always)]
     pub(super) fn refresh_credit(&mut self) {
         let load = &mut self.load;
@@ -33,8 +33,8 @@ impl State {
         load.credit = if ordinary { load.room.min(load.limit.saturating_sub(in_flight)) } else { 0 };
     }
 
-    /// Lets an operation onto the short path, and onto its lane. Answers the flags to push it with; `None` where it has to go
-    /// the long way.
+    /// Lets an operation onto the short path, and onto its lane. Answers the flags to push it with. `None` if it has to take
+    /// the long path.
     #[inline(always)]
     pub(super) fn let_in_short(&mut self, plain: &Plain) -> Option<u16> {
         if self.load.credit == 0 {
@@ -73,7 +73,7 @@ impl State {
         }
         let index = self.slots.insert(call.kind(), sink, flags, lane, class);
         let cold = self.slots.cold_mut(index);
-        // Even a call that owns nothing: the helper may have to perform it.
+        // The call is kept even if it owns nothing, because the helper may have to perform it.
         cold.call = call;
         cold.expect = u64::from(bytes);
         if flags & flag::OWNS != 0 {
@@ -83,8 +83,8 @@ impl State {
         }
         let attempt = flags & flag::ATTEMPT != 0;
         let entry = Entry { class, attempt, fixed: names.fixed, ..Entry::new(call, self.slots.key(index)) };
-        // SAFETY: the addresses of the call lie in the payload, and its descriptor is open through the share in the file. Both
-        // are in the slot now, and stay there until this key's completion.
+        // SAFETY: the addresses of the call lie in the payload, and its descriptor is open through the share in the file.
+        // Both are in the slot now, and stay there until this key's completion.
         unsafe { self.main.push(entry) };
         self.load.push_one();
         self.load.credit -= 1;
@@ -100,7 +100,7 @@ impl State {
         index
     }
 
-    /// Entries for a device: they are handed over when the inner loop says so.
+    /// Hands over entries for a device, if the inner loop says so.
     #[inline(never)]
     fn hand_over_direct(&mut self) {
         // Cancellations are queued entries too, and are not in flight.
@@ -126,14 +126,14 @@ pub(super) struct ShortEnd<'a> {
     pub(super) totals: &'a mut Totals,
     /// The port whose completions go to `out`.
     pub(super) port: u32,
-    /// When the completions were found; 0 where no lane is to be told.
+    /// The time of the reap. 0 if no lane needs a sample.
     pub(super) now: u64,
     pub(super) out: &'a mut Vec<Completion>,
     pub(super) effects: &'a mut Effects,
 }
 
 impl ShortEnd<'_> {
-    /// Takes one completion, if it is of an operation that the short path may end. Answers false where it may not.
+    /// Ends the operation of a completion, if the short path may. Answers false if it may not, and then does nothing.
     #[inline(always)]
     pub(super) fn takes(&mut self, cqe: Cqe) -> bool {
         let Some(index) = self.slots.find(cqe.user_data) else { return false };
@@ -141,7 +141,7 @@ impl ShortEnd<'_> {
         if hot.has_any(!SHORT) || cqe.result < 0 || hot.place != Place::Main || !hot.is_of_port(self.port) {
             return false;
         }
-        // A part of what was asked for may be all that the page cache has, and the rest on the device.
+        // After a part of the bytes, the rest may not be in the page cache but on the device.
         if hot.has(flag::ATTEMPT) && self.slots.cold(index).expect != cqe.result as u64 {
             return false;
         }
