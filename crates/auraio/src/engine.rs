@@ -1,4 +1,4 @@
-//! The engine: which backend, which rings, and who reaps them.
+//! The engine: it chooses the backend and the ring of each submission, and sees to it that somebody reaps.
 
 use std::{
     cell::RefCell,
@@ -48,7 +48,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
-    /// What this handle and its clones wish of the lanes that their files use.
+    /// The wishes of this engine and its clones for the lanes that their files use.
     client: Arc<Wishes>,
 }
 
@@ -59,28 +59,28 @@ pub(crate) struct Shared {
     backend: BackendKind,
     reason: String,
     crew: Arc<Crew>,
-    /// By core, made when first used.
+    /// The rings of the cores. Each is made when it is first used.
     cores: Box<[OnceLock<Arc<Ring>>]>,
     /// Rings that belong to one thread or port, for statistics and the driver.
     others: Mutex<Vec<Weak<Ring>>>,
     making: Mutex<()>,
     driver: OnceLock<Driver>,
-    /// Counts the simulated kernels, each of which has a seed of its own.
+    /// The number of simulated kernels so far. Each of them has a seed of its own.
     #[cfg(feature = "sim")]
     seeds: AtomicU64,
     /// Memory that the program has registered.
     regions: Arc<Regions>,
-    /// New operations are refused.
+    /// Whether new operations are refused.
     closed: AtomicBool,
     waiters: Waiters,
 }
 
-// While a thread ends, destructors of its other locals may still use an engine, and find these two gone. So everybody who
-// looks at them does so by `try_with`, and has an answer for that case.
+// While a thread ends, the destructors of its other thread-locals may still use an engine, and these two may be gone by
+// then. So all code uses them by `try_with`, and does without them if they are gone.
 thread_local! {
-    /// The rings of this thread's own, by engine.
+    /// The rings that belong to this thread, by engine.
     static OWN: RefCell<Vec<(u64, Arc<Ring>)>> = const { RefCell::new(Vec::new()) };
-    /// The engines whose rings this thread drives right now: by `block_on`, by `turn`, or because the caller said so.
+    /// The engines whose rings this thread drives now: by `block_on`, by `turn`, or because of `drive_here`.
     static DRIVING: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -138,7 +138,7 @@ impl Engine {
         Self { shared, client }
     }
 
-    /// What performs the operations.
+    /// The backend, which performs the operations.
     ///
     /// ```
     /// use auraio::{BackendChoice, BackendKind, Engine};
@@ -152,7 +152,7 @@ impl Engine {
         self.shared.backend
     }
 
-    /// Why that one, in one sentence; and in another why some memory is not registered, where that is so.
+    /// The reason for this backend, in one sentence. If some memory could not be registered, a second sentence says why.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().build()?;
@@ -167,8 +167,8 @@ impl Engine {
         }
     }
 
-    /// Whether a new engine with the same options would be a better one: this one serves its operations by threads because
-    /// `io_uring` could not be had when it was made, for want of descriptors or memory, and now it can.
+    /// Whether a new engine with the same options would be better than this one. That is so if `io_uring` could not be used
+    /// when this engine was made, for want of descriptors or memory, and it can be used now.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().build()?;
@@ -207,7 +207,7 @@ impl Engine {
         }
     }
 
-    /// Runs a future on this thread, which reaps for it: no other thread takes part.
+    /// Runs a future on this thread. The thread also hands over and reaps for it, so no other thread takes part.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().build()?;
@@ -216,7 +216,7 @@ impl Engine {
     /// ```
     ///
     /// # Panics
-    /// When the system has no descriptor left to wait with.
+    /// If the system has no descriptor left to wait with.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let parker = match Bell::new() {
             Ok(bell) => Arc::new(Parker { woken: AtomicBool::new(true), parked: AtomicBool::new(false), bell }),
@@ -241,11 +241,11 @@ impl Engine {
         }
     }
 
-    /// Hands over what is queued, reaps what has completed, and wakes its futures. If there is nothing to reap, it waits for
-    /// that up to `timeout`. For event loops that do not want the engine's own thread: a turn never starts it.
+    /// Hands over what is queued, reaps what has completed, and wakes the futures of that. If there is nothing to reap, it
+    /// waits up to `timeout`. It is for event loops that do not want the engine's own thread: a turn never starts it.
     ///
     /// A future that is polled or dropped outside of a turn does start that thread, because the engine cannot know that
-    /// another turn will follow. A loop that polls its futures between turns says so by [`Engine::drive_here`].
+    /// another turn will follow. A loop that polls its futures between turns calls [`Engine::drive_here`] first.
     ///
     /// ```
     /// use std::time::Duration;
@@ -264,11 +264,11 @@ impl Engine {
         drop(driving);
     }
 
-    /// This thread drives the engine from now on, by calling [`Engine::turn`] again and again, until the answer is dropped.
-    /// Futures that are polled or dropped on this thread meanwhile start no thread of the engine's.
+    /// Tells the engine that this thread will call [`Engine::turn`] again and again, until the returned value is dropped.
+    /// Futures that are polled or dropped on this thread meanwhile do not start the engine's own thread.
     ///
-    /// As long as the answer lives, what this thread began completes only in turns (and in `block_on`): a thread that
-    /// stops turning must drop the answer first.
+    /// While the returned value lives, operations that this thread began complete only in turns and in `block_on`. A thread
+    /// that stops calling `turn` must drop the value first.
     ///
     /// ```
     /// use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
@@ -305,8 +305,8 @@ impl Engine {
         Stats { backend: self.shared.backend, rings, lanes, pool: self.pool().stats() }
     }
 
-    /// A block of aligned memory of at least one and at most `size` bytes' capacity, from the pool of the process, at a
-    /// multiple of 4,096. Operations on it take the short way through the kernel (registered buffers).
+    /// Takes a block of at least `size` bytes from the engine's pool. Its address is a multiple of 4,096. Operations on it
+    /// use registered buffers, which cost the kernel less.
     ///
     /// # Errors
     /// As [`Pool::acquire`].
@@ -340,7 +340,7 @@ impl Engine {
         self.shared.options.pool
     }
 
-    /// What the engine knows of the machine.
+    /// The cores and NUMA nodes of the machine, as the engine sees them.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().build()?;
@@ -363,8 +363,8 @@ impl Shared {
         self.options.pool
     }
 
-    /// Gives an operation to a ring of this engine. Answers how it is called there, or its result if it needed no call.
-    /// `publish` says whether the ring's counters are to be brought up to date at once.
+    /// Gives an operation to a ring of this engine. Answers its key there, or its result if it needed no call. `publish`
+    /// says whether to bring the ring's counters up to date at once.
     #[inline(always)]
     pub(crate) fn submit<O: Operation>(
         self: &Arc<Self>,
@@ -394,14 +394,14 @@ impl Shared {
         }
     }
 
-    /// Whether there is nothing about an operation that [`Shared::admit`] would have to see to.
+    /// Whether [`Shared::admit`] would have nothing to do for an operation.
     #[inline(always)]
     fn admits(self: &Arc<Self>, plain: &Plain) -> bool {
         !self.closed.load(Ordering::Relaxed) && plain.file.as_ref().is_none_or(|file| file.is_of(self))
     }
 
-    /// What every submission passes that is not on the short path: refuses it if the engine is closed, and tells files of other
-    /// engines that this one uses them, so that their close looks at its rings too.
+    /// Checks an operation of the long path. If the engine is closed, the operation is refused. If one of its files belongs
+    /// to another engine, the file notes that this engine uses it, so that its close looks at this engine's rings too.
     #[inline]
     pub(crate) fn admit(self: &Arc<Self>, prepared: &mut Prepared) {
         for file in prepared.files() {
@@ -409,7 +409,7 @@ impl Shared {
                 file.note_user(self);
             }
         }
-        // What is open can still be closed.
+        // A file that is open can still be closed.
         if self.closed.load(Ordering::Relaxed) && prepared.closing.is_none() && prepared.early.is_none() {
             prepared.early = Some(Err(Box::new(Error::EngineClosed)));
         }
@@ -424,7 +424,7 @@ impl Shared {
         &self.waiters
     }
 
-    /// Whether nothing is under way on any ring, also on those of other threads.
+    /// Whether nothing is under way on any ring, those of other threads included.
     pub(crate) fn is_idle(&self) -> bool {
         self.rings().iter().all(|ring| ring.is_idle())
     }
@@ -444,11 +444,12 @@ impl Shared {
     }
 
     pub(crate) fn routing(&self) -> Routing {
-        // A ring shared by core is a thing of io_uring's: elsewhere a ring is a queue before a crew, and costs nothing.
+        // Only with io_uring is it worth sharing a ring among the threads of a core. On other backends a ring is only a
+        // queue in front of the crew.
         if cfg!(target_os = "linux") { self.options.routing } else { Routing::Thread }
     }
 
-    /// The ring that a submission made here goes to.
+    /// The ring that a submission of this thread goes to now.
     pub(crate) fn ring_here(&self) -> Result<Arc<Ring>> {
         match self.routing() {
             Routing::Core => self.ring_of_core(),
@@ -466,7 +467,7 @@ impl Shared {
         if place.get().is_none() {
             let ring = match self.make_ring(cpu, None) {
                 Ok(ring) => ring,
-                // No descriptor or memory is left for another ring: that of another core serves this one too, for now.
+                // No descriptor or memory is left for another ring. For now, the ring of another core serves this core too.
                 Err(error) => return self.cores.iter().find_map(OnceLock::get).map(Arc::clone).ok_or(error),
             };
             let _ = place.set(ring);
@@ -482,14 +483,14 @@ impl Shared {
         if let Ok(Some(ring)) = OWN.try_with(mine) {
             return Ok(ring);
         }
-        // Any thread may poll a future, so any may have to submit to this ring, one at a time.
+        // Any thread may poll a future, so any thread may have to submit to this ring, one at a time.
         let ring = self.make_own(None)?;
-        // A thread that ends keeps nothing any more: the ring lives as long as the operation that it is made for.
+        // A thread that is ending cannot keep the ring. Then the ring lives as long as the operation that it was made for.
         let _ = OWN.try_with(|own| own.borrow_mut().push((self.id, Arc::clone(&ring))));
         Ok(ring)
     }
 
-    /// A ring of one thread's or port's own.
+    /// Makes a ring for one thread or port.
     pub(crate) fn make_own(&self, single_issuer: Option<ThreadMark>) -> Result<Arc<Ring>> {
         let cpu = topology::current_cpu().min(self.topology.cpu_max());
         let ring = self.make_ring(cpu, single_issuer)?;
@@ -512,7 +513,7 @@ impl Shared {
         let main = match (&self.options.backend, self.backend) {
             #[cfg(feature = "sim")]
             (BackendChoice::Sim(sim), _) => {
-                // Each ring has a seed of its own that follows from the engine's.
+                // Each ring has a seed of its own, which follows from the engine's seed.
                 let nth = self.seeds.fetch_add(1, Ordering::Relaxed);
                 let sim = sim.for_ring(nth, depth);
                 simulated = Some(sim.clone());
@@ -530,7 +531,7 @@ impl Shared {
                 };
                 match backend::uring::UringBackend::new(spec) {
                     Ok(uring) => AnyBackend::Uring(uring),
-                    // The probe worked, so this is a limit that was met since (descriptors, locked memory): threads
+                    // The probe worked, so a limit was reached since then (descriptors, locked memory). Threads
                     // serve this ring.
                     Err(_) => AnyBackend::Threads(threads()?),
                 }
@@ -559,7 +560,7 @@ impl Shared {
         Ok(ring)
     }
 
-    /// All rings there are.
+    /// All rings of this engine.
     pub(crate) fn rings(&self) -> Vec<Arc<Ring>> {
         let mut rings: Vec<_> = self.cores.iter().filter_map(OnceLock::get).map(Arc::clone).collect();
         rings.extend(lock(&self.others).iter().filter_map(Weak::upgrade));
@@ -574,7 +575,7 @@ impl Shared {
         }
     }
 
-    /// The same, telling nobody but those whose operations completed.
+    /// The same, but only those are woken whose operations completed.
     pub(crate) fn hand_over_and_reap(&self) {
         for ring in self.rings() {
             if ring.may_submit() {
@@ -589,18 +590,19 @@ impl Shared {
         let mine = rings.iter().filter(|ring| ring.may_submit());
         let descriptors: Vec<_> =
             mine.flat_map(|ring| ring.descriptors().iter().copied()).chain(bell.and_then(Bell::descriptor)).collect();
-        // What the kernel could not take just now is offered again soon; nothing rings for that.
+        // If the kernel could not take entries, no descriptor tells when it can. So look again soon.
         let stuck = rings.iter().any(|ring| ring.counters.is_stuck());
         let soon = Duration::from_millis(1);
         let look = if stuck { Some(soon) } else { self.waiters.any().then_some(drain::LOOK) };
         let timeout = look.into_iter().chain(timeout).min();
-        // An interrupted wait is one that ended early, and the caller looks again.
+        // If a signal interrupts the wait, the caller looks again.
         let _ = asleep(&rings, || sys::poll_readable(&descriptors, timeout));
     }
 
-    /// Polls a future's operation. A poll only queues. On a thread that drives the engine, the loop there hands over when
-    /// nothing else is ready. On any other executor the future wakes itself once, so that the executor polls all that is
-    /// ready before it polls this future again; then its ring is handed over and reaped, for all of them.
+    /// Polls a future's operation. On a thread that drives the engine, this only looks for the result: the loop of that
+    /// thread hands over when nothing else is ready. On any other executor, the future wakes its own task once. So the
+    /// executor polls everything that is ready, and then this future again. That second poll hands the ring over and reaps,
+    /// for all of them.
     pub(crate) fn poll(self: &Arc<Self>, ticket: &Ticket, asked: &mut bool, context: &Context<'_>) -> Option<Done> {
         let Ticket { ring, key } = ticket;
         let mut polled = ring.poll(*key, context);
@@ -626,7 +628,8 @@ impl Shared {
         None
     }
 
-    /// Has the engine's own thread reap. `stuck` says that something waits that no completion will move on.
+    /// Has the driver reap, and starts it if it does not run. `stuck` says that something waits that no completion will move
+    /// on.
     fn have_driven(self: &Arc<Self>, stuck: bool) {
         let driver = self.driver.get_or_init(|| Driver::start(Arc::downgrade(self)));
         if stuck {
@@ -634,15 +637,15 @@ impl Shared {
         }
     }
 
-    /// Sees to it that somebody reaps for a future that is not ready: the caller, if it runs `block_on`, else a thread of
-    /// the engine's.
+    /// Sees to it that somebody reaps for a future that is not ready: this thread, if it drives the engine, and otherwise
+    /// the driver.
     pub(crate) fn ensure_driven(self: &Arc<Self>) {
         if !Drives::here(self.id) {
             self.have_driven(self.is_stuck());
         }
     }
 
-    /// Whether something waits that no completion will move on: the kernel could not take it, for want of memory, and
+    /// Whether something waits that no completion will move on: the kernel was short of memory and did not take it, and
     /// nothing is in flight. Somebody has to offer it again.
     fn is_stuck(&self) -> bool {
         self.rings().iter().any(|ring| ring.counters.is_stuck())
@@ -653,7 +656,7 @@ impl Shared {
         self.rings().iter().any(|ring| ring.may_submit() && ring.is_busy())
     }
 
-    /// What a `block_on` leaves behind (an operation whose future was dropped) still has to be reaped by somebody.
+    /// Leaves operations whose futures were dropped in a `block_on` to the driver, because somebody still has to reap them.
     fn leave_to_driver(self: &Arc<Self>) {
         if self.is_busy() {
             self.ensure_driven();
@@ -673,22 +676,23 @@ impl Drop for Shared {
             driver.stop();
         }
         let id = self.id;
-        // Other threads let go of their ring of this engine when they end, or when they next make one.
+        // Other threads drop their ring of this engine when they end, or when they next make a ring.
         let mine = |own: &RefCell<Vec<(u64, Arc<Ring>)>>| {
             let mut own = own.borrow_mut();
             own.iter().position(|(engine, _)| *engine == id).map(|at| own.swap_remove(at))
         };
-        // The ring ends after the list is let go of: with it go buffers of the caller's, whose ends may use other engines.
+        // The ring is dropped after the list was let go of. It drops buffers of the caller's, and their drop may use other
+        // engines.
         drop(OWN.try_with(mine));
     }
 }
 
-/// This thread drives the rings of an engine, for as long as this lives.
+/// Marks that this thread drives the rings of an engine, for as long as this value lives.
 struct Drives(u64);
 
 impl Drives {
     fn begin(engine: u64) -> Self {
-        // A thread that ends has no list any more. Then the engine's own thread reaps as well, which does no harm.
+        // A thread that is ending has no list any more. Then the driver reaps as well, which does no harm.
         let _ = DRIVING.try_with(|driving| driving.borrow_mut().push(engine));
         Self(engine)
     }
@@ -703,19 +707,19 @@ impl Drop for Drives {
     fn drop(&mut self) {
         let end = |driving: &RefCell<Vec<u64>>| {
             let mut driving = driving.borrow_mut();
-            // They may end in any order.
+            // Several such values may be dropped in any order.
             driving.iter().rposition(|engine| *engine == self.0).map(|at| driving.remove(at))
         };
         let _ = DRIVING.try_with(end);
     }
 }
 
-/// This thread drives an engine by [`Engine::turn`]. See [`Engine::drive_here`].
+/// Says that this thread drives an engine by [`Engine::turn`]. See [`Engine::drive_here`].
 #[must_use = "the thread drives the engine only as long as this lives"]
 pub struct Driving {
     _drives: Drives,
     engine: Arc<Shared>,
-    /// It speaks for one thread.
+    /// It belongs to one thread.
     not_send: PhantomData<*const ()>,
 }
 
@@ -731,7 +735,7 @@ impl fmt::Debug for Driving {
     }
 }
 
-/// Sleeps until a ring or a waker has news.
+/// What `block_on` sleeps with, until a ring has something to reap or a waker wakes it.
 struct Parker {
     woken: AtomicBool,
     parked: AtomicBool,
