@@ -253,9 +253,9 @@ impl FileInner {
     }
 
     /// Whether the submitting thread closes the file itself. It does so if the close can neither wait for a device or server
-    /// nor report an error, which holds for a local file that nothing was written to. After a write a ring closes the file.
-    /// The exception are file systems for whose close the kernel would need a worker, though it takes no time (overlay,
-    /// f2fs).
+    /// nor report an error, which holds for a local file that nothing was written to. After a write, a ring closes the file.
+    /// On overlay and f2fs the submitting thread closes it even then: such a close takes no time, but the kernel would use a
+    /// worker for it.
     pub(crate) fn closes_at_once(&self) -> bool {
         let facts = &self.facts;
         let needs_worker = facts.seekable && !facts.plain_close;

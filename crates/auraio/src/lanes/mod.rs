@@ -3,8 +3,9 @@
 //! A lane is one device in one mode: the disk under a file system, with `O_DIRECT` or through the page cache. All rings of
 //! the process that use the lane share one outer loop ([`crate::control`]). With a loop each, every loop would take the load
 //! of the others for slowness of the device, and all of them would raise their limits until the guard cuts. The loop's limit
-//! is divided into shares, one for each ring ([`Shares`]). A ring keeps to its share by itself (`ring/gate.rs`). From time
-//! to time it reports in bulk what has completed, so that a single operation writes to no memory that cores share.
+//! is divided into shares, one for each ring ([`Shares`](crate::control::Shares)). A ring keeps to its share by itself
+//! (`ring/gate.rs`). From time to time it reports in bulk what has completed, so that a single operation writes to no memory
+//! that cores share.
 //!
 //! A read that the page cache serves puts no load on a device, so it is neither counted nor held back.
 
