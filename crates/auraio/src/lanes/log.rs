@@ -16,8 +16,7 @@ use crate::{control::Decision, lock};
 /// ```
 /// # let engine = auraio::Engine::builder().build()?;
 /// for decided in engine.decisions(0) {
-///     println!("{}: {} -> {}, {}", decided.number, decided.decision.from, decided.decision.to,
-///   decided.decision.reason.name());
+///     println!("{}: {} -> {}, {}", decided.number, decided.decision.from, decided.decision.to, decided.decision.reason.name());
 /// }
 /// # Ok::<(), auraio::Error>(())
 /// ```
