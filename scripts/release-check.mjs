@@ -20,7 +20,10 @@ export function versions() {
     'package.json': JSON.parse(text('package.json')).version,
     'package-lock.json': JSON.parse(text('package-lock.json')).version,
     'Cargo.toml': cargo.match(/^\[workspace\.package\][^[]*?^version\s*=\s*"([^"]+)"/ms)?.[1],
-    'Cargo.toml, dependency auraio': cargo.match(/^auraio\s*=.*version\s*=\s*"([^"]+)"/m)?.[1],
+  }
+  // The crates of the workspace that others depend on: each dependency names a path here, and the version to be published.
+  for (const [, crate, declared] of cargo.matchAll(/^(auraio[\w-]*)\s*=\s*\{.*version\s*=\s*"([^"]+)"/gm)) {
+    found[`Cargo.toml, dependency ${crate}`] = declared
   }
   for (const platform of readdirSync(join(root, 'npm'))) {
     const path = `npm/${platform}/package.json`

@@ -10,6 +10,11 @@ test('package.json, the lock file, the Cargo workspace and the platform packages
   for (const [where, version] of Object.entries(versions())) t.is(version, manifest.version, where)
 })
 
+test('the crates that are published are among those whose version is compared', (t) => {
+  const where = Object.keys(versions())
+  for (const crate of ['auraio', 'auraio-control']) t.true(where.includes(`Cargo.toml, dependency ${crate}`), crate)
+})
+
 test('a tag of another version is refused, with a sentence for each place that differs', (t) => {
   const sentences = disagreements('99.0.0')
   t.is(sentences.length, Object.keys(versions()).length + 1)

@@ -38,7 +38,7 @@ pub struct NativeLaneStats {
     pub device: String,
     /// `'direct'` or `'buffered'`.
     pub mode: String,
-    /// `'knee'`, `'aimd'` or `'fixed'`.
+    /// The policy's name.
     pub policy: String,
     /// What the outer loop does.
     pub phase: String,
@@ -142,12 +142,7 @@ pub(crate) struct Asked<'a> {
 
 impl Asked<'_> {
     fn policy(&self) -> Result<Policy, Error> {
-        match self.policy {
-            "knee" => Ok(Policy::Knee),
-            "aimd" => Ok(Policy::Aimd),
-            "fixed" => Ok(Policy::Fixed(self.fixed)),
-            _ => Err(Error::InvalidInput("policy must be 'knee', 'aimd' or 'fixed'")),
-        }
+        Policy::from_name(self.policy, self.fixed).ok_or(Error::InvalidInput("there is no policy of this name"))
     }
 
     fn guard(&self) -> Guard {

@@ -4,7 +4,7 @@
 
 use std::{hint::black_box, process::ExitCode, time::Instant};
 
-use auraio::control::{Bounds, Controller, Policy, Sample, Settings};
+use auraio_control::{Bounds, Controller, Policy, Sample, Settings};
 use auraio_sim::random::{LogNormal, Random};
 
 /// Varying gaps and latencies, made beforehand: in a loop they would cost more than what is measured.
@@ -17,13 +17,14 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let policy = match arguments.first().map(String::as_str) {
         Some("none") => None,
-        Some("fixed") => Some(Policy::Fixed(64)),
-        Some("aimd") => Some(Policy::Aimd),
-        Some("knee") => Some(Policy::Knee),
-        _ => {
-            eprintln!("cost: name a policy (none, fixed, aimd or knee) and a number of samples");
-            return ExitCode::from(2);
-        }
+        word => match word.and_then(|name| Policy::from_name(name, 64)) {
+            Some(policy) => Some(policy),
+            None => {
+                let names = Policy::ALL.map(Policy::name).join(", ");
+                eprintln!("cost: name a policy (none, {names}) and a number of samples");
+                return ExitCode::from(2);
+            }
+        },
     };
     let samples: u64 = arguments.get(1).and_then(|word| word.parse().ok()).unwrap_or(10_000_000);
     let mut random = Random::new(1);

@@ -1,53 +1,61 @@
-//! The command line, taken apart.
+//! The command line, and how it is parsed.
 
-use auraio::control::Policy;
+use auraio_control::Policy;
 
 use crate::scenario::{NAMES, Parameters};
 
-/// How it is called.
-pub const USAGE: &str = "\
+/// How the program is called.
+#[must_use]
+pub fn usage() -> String {
+    format!(
+        "{COMMANDS}\npolicies: {} or a fixed limit; several with commas between, as scenarios and seeds\n{PARAMETERS}",
+        policy_names()
+    )
+}
+
+const COMMANDS: &str = "\
 usage: auraio-sim eval <policies> <scenarios|all> <seeds> [parameters]
        auraio-sim trace <scenario> <policy> <seed> [parameters]
        auraio-sim curve <scenario> [parameters]
        auraio-sim list
        auraio-sim inner <seeds>
-       auraio-sim foreground <seeds>
-policies: knee, aimd, or a fixed limit; several with commas between, as scenarios and seeds
+       auraio-sim foreground <seeds>";
+const PARAMETERS: &str = "\
 parameters: --x <factor on throughput>  --lat <factor on rented volumes' latency>  --ou <noise>  --knee <factor on the knee>
             --t <seconds later>  --max <largest limit>  --workers <of a flood>";
 
-/// What is to be done.
+/// What the program is asked to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// A table.
+    /// Print a table of runs.
     Evaluate {
-        /// With these policies,
+        /// The policies.
         policies: Vec<Policy>,
-        /// in these scenarios,
+        /// The scenarios.
         scenarios: Vec<&'static str>,
-        /// with these seeds.
+        /// The seeds.
         seeds: Vec<u64>,
     },
-    /// The decisions of one run.
+    /// Print the decisions of one run.
     Trace {
-        /// Of this scenario,
+        /// The scenario.
         scenario: &'static str,
-        /// with this policy
+        /// The policy.
         policy: Policy,
-        /// and this seed.
+        /// The seed.
         seed: u64,
     },
-    /// Fixed depths of a scenario.
+    /// Print throughput and latency of a scenario at fixed depths.
     Curve(&'static str),
-    /// All scenarios.
+    /// Print all scenarios.
     List,
-    /// The table of the inner loop, with these seeds.
+    /// Print the table of the inner loop, with these seeds.
     Inner(Vec<u64>),
-    /// The table of a reader beside a bulk job, with these seeds.
+    /// Print the table of a reader beside a bulk job, with these seeds.
     Foreground(Vec<u64>),
 }
 
-/// Takes arguments apart, without the program's name.
+/// Parses the arguments, without the program's name.
 ///
 /// ```
 /// use auraio_sim::arguments::{Command, parse};
@@ -61,7 +69,7 @@ pub enum Command {
 ///
 /// # Errors
 ///
-/// What is wrong, in one sentence.
+/// A sentence that says what is wrong.
 pub fn parse(arguments: &[String]) -> Result<(Command, Parameters), String> {
     let (words, parameters) = parameters(arguments)?;
     let command = match words.as_slice() {
@@ -83,7 +91,7 @@ pub fn parse(arguments: &[String]) -> Result<(Command, Parameters), String> {
     Ok((command, parameters))
 }
 
-/// Separates what begins with `--`, and what follows it, from the rest.
+/// Separates the parameters, each `--name` and a number, from the other words.
 fn parameters(arguments: &[String]) -> Result<(Vec<&str>, Parameters), String> {
     let mut parameters = Parameters::default();
     let mut words = Vec::new();
@@ -126,13 +134,21 @@ fn scenario(word: &str) -> Result<&'static str, String> {
     known.copied().ok_or_else(|| format!("there is no scenario '{word}'; `list` names them"))
 }
 
+/// The policies that search for a limit; a fixed one is named by its limit.
+fn searching() -> impl Iterator<Item = Policy> {
+    Policy::ALL.into_iter().filter(|policy| !matches!(policy, Policy::Fixed(_)))
+}
+
+fn policy_names() -> String {
+    searching().map(Policy::name).collect::<Vec<_>>().join(", ")
+}
+
 fn policy(word: &str) -> Result<Policy, String> {
-    match (word, word.parse()) {
-        ("knee", _) => Ok(Policy::Knee),
-        ("aimd", _) => Ok(Policy::Aimd),
-        (_, Ok(limit @ 1..=65_536)) => Ok(Policy::Fixed(limit)),
-        _ => Err(format!("'{word}' is not a policy: knee, aimd or a limit of 1 to 65536")),
-    }
+    let fixed = word.parse().ok().filter(|limit| (1..=Policy::FIXED_MAX).contains(limit)).map(Policy::Fixed);
+    let by_name = || searching().find(|policy| policy.name() == word);
+    fixed
+        .or_else(by_name)
+        .ok_or_else(|| format!("'{word}' is not a policy: {} or a limit of 1 to {}", policy_names(), Policy::FIXED_MAX))
 }
 
 #[cfg(test)]

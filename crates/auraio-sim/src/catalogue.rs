@@ -8,7 +8,7 @@ use crate::{
     scenario::Parameters,
 };
 
-/// Depth and value.
+/// Points of depth and value.
 type Points = [(f64, f64)];
 
 /// 4 KiB random reads per second of an NVMe disk in a virtual machine, by fio with O_DIRECT.
@@ -63,6 +63,8 @@ const HARD_DISK: &Points = &[
     (256.0, 154.0),
 ];
 const HARD_DISK_DISORDER: &Points = &[(1.0, 0.0), (4.0, 0.2), (32.0, 0.5), (256.0, 0.5)];
+/// A hard disk without a queue of its own: it serves one operation at a time, in the order in which they come.
+const HARD_DISK_FLAT: &Points = &[(1.0, 76.0), (2.0, 80.0), (256.0, 80.0)];
 /// Reads that the page cache answers.
 const PAGE_CACHE: &Points = &[(1.0, 480e3), (4.0, 600e3), (256.0, 600e3)];
 const IN_TURN: &Points = &[(1.0, 0.0), (256.0, 0.0)];
@@ -91,7 +93,7 @@ pub fn sata(parameters: &Parameters) -> Device {
     Device::Station(Station::new([rates.clone(), rates], disorder, (0.10, 0.40), parameters.noise * 0.5))
 }
 
-/// Reads per second of the hard disk alone, which its automatic guard follows from.
+/// Lone reads per second of the hard disk. Its automatic guard follows from this.
 pub const HARD_DISK_ALONE: f64 = 76.0;
 
 /// The hard disk.
@@ -102,14 +104,22 @@ pub fn hard_disk(parameters: &Parameters) -> Device {
     Device::Station(Station::new([rates.clone(), rates], disorder, (0.30, 0.35), parameters.noise * 0.5))
 }
 
-/// No device: the page cache.
+/// The hard disk without a queue.
+#[must_use]
+pub fn hard_disk_flat(parameters: &Parameters) -> Device {
+    let rates = scaled(HARD_DISK_FLAT, 1.0, parameters.throughput);
+    let disorder = scaled(IN_TURN, 1.0, 1.0);
+    Device::Station(Station::new([rates.clone(), rates], disorder, (0.30, 0.35), parameters.noise * 0.5))
+}
+
+/// The page cache, in place of a device.
 #[must_use]
 pub fn page_cache(parameters: &Parameters) -> Device {
     let rates = scaled(PAGE_CACHE, 1.0, parameters.throughput);
     Device::Station(Station::new([rates.clone(), rates], scaled(IN_TURN, 1.0, 1.0), (0.2, 0.2), 0.02))
 }
 
-/// A rented volume of so many operations a second, on a machine of 16,000 (or so many times that).
+/// A rented volume of `rate` operations a second, on a machine that allows `machine` times 16,000.
 #[must_use]
 pub fn cloud(rate: f64, machine: f64, parameters: &Parameters) -> Device {
     let latency_us = 800.0 * parameters.latency;

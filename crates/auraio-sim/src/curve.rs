@@ -1,7 +1,7 @@
 //! A smooth line through some measured points.
 
-/// A monotone cubic (Fritsch and Carlson 1980) through points whose first coordinate, a queue depth, is on a logarithmic
-/// scale: between two measured depths it never leaves their range.
+/// A monotone cubic (Fritsch and Carlson 1980) through points of depth and value. The depth is on a logarithmic scale. Between
+/// two points the curve stays between their values.
 ///
 /// ```
 /// use auraio_sim::curve::Curve;
@@ -19,7 +19,7 @@ pub struct Curve {
 }
 
 impl Curve {
-    /// Through these points of depth and value, ascending in depth; depths are above 0.
+    /// The curve through points of depth and value. The depths are above 0 and ascend.
     #[must_use]
     pub fn new(points: &[(f64, f64)]) -> Self {
         let x: Vec<f64> = points.iter().map(|point| point.0.ln()).collect();
@@ -42,7 +42,7 @@ impl Curve {
         Self { x, y, slopes }
     }
 
-    /// The value at a depth; beyond the first and the last point, that point's.
+    /// The value at a depth. Beyond the first or the last point it is the value of that point.
     #[must_use]
     pub fn at(&self, depth: f64) -> f64 {
         let x = depth.ln();
@@ -59,7 +59,7 @@ impl Curve {
             + self.slopes[after] * step * (cube - square)
     }
 
-    /// The value at each whole depth from 0 to `last`; at 0 what it is at 1.
+    /// The values at all whole depths from 0 to `last`. The value at 0 is that at 1.
     #[must_use]
     pub fn table(&self, last: usize) -> Vec<f64> {
         (0..=last).map(|depth| self.at(depth.max(1) as f64)).collect()

@@ -7,7 +7,7 @@ use crate::random::{LogNormal, Random};
 /// The deepest that a station's tables go.
 pub const DEPTH_MAX: usize = 4096;
 
-/// What an operation moves; a station may have another curve for each.
+/// The size of an operation. A station has a curve of throughput for each size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
     /// 4 KiB at random.
@@ -17,7 +17,7 @@ pub enum Size {
 }
 
 impl Size {
-    /// In bytes.
+    /// The size in bytes.
     #[must_use]
     pub const fn bytes(self) -> u32 {
         match self {
@@ -36,33 +36,33 @@ pub enum Device {
     Gate(Gate),
 }
 
-/// One server for all, the faster the more it has to choose from: how a disk looks from outside. Operations are served
-/// one after another, partly out of order, each for as long as the rate at the present depth says.
+/// A disk as it looks from outside: one server, which is the faster the more operations it has to choose from. It serves
+/// operations one after another, partly out of order. How long each takes follows from the rate at the present depth.
 #[derive(Clone, Debug)]
 pub struct Station {
-    /// Operations per second at each depth, small and large.
+    /// Operations per second at each depth, for small and for large ones.
     pub rates: [Arc<[f64]>; 2],
-    /// How often, at each depth, the next one is picked at random and not in turn.
+    /// At each depth, the part of operations that are picked at random and not in turn.
     pub disorder: Arc<[f64]>,
-    /// The work of an operation that is alone, and of one among others.
+    /// The work of an operation that is alone.
     pub work_alone: LogNormal,
-    /// See [`Self::work_alone`].
+    /// The work of an operation among others.
     pub work: LogNormal,
     /// Standard deviation of the logarithm of the rate's slow noise (an Ornstein-Uhlenbeck process, 200 ms).
     pub noise: f64,
-    /// Factor on the rate: below 1 a neighbour takes the rest.
+    /// A factor on the rate. If it is below 1, a neighbour takes the rest.
     pub scale: f64,
-    /// The most per second.
+    /// The most operations per second.
     pub cap: f64,
-    /// Collecting garbage: nothing is served.
+    /// Whether it collects garbage and serves nothing.
     pub paused: bool,
     noise_state: f64,
     noise_factor: f64,
     queue: VecDeque<u32>,
     serving: Option<Serving>,
-    /// To when `serving.left` is right.
+    /// The time for which `serving.left` is right.
     since: u64,
-    /// Which of the finishes foretold is the valid one.
+    /// The version of the finish that was foretold last; earlier ones are void.
     version: u64,
 }
 
@@ -70,17 +70,18 @@ pub struct Station {
 struct Serving {
     request: u32,
     size: Size,
-    /// Work left, of 1 on average.
+    /// The work that is left. An operation has 1 on average.
     left: f64,
 }
 
-/// How long the slow noise remembers, and how often it moves, in milliseconds.
+/// The correlation time of the slow noise, in milliseconds.
 const NOISE_MEMORY_MS: f64 = 200.0;
 /// How often the noise of a device is drawn anew, in milliseconds.
 pub const NOISE_STEP_MS: u64 = 5;
 
 impl Station {
-    /// One without load; `variations` are coefficients of variation of the work: alone, and among others.
+    /// A station without load. `variations` are the coefficients of variation of the work of an operation alone and of one among
+    /// others.
     #[must_use]
     pub fn new(rates: [Arc<[f64]>; 2], disorder: Arc<[f64]>, variations: (f64, f64), noise: f64) -> Self {
         Self {
@@ -110,7 +111,7 @@ impl Station {
         (self.rates[size as usize][depth] * self.scale).min(self.cap) * self.noise_factor / 1e9
     }
 
-    /// Works until `now`. To be called before anything changes.
+    /// Works until `now`. The caller calls it before anything changes.
     pub fn advance(&mut self, now: u64) {
         if let Some(serving) = self.serving {
             let done = self.rate(serving.size) * (now - self.since) as f64;
@@ -124,7 +125,7 @@ impl Station {
         self.queue.push_back(request);
     }
 
-    /// Begins to serve the next one if it serves none. `size_of` tells an operation's size.
+    /// Begins to serve the next operation if it serves none. `size_of` answers an operation's size.
     pub fn pick(&mut self, now: u64, random: &mut Random, size_of: impl Fn(u32) -> Size) {
         if self.serving.is_some() || self.queue.is_empty() {
             return;
@@ -139,8 +140,8 @@ impl Station {
         }
     }
 
-    /// When it will be done with what it serves, if nothing changes: the time, and the version to give to
-    /// [`Self::finish`]. Whatever was foretold before is void.
+    /// Answers when it will have served the present operation if nothing changes, and the version to give to
+    /// [`Self::finish`]. Finishes that were foretold before are void.
     pub fn foretell(&mut self, now: u64) -> Option<(u64, u64)> {
         self.version += 1;
         let serving = self.serving?;
@@ -148,7 +149,7 @@ impl Station {
         (rate > 0.0).then(|| (now + (serving.left / rate).ceil().max(1.0) as u64, self.version))
     }
 
-    /// Ends what it serves, if `version` is valid.
+    /// Ends the present operation, if `version` is valid.
     pub fn finish(&mut self, now: u64, version: u64) -> Option<u32> {
         if version != self.version {
             return None;
@@ -165,12 +166,12 @@ impl Station {
     }
 }
 
-/// A token bucket in arrears: `rate` a second, after up to `burst` at once.
+/// A token bucket: `rate` operations a second, after up to `burst` at once.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     rate: f64,
     burst: f64,
-    /// When all that was let through so far would have been, at the rate (the virtual scheduling of ATM's GCRA).
+    /// When all operations so far would have passed at the rate, without a burst (the virtual scheduling of ATM's GCRA).
     due: f64,
 }
 
@@ -198,7 +199,7 @@ const STRAGGLERS: f64 = 0.002;
 const STRAGGLE: f64 = 3e6;
 
 impl Gate {
-    /// One without load. Buckets are (a second, burst); the latency is in microseconds.
+    /// A volume without load. Each bucket is (operations a second, burst). The latency is in microseconds.
     #[must_use]
     pub fn new(rented: (f64, f64), machine: (f64, f64), latency_us: f64, variation: f64) -> Self {
         let bucket = |(rate, burst): (f64, f64)| Bucket { rate, burst, due: f64::MIN };
@@ -210,12 +211,12 @@ impl Gate {
         }
     }
 
-    /// Another rate was rented, or burst credits ran out.
+    /// Changes the rate: another one was rented, or burst credits ran out.
     pub fn set_rate(&mut self, rate: f64) {
         self.rented.rate = rate;
     }
 
-    /// When an operation submitted now will be done.
+    /// Answers when an operation that is submitted now will be done.
     pub fn done_at(&mut self, now: u64, random: &mut Random) -> u64 {
         let passed = self.machine.pass(self.rented.pass(now as f64));
         let mut latency = self.latency * random.log_normal(self.variation);

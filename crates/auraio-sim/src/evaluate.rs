@@ -1,4 +1,4 @@
-//! Scenarios, seeds and policies, on all cores.
+//! Runs of many scenarios, seeds and policies, on all cores.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use auraio::control::{Bounds, Guard, Policy, Settings};
+use auraio_control::{Bounds, Guard, Policy, Settings};
 
 use crate::{
     measure::{Measure, measure},
@@ -26,13 +26,13 @@ pub struct Evaluated {
     pub scenario: Scenario,
     /// The policy.
     pub policy: Policy,
-    /// For each seed, for each phase.
+    /// The measures of each seed, and in it of each phase.
     pub measures: Vec<Vec<Measure>>,
-    /// The same order.
+    /// The oracles, in the same order.
     pub oracles: Vec<Vec<Oracle>>,
 }
 
-/// What a policy is set to in a scenario.
+/// The settings of a policy in a scenario.
 #[must_use]
 pub fn settings(scenario: &Scenario, policy: Policy) -> Settings {
     Settings {
@@ -42,17 +42,16 @@ pub fn settings(scenario: &Scenario, policy: Policy) -> Settings {
     }
 }
 
-/// A run that is to be made.
+/// A run to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Job {
     scenario: usize,
     seed: usize,
-    /// Fixed depths first, then policies.
+    /// The index of a fixed depth, or of a policy after all fixed depths.
     run: usize,
 }
 
-/// Runs every scenario with every seed under every policy, and at the oracle's depths. Names that there are not are left
-/// out.
+/// Runs every scenario with every seed under every policy, and at the oracle's depths. Unknown names are left out.
 #[must_use]
 pub fn evaluate(names: &[&str], policies: &[Policy], seeds: &[u64], parameters: &Parameters) -> Vec<Evaluated> {
     let scenarios: Vec<Scenario> = names.iter().filter_map(|name| Scenario::named(name, parameters)).collect();
@@ -96,7 +95,7 @@ pub fn evaluate(names: &[&str], policies: &[Policy], seeds: &[u64], parameters: 
     evaluated
 }
 
-/// Does jobs on as many threads as there are cores; the last ones first, as deep queues take longest.
+/// Does jobs on as many threads as there are cores. The last jobs come first, because deep queues take longest.
 fn on_all_cores<T: Send>(jobs: &[Job], work: impl Fn(Job) -> T + Sync) -> BTreeMap<Job, T> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(BTreeMap::new());

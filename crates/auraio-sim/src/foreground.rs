@@ -1,9 +1,10 @@
 //! One reader that somebody waits for, beside a bulk job that takes whatever the disk gives.
 //!
-//! The bulk runs alone for two seconds, beside the reader for three, and alone again. Both go through the crate's own
-//! outer loop, its order of classes and its rule for the foreground, or through fewer of them, to see what each is worth.
+//! The bulk job runs alone for two seconds, beside the reader for three, and alone again. Both go through `auraio-control`'s own
+//! outer loop, its order of classes and its rule for the foreground. Some runs leave one or more of these out, to show what
+//! each is worth.
 
-use auraio::control::{Classes, Controller, Foreground, Policy, Priority, Sample, Settings};
+use auraio_control::{Classes, Controller, Foreground, Policy, Priority, RingPlaces, Sample, Settings};
 
 use crate::{
     MILLISECOND, SECOND, catalogue,
@@ -16,13 +17,13 @@ use crate::{
 /// How operations are let in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Order {
-    /// One queue, and this many in flight.
+    /// One queue, and a fixed number of operations in flight.
     Depth(u32),
     /// One queue, and the outer loop.
     OneQueue,
     /// High first; low operations may have all places.
     HighFirst,
-    /// High first, and the foreground's rule with this floor.
+    /// High first, and the rule for the foreground with this floor.
     Floor(f64),
 }
 
@@ -39,43 +40,43 @@ impl Order {
     }
 }
 
-/// When the reader comes, when it is measured from, when it goes, when the bulk is measured again, and the end.
+/// When the reader comes, from when it is measured, when it goes, from when the bulk job is measured again, and the end.
 const COMES: u64 = 2 * SECOND;
 const MEASURED: u64 = 2500 * MILLISECOND;
 const GOES: u64 = 5 * SECOND;
 const AGAIN: u64 = 5500 * MILLISECOND;
 const END: u64 = 7 * SECOND;
 
-/// The bulk before it is measured alone: the outer loop has found its limit.
+/// From when the bulk job is measured alone: the outer loop has found its limit by then.
 const SETTLED: u64 = SECOND;
 
-/// What a run gave.
+/// The result of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
-    /// Operations of the bulk per second, alone.
+    /// Operations of the bulk job per second while it is alone.
     pub alone: f64,
-    /// Beside the reader.
+    /// The same beside the reader.
     pub beside: f64,
-    /// Alone again.
+    /// The same when it is alone again.
     pub after: f64,
-    /// The reader's, from asking to having.
+    /// The reader's median time from asking for an operation to having it, in microseconds.
     pub p50_us: f64,
-    /// The same.
+    /// The p99 of that time, in microseconds.
     pub p99_us: f64,
-    /// The limit in force when the reader came,
+    /// The limit in force when the reader came.
     pub limit_before: u32,
-    /// and when it went.
+    /// The limit in force when the reader went.
     pub limit: u32,
 }
 
-/// One that asks for the next operation when it has the last.
+/// A caller, which asks for its next operation when it has the last one, and that operation.
 #[derive(Clone, Copy)]
 struct Request {
     class: Priority,
     asked: u64,
     submitted: u64,
     in_flight_then: u32,
-    /// Nothing of another class was in flight.
+    /// Whether no other operation was in flight when it was submitted.
     alone: bool,
 }
 
@@ -87,7 +88,7 @@ struct Run {
     done: Option<(u64, u64)>,
     now: u64,
     requests: Vec<Request>,
-    /// Those who wait, the first first; and those in flight, by class.
+    /// Requests that wait, by class and in order of arrival; and how many are in flight, by class.
     waiting: [Vec<u32>; 3],
     in_flight: [u32; 3],
     controller: Controller,
@@ -137,9 +138,12 @@ impl Run {
 
     /// How many low operations may start now.
     fn low_places(&self) -> u32 {
-        let limit = self.controller.limit();
-        let places = if let Order::Floor(_) = self.order { self.foreground.low_places(self.now, limit) } else { limit };
-        places.saturating_sub(self.in_flight[Priority::Low.index()])
+        let share = self.controller.limit();
+        let mut ring = [RingPlaces { share, last_high: None, low: share }];
+        if let Order::Floor(_) = self.order {
+            self.foreground.divide(self.now, &mut ring);
+        }
+        ring[0].low.saturating_sub(self.in_flight[Priority::Low.index()])
     }
 
     /// Starts what may start.
@@ -172,7 +176,7 @@ impl Run {
         if request.class == Priority::High {
             self.foreground.on_high(self.now, request.submitted, request.alone);
         }
-        // What the foreground holds back does not wait behind the limit.
+        // Low operations that are held back for high ones do not wait behind the limit.
         let held =
             matches!(self.order, Order::Floor(_)) && self.foreground.holds_back(self.now, self.controller.limit());
         let lows = if held { 0 } else { self.waiting[Priority::Low.index()].len() as u32 };
@@ -219,7 +223,7 @@ impl Run {
     }
 }
 
-/// One run; `None` if the catalogue's NVMe disk is not a station.
+/// Runs it once. The answer is `None` if the catalogue's NVMe disk is not a station.
 ///
 /// ```
 /// use auraio_sim::foreground::{Order, run};
@@ -251,7 +255,7 @@ pub fn run(order: Order, bulk: u32, seed: u64) -> Option<Outcome> {
     })
 }
 
-/// The table, with a bulk of 256.
+/// The table of all orders, with a bulk job of 256 callers.
 #[must_use]
 pub fn table(seed: u64) -> String {
     let Some(idle) = run(Order::HighFirst, 0, seed) else { return String::new() };

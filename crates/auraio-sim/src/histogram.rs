@@ -16,13 +16,13 @@ const BUCKETS: usize = 30 * SUB;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Histogram {
-    /// Grows to the largest bucket in use.
+    /// It grows up to the largest bucket in use.
     counts: Vec<u32>,
     count: u64,
 }
 
 impl Histogram {
-    /// Counts one.
+    /// Counts a latency.
     pub fn record(&mut self, latency: u64) {
         let bucket = bucket_of(latency);
         if bucket >= self.counts.len() {
@@ -32,13 +32,13 @@ impl Histogram {
         self.count += 1;
     }
 
-    /// How many were counted.
+    /// How many latencies were counted.
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.count
     }
 
-    /// Adds what another counted.
+    /// Adds the counts of another histogram.
     pub fn merge(&mut self, other: &Self) {
         if other.counts.len() > self.counts.len() {
             self.counts.resize(other.counts.len(), 0);
@@ -49,7 +49,7 @@ impl Histogram {
         self.count += other.count;
     }
 
-    /// The latency in nanoseconds that this part (0 to 1) of them does not exceed; 0 if none was counted.
+    /// The latency, in nanoseconds, that the part `quantile` (0 to 1) of them does not exceed; 0 if none was counted.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> f64 {
         let rank = ((self.count as f64 * quantile).ceil() as u64).max(1);

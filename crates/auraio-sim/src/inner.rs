@@ -1,15 +1,16 @@
-//! The inner loop under test: a thread with an event loop that queues entries and has to choose when to call the kernel.
+//! The inner loop under test, on a thread with an event loop that queues entries and decides when to call the kernel.
 //!
-//! The thread wakes up, takes the completions that have come, and runs the callers' code for each, which asks for the next
-//! operation at once; at the end of the turn whatever is still queued goes to the kernel. A rule says when it goes
-//! earlier. All of it takes time: the thread's is modelled by a few constants ([`Host`]), the device is a
-//! [`Station`] whose completions may come in groups ([`Grouping`]), as interrupts are coalesced.
+//! In each turn the thread wakes up, takes the completions that have come, and runs the callers' code for each, which asks
+//! for the next operation at once. At the end of the turn the queued entries go to the kernel. A rule says when they go
+//! earlier. All of this takes time. The thread's time is modelled by a few constants ([`Host`]). The device is a
+//! [`Station`] whose completions may come in groups ([`Grouping`]), as with interrupt coalescing.
 //!
-//! The rule under test, and those of fixed size, are the crate's own [`SubmitBatch`]. The oracle is the best fixed one.
+//! The rule under test and those of fixed size are `auraio-control`'s own [`SubmitBatch`]. The yardstick is the best fixed
+//! size.
 
 use std::{collections::VecDeque, sync::Arc};
 
-use auraio::control::{BatchPolicy, SubmitBatch};
+use auraio_control::{BatchPolicy, SubmitBatch};
 
 use crate::{
     MILLISECOND, catalogue,
@@ -20,24 +21,24 @@ use crate::{
     scenario::Parameters,
 };
 
-/// What things cost the thread, in microseconds.
+/// The costs of a thread, in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Host {
     /// The callers' code for each operation.
     pub code: f64,
-    /// A call of the kernel,
+    /// A call of the kernel, without its entries.
     pub enter: f64,
-    /// and each entry in it.
+    /// Each entry in a call.
     pub entry: f64,
     /// Taking one completion.
     pub reap: f64,
     /// A turn of the event loop.
     pub turn: f64,
-    /// From a completion to the thread's being awake.
+    /// The time from a completion until the thread is awake.
     pub wake: f64,
 }
 
-/// What most cases have in common; `code` and `enter` differ.
+/// The costs in most cases; `code` and `enter` differ between cases.
 const HOST: Host = Host { code: 5.0, enter: 2.5, entry: 1.5, reap: 0.5, turn: 8.0, wake: 6.0 };
 
 /// Coefficients of variation of the three costs that vary.
@@ -45,7 +46,8 @@ const CODE_VARIATION: f64 = 0.3;
 const ENTER_VARIATION: f64 = 0.1;
 const ENTRY_VARIATION: f64 = 0.05;
 
-/// Completions are seen when so many have come, or so long after the first of them, or when the device has no more to do.
+/// How completions are grouped. They are seen when `count` of them have come, when `time` has passed since the first of them, or
+/// when the device has nothing more to do.
 #[derive(Clone, Copy, Debug)]
 pub struct Grouping {
     /// How many.
@@ -61,13 +63,13 @@ const ONE_BY_ONE: Grouping = Grouping { count: 1, time: 0 };
 pub struct Case {
     /// Its name in the table.
     pub name: &'static str,
-    /// The device, new.
+    /// Makes the device.
     pub device: fn() -> Station,
-    /// The thread.
+    /// The costs of the thread.
     pub host: Host,
-    /// How completions are seen.
+    /// How completions are grouped.
     pub grouping: Grouping,
-    /// Operations under way at any time: callers, each of which asks for the next when it has the last.
+    /// How many callers there are. Each asks for its next operation when it has the last one.
     pub depth: u32,
 }
 
@@ -115,7 +117,7 @@ fn nvme() -> Station {
     }
 }
 
-/// A device that no thread can keep busy.
+/// A device so fast that no thread can keep it busy.
 fn fast() -> Station {
     let table = |points: &[(f64, f64)]| -> Arc<[f64]> { Curve::new(points).table(DEPTH_MAX).into() };
     let rates = table(&[(1.0, 60e3), (8.0, 300e3), (32.0, 600e3), (256.0, 700e3)]);
@@ -125,18 +127,18 @@ fn fast() -> Station {
 /// When the kernel is called before the turn ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// Never.
+    /// It never is.
     TurnEnd,
-    /// Whenever so many entries are queued.
+    /// When so many entries are queued.
     Fixed(u32),
-    /// Whenever a threshold is, which moves so that there are 8 to 12 entries in a call.
+    /// When a threshold is reached, which moves so that a call has 8 to 12 entries.
     Ratio,
-    /// As the crate's inner loop says.
+    /// When `auraio-control`'s inner loop says so.
     Tuned,
 }
 
 impl Rule {
-    /// All that the table compares.
+    /// All rules that the table compares.
     pub const ALL: [Self; 8] = [
         Self::TurnEnd,
         Self::Fixed(1),
@@ -160,14 +162,14 @@ impl Rule {
     }
 }
 
-/// What a run gave, without its first fifth.
+/// The result of a run, without its first fifth.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
     /// Operations per second.
     pub throughput: f64,
-    /// From asking for an operation to having it, in microseconds.
+    /// The median time from asking for an operation to having it, in microseconds.
     pub p50_us: f64,
-    /// The same.
+    /// The p99 of that time, in microseconds.
     pub p99_us: f64,
     /// The part of the time that the thread was awake.
     pub utilisation: f64,
@@ -201,13 +203,13 @@ impl Ratio {
     }
 }
 
-/// The device, and what of its completions can be seen.
+/// The device, and its completions that can be seen.
 struct Disk {
     station: Station,
     grouping: Grouping,
-    /// When the station will be done with what it serves, and the version of that.
+    /// When the station will have served its present operation, and the version of that finish.
     done: Option<(u64, u64)>,
-    /// Complete, and not seen yet.
+    /// Operations that are complete and not seen yet.
     group: Vec<u32>,
     group_since: u64,
     seen: VecDeque<u32>,
@@ -223,7 +225,7 @@ impl Disk {
         self.done = self.station.foretell(now);
     }
 
-    /// The next thing that happens: a completion, or the end of a group's time.
+    /// When the next event happens: a completion, or the end of a group's time.
     fn next(&self) -> Option<u64> {
         let deadline = (!self.group.is_empty()).then(|| self.group_since + self.grouping.time);
         self.done.map(|(at, _)| at).into_iter().chain(deadline).min()
@@ -274,7 +276,7 @@ struct Thread {
     queued: Vec<u32>,
     oldest: u64,
     in_kernel: u32,
-    /// By request: when it was asked for, and submitted.
+    /// When each request was asked for and submitted.
     asked: Vec<u64>,
     submitted: Vec<u64>,
     batch: SubmitBatch,
@@ -400,7 +402,7 @@ impl Thread {
     }
 }
 
-/// One run of a case, so long in simulated time.
+/// Runs a case for `duration` of simulated time, in nanoseconds.
 ///
 /// ```
 /// use auraio_sim::inner::{CASES, Rule, run};
@@ -428,7 +430,7 @@ pub fn run(case: &Case, rule: Rule, seed: u64, duration: u64) -> Outcome {
     }
 }
 
-/// The heads of [`rows`].
+/// The heading of [`rows`].
 #[must_use]
 pub fn heading() -> String {
     format!(
@@ -437,7 +439,7 @@ pub fn heading() -> String {
     )
 }
 
-/// Every rule in one case.
+/// A line for every rule in one case.
 #[must_use]
 pub fn rows(case: &Case, seed: u64, duration: u64) -> String {
     let row = |rule: Rule| {

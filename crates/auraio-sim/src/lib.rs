@@ -1,6 +1,6 @@
-//! Simulated disks and loads, and a yardstick, for the double loop of `auraio`.
+//! Simulated disks and loads, and a yardstick, for the double loop of `auraio` (the crate `auraio-control`).
 //!
-//! The loop under test is the crate's own [`Controller`](auraio::control::Controller): nothing of it is written twice. Nothing
+//! The loop under test is the crate's own [`Controller`](auraio_control::Controller): nothing of it is written twice. Nothing
 //! here touches a disk or a clock: a scenario and a seed give the same run anywhere. The map:
 //!
 //! - [`device`]: what serves operations, and [`catalogue`], the devices by name;

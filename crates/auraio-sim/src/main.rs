@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use auraio_sim::{
     SECOND,
-    arguments::{Command, USAGE, parse},
+    arguments::{Command, parse, usage},
     evaluate::{evaluate, settings},
     foreground, inner, report,
     scenario::{Parameters, Scenario},
@@ -20,7 +20,7 @@ const INNER_DURATION: u64 = 3 * SECOND / 2;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if matches!(arguments.first().map(String::as_str), Some("help" | "--help" | "-h")) {
-        println!("{USAGE}");
+        println!("{}", usage());
         return ExitCode::SUCCESS;
     }
     match parse(&arguments) {

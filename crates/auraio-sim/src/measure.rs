@@ -1,6 +1,6 @@
 //! One run against its yardstick.
 
-use auraio::control::Reason;
+use auraio_control::Reason;
 
 use crate::{
     MILLISECOND,
@@ -12,15 +12,15 @@ use crate::{
 
 /// A stretch has converged if it has this part of the throughput at the knee...
 const CONVERGED_THROUGHPUT: f64 = 0.95;
-/// ...and at most this many times the p99 there, or a p99 below this, in nanoseconds.
+/// ...and a p99 of at most so many times that at the knee, or below this many nanoseconds.
 const CONVERGED_P99: f64 = 1.5;
 const HARMLESS: f64 = 300_000.0;
-/// What is told of a run that never converged, in seconds.
+/// The time to convergence of a run that never converged, in seconds.
 pub const NEVER: f64 = 99.0;
 /// A bin with fewer completions has no p99.
 const BIN_MIN: u64 = 50;
 
-/// A phase of a run, in parts and multiples of what fixed depths can do.
+/// The measures of a phase of a run, compared with fixed depths.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Measure {
     /// Throughput as a part of the best.

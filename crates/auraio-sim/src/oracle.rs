@@ -1,6 +1,6 @@
-//! The yardstick: the same scenario and seed at fixed depths.
+//! The yardstick of a run: the same scenario and seed at fixed depths.
 
-use auraio::control::{Bounds, Guard, Policy, Settings};
+use auraio_control::{Bounds, Guard, Policy, Settings};
 
 use crate::{
     record::{Bin, Record},
@@ -8,29 +8,29 @@ use crate::{
     simulation::Simulation,
 };
 
-/// The depths tried: each some 19 % deeper than the one before.
+/// The fixed depths. Each is some 19 % deeper than the one before.
 pub const DEPTHS: &[u32] =
     &[1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 19, 23, 27, 32, 38, 45, 54, 64, 76, 91, 108, 128, 152, 181, 215, 256];
 
 /// The knee is the smallest depth with this part of the best throughput.
 const KNEE: f64 = 0.97;
 
-/// What fixed depths can do in a phase.
+/// The best that fixed depths reach in a phase.
 #[derive(Clone, Debug)]
 pub struct Oracle {
-    /// The best throughput of those with a p99 within the guard (or at depth 1, if none is).
+    /// The best throughput of the depths with a p99 within the guard, or that of depth 1 if there are none.
     pub best_throughput: f64,
-    /// The smallest depth with 97 % of it.
+    /// The knee: the smallest of these depths with 97 % of that throughput.
     pub knee: u32,
-    /// The p99 there, in nanoseconds.
+    /// The p99 at the knee, in nanoseconds.
     pub knee_p99: f64,
-    /// The least p99 from arrival to completion at any depth, in nanoseconds.
+    /// The smallest p99 from arrival to completion at any depth, in nanoseconds.
     pub best_total_p99: f64,
-    /// The run at the knee.
+    /// The bins of the run at the knee.
     pub knee_bins: Vec<Bin>,
 }
 
-/// A run at a fixed depth.
+/// Runs a scenario at a fixed depth.
 #[must_use]
 pub fn fixed(scenario: &Scenario, depth: u32, seed: u64) -> Record {
     let settings =
@@ -38,7 +38,7 @@ pub fn fixed(scenario: &Scenario, depth: u32, seed: u64) -> Record {
     Simulation::new(scenario, settings, seed).run()
 }
 
-/// The oracles of a scenario's phases, from the runs at [`DEPTHS`] in their order.
+/// The oracles of a scenario's phases. `runs` are the runs at [`DEPTHS`], in that order.
 #[must_use]
 pub fn of_phases(scenario: &Scenario, runs: &[Record]) -> Vec<Oracle> {
     (0..scenario.phases.len()).map(|phase| of_phase(scenario, phase, runs)).collect()

@@ -2,7 +2,7 @@
 
 /// The golden ratio times 2^64: SplitMix64's step.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-/// Keeps the seed 0 from beginning at 0.
+/// Added to each seed, so that the seed 0 does not begin with a state of 0.
 const OFFSET: u64 = 0x1234_5678_9ABC_DEF1;
 
 /// A stream of random numbers.
@@ -53,7 +53,7 @@ impl Random {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Uniform among 0 to `end` - 1; 0 if there is none.
+    /// Uniform among 0 to `end` - 1; 0 if `end` is 0.
     pub fn below(&mut self, end: usize) -> usize {
         (self.unit() * end as f64) as usize
     }
@@ -63,7 +63,7 @@ impl Random {
         low + (high - low) * self.unit()
     }
 
-    /// Exponential with mean 1: the gaps of arrivals that know nothing of each other.
+    /// Exponential with mean 1: the gaps between independent arrivals.
     pub fn exponential(&mut self) -> f64 {
         -(1.0 - self.unit()).ln()
     }
@@ -84,22 +84,22 @@ impl Random {
         }
     }
 
-    /// One of these.
+    /// A log-normal number.
     pub fn log_normal(&mut self, law: LogNormal) -> f64 {
         if law.deviation == 0.0 { 1.0 } else { (self.normal() * law.deviation + law.mean).exp() }
     }
 }
 
-/// Log-normal numbers with mean 1: what a service takes if many small things lengthen or shorten it in proportion.
+/// Log-normal numbers with mean 1: service times that many small influences lengthen or shorten in proportion.
 #[derive(Clone, Copy, Debug)]
 pub struct LogNormal {
-    /// Of the logarithm.
+    /// The standard deviation of the logarithm.
     mean: f64,
     deviation: f64,
 }
 
 impl LogNormal {
-    /// With this coefficient of variation.
+    /// Numbers with this coefficient of variation.
     #[must_use]
     pub fn new(variation: f64) -> Self {
         let variance = (1.0 + variation * variation).ln();

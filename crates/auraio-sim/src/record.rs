@@ -1,41 +1,41 @@
 //! What is kept of a run: counts and latencies in bins of time and for each phase.
 
-use auraio::control::Decision;
+use auraio_control::Decision;
 
 use crate::{MILLISECOND, histogram::Histogram, nanoseconds, scenario::Scenario};
 
 /// Completions of a short stretch of time.
 #[derive(Clone, Debug, Default)]
 pub struct Bin {
-    /// How many.
+    /// How many there were.
     pub completed: u64,
-    /// From submission to completion.
+    /// Their latencies from submission to completion.
     pub latencies: Histogram,
 }
 
-/// Completions of a phase, its first part left out.
+/// Completions of a phase, without those of its beginning.
 #[derive(Clone, Debug)]
 pub struct PhaseRecord {
     /// When it begins, in nanoseconds.
     pub from: u64,
-    /// From when on it counts.
+    /// From when on completions are counted, in nanoseconds.
     pub settled: u64,
-    /// When it ends.
+    /// When it ends, in nanoseconds.
     pub to: u64,
-    /// How many.
+    /// How many completions there were.
     pub completed: u64,
-    /// By ring.
+    /// How many each ring had.
     pub by_ring: Vec<u64>,
-    /// From submission to completion.
+    /// Latencies from submission to completion.
     pub latencies: Histogram,
-    /// From arrival to completion.
+    /// Latencies from arrival to completion.
     pub totals: Histogram,
-    /// The limit, looked at each 10 ms.
+    /// The limit, noted each 10 ms.
     pub limits: Vec<u32>,
 }
 
 impl PhaseRecord {
-    /// How much of it counts, in seconds.
+    /// The length of the part that is counted, in seconds.
     #[must_use]
     pub fn seconds(&self) -> f64 {
         (self.to - self.settled) as f64 / 1e9
@@ -52,10 +52,10 @@ impl PhaseRecord {
     }
 }
 
-/// Everything that is kept.
+/// Everything that is kept of a run.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// From the beginning, one after another.
+    /// The bins from the beginning of the run on.
     pub bins: Vec<Bin>,
     /// One for each phase of the scenario.
     pub phases: Vec<PhaseRecord>,

@@ -1,6 +1,6 @@
 //! Tables as text.
 
-use auraio::control::{Decision, Policy};
+use auraio_control::{Decision, Policy};
 
 use crate::{
     evaluate::Evaluated,
@@ -14,30 +14,29 @@ use crate::{
 pub fn policy_name(policy: Policy) -> String {
     match policy {
         Policy::Fixed(limit) => format!("fixed {limit}"),
-        Policy::Aimd => "aimd".to_owned(),
-        Policy::Knee => "knee".to_owned(),
+        Policy::Aimd | Policy::Knee => policy.name().to_owned(),
     }
 }
 
-/// The mean over seeds of something.
+/// The mean of a number over all seeds.
 #[must_use]
 pub fn mean(measures: &[Measure], of: impl Fn(&Measure) -> f64) -> f64 {
     measures.iter().map(of).sum::<f64>() / measures.len().max(1) as f64
 }
 
-/// The largest over seeds of something.
+/// The largest value of a number over all seeds.
 #[must_use]
 pub fn most(measures: &[Measure], of: impl Fn(&Measure) -> f64) -> f64 {
     measures.iter().map(of).fold(f64::NEG_INFINITY, f64::max)
 }
 
-/// The measures of one phase, a seed each.
+/// The measures of one phase, one for each seed.
 #[must_use]
 pub fn of_phase(evaluated: &Evaluated, phase: usize) -> Vec<Measure> {
     evaluated.measures.iter().map(|phases| phases[phase]).collect()
 }
 
-/// The heads of [`rows`].
+/// The heading of [`rows`].
 #[must_use]
 pub fn heading() -> String {
     format!(
@@ -62,9 +61,10 @@ pub fn heading() -> String {
     )
 }
 
-/// A line for each phase: throughput in % of the best fixed depth (mean, worst), p99 as a multiple of that at the knee (mean,
-/// worst) and in us, seconds to convergence (mean, worst), % of bins above the guard, percentiles of the limit, p99 from arrival
-/// to completion as a multiple of the best depth's, Jain's index, cuts of the guard in all of the run.
+/// A line for each phase. It has the throughput in % of the best fixed depth (mean, worst), the p99 as a multiple of that at
+/// the knee (mean, worst) and in us, the seconds to convergence (mean, worst), the % of bins above the guard, percentiles of
+/// the limit, the p99 from arrival to completion as a multiple of the best depth's, Jain's index, and the cuts of the guard
+/// in the whole run.
 #[must_use]
 pub fn rows(evaluated: &Evaluated) -> String {
     let mut text = String::new();
@@ -97,7 +97,7 @@ pub fn rows(evaluated: &Evaluated) -> String {
     text
 }
 
-/// A decision in a line.
+/// A decision, as a line.
 #[must_use]
 pub fn decision(decision: &Decision) -> String {
     format!(
@@ -132,7 +132,7 @@ pub fn curve(scenario: &Scenario) -> String {
     text
 }
 
-/// The scenarios, a line each.
+/// The scenarios, a line for each.
 #[must_use]
 pub fn scenarios() -> String {
     NAMES.iter().map(|name| format!("{name:<9} {}\n", about(name))).collect()

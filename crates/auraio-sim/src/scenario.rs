@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    catalogue::{HARD_DISK_ALONE, cloud, hard_disk, nvme, page_cache, sata},
+    catalogue::{HARD_DISK_ALONE, cloud, hard_disk, hard_disk_flat, nvme, page_cache, sata},
     device::{Device, Size},
 };
 
@@ -32,21 +32,21 @@ impl Default for Parameters {
     }
 }
 
-/// Who asks for operations.
+/// The load of a ring: who asks for operations.
 #[derive(Clone, Copy, Debug)]
 pub enum Load {
-    /// So many workers; each thinks for a while after each operation, in microseconds on average.
+    /// Workers, each of which asks for its next operation when it has the last one.
     Closed {
-        /// How many.
+        /// How many workers there are.
         workers: usize,
-        /// For how long.
+        /// For how long each thinks after an operation, in microseconds on average.
         think_us: f64,
     },
-    /// Arrivals that wait for nobody, so many a second; the queue holds so many.
+    /// Independent arrivals.
     Open {
-        /// Arrivals a second.
+        /// Arrivals per second.
         rate: f64,
-        /// What waits at most.
+        /// How many may wait; others are turned away.
         queue: usize,
     },
 }
@@ -99,7 +99,7 @@ pub struct Phase {
     pub from: f64,
     /// Its end.
     pub to: f64,
-    /// How much of its beginning is not judged, but for how fast it was over.
+    /// The length of its beginning, in which only the time to convergence is judged.
     pub settle: f64,
 }
 
@@ -108,7 +108,7 @@ pub struct Phase {
 pub struct Scenario {
     /// Its name.
     pub name: &'static str,
-    /// The guard that is set, if one is.
+    /// The guard that is set; `None` for the automatic one.
     pub guard: Option<Duration>,
     /// The guard that fixed depths are judged by, in nanoseconds.
     pub guard_ns: f64,
@@ -116,13 +116,13 @@ pub struct Scenario {
     pub bin_ms: u64,
     /// How long a stretch must be good to be called converged, in milliseconds.
     pub converged_ms: u64,
-    /// What is judged.
+    /// The phases that are judged.
     pub phases: Vec<Phase>,
     /// The device, without load.
     pub device: Device,
     /// The loads of the rings at the beginning.
     pub rings: Vec<Load>,
-    /// What changes, and when in seconds.
+    /// What changes, and when, in seconds.
     pub changes: Vec<(f64, Change)>,
     /// The largest limit.
     pub max: u32,
@@ -130,9 +130,9 @@ pub struct Scenario {
 
 /// The names of all scenarios, in the table's order.
 pub const NAMES: &[&str] = &[
-    "a_nvme", "a_w16", "b_sata", "c_hdd", "c_strict", "d1_cloud", "d2_burst", "e1_slow", "e2_cap", "f_phase", "g_gc",
-    "h_cache", "j_app", "j_open", "o_over", "n_js200", "n_js30", "g05_nvme", "g2_slow", "i2", "i4", "i8", "i16",
-    "i_join",
+    "a_nvme", "a_w16", "b_sata", "c_hdd", "c_flat", "c_strict", "d1_cloud", "d2_burst", "e1_slow", "e2_cap", "f_phase",
+    "g_gc", "h_cache", "j_app", "j_open", "o_over", "n_js200", "n_js30", "g05_nvme", "g2_slow", "i2", "i4", "i8",
+    "i16", "i_join",
 ];
 
 /// What a scenario is about, in a few words.
@@ -143,6 +143,7 @@ pub fn about(name: &str) -> &'static str {
         "a_w16" => "NVMe, 16 workers",
         "b_sata" => "SATA SSD",
         "c_hdd" => "hard disk, automatic guard",
+        "c_flat" => "hard disk without a queue of its own, automatic guard",
         "c_strict" => "hard disk, a guard of 10.1 ms that it cannot meet",
         "d1_cloud" => "rented volume of 3,000 a second",
         "d2_burst" => "rented volume: 15,000 a second, drained to 3,000, refilled",
@@ -191,7 +192,7 @@ impl Scenario {
                 scenario.phases = vec![phase("steady", 0.0, 8.0)];
                 scenario.device = sata(parameters);
             }
-            "c_hdd" | "c_strict" => scenario.on_hard_disk(parameters),
+            "c_hdd" | "c_flat" | "c_strict" => scenario.on_hard_disk(parameters),
             "d1_cloud" | "d2_burst" => scenario.on_cloud(parameters),
             "g_gc" => {
                 scenario.phases = vec![phase("gc", 0.0, 10.0)];
@@ -245,7 +246,7 @@ impl Scenario {
 
     fn on_hard_disk(&mut self, parameters: &Parameters) {
         (self.bin_ms, self.converged_ms) = (1_000, 4_000);
-        self.device = hard_disk(parameters);
+        self.device = if self.name == "c_flat" { hard_disk_flat(parameters) } else { hard_disk(parameters) };
         self.rings = vec![Load::workers(parameters.workers.min(128))];
         if self.name == "c_strict" {
             self.phases = vec![Phase { name: "strict", from: 0.0, to: 30.0, settle: 5.0 }];
@@ -302,7 +303,7 @@ impl Scenario {
         self.changes = vec![(4.0, Change::Load(open(60e3, 20_000))), (8.0, Change::Load(open(75e3, 20_000)))];
     }
 
-    /// Those in which something changes at 4 s, and most in which it changes back at 8 s.
+    /// Scenarios in which something changes at 4 s, and in most of them changes back at 8 s.
     fn in_turns(&mut self, parameters: &Parameters) {
         let (there, back) = (4.0 + parameters.shift, 8.0 + parameters.shift);
         let three = |a, b, c| vec![phase(a, 0.0, there), phase(b, there, back), phase(c, back, back + 4.0)];

@@ -1,8 +1,8 @@
 //! One run: rings with their loads, a controller that they share, a device.
 //!
-//! A run is a sequence of events in order of time. Whatever is drawn at random comes from the seed, in three streams: one
-//! for operations, one for the device's slow noise and one for stalls and pauses. The latter two do not depend on what a
-//! controller does, so that all controllers and all fixed depths meet the same device.
+//! A run is a sequence of events in the order of time. All random numbers come from the seed, in three streams: one for
+//! operations, one for the device's slow noise, and one for stalls and pauses. The latter two do not depend on what a
+//! controller does. So all controllers and all fixed depths meet the same device.
 
 use std::{
     cmp::Reverse,
@@ -10,7 +10,7 @@ use std::{
     mem,
 };
 
-use auraio::control::{Controller, Member, Sample, Settings, Shares};
+use auraio_control::{Controller, Member, Sample, Settings, Shares};
 
 use crate::{
     MILLISECOND,
@@ -26,10 +26,10 @@ const TICK: u64 = 10 * MILLISECOND;
 /// The least time between two pauses of the host: a microsecond.
 const PAUSE_GAP_MIN: u64 = 1_000;
 
-/// What can happen. The order decides nothing: events of one time happen in the order in which they were foreseen.
+/// An event. Events of the same time happen in the order in which they were foreseen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    /// The station is done, if the version is valid.
+    /// The station has served its operation, if the version is valid.
     Served(u64),
     /// The gate's operation is done.
     Passed(u32),
@@ -61,11 +61,11 @@ struct Ring {
     load: Load,
     size: Size,
     in_flight: u32,
-    /// When what waits arrived.
+    /// The arrival times of operations that wait.
     waiting: VecDeque<u64>,
-    /// Workers of a closed load that are about.
+    /// How many workers of a closed load there are now.
     workers: usize,
-    /// Tells the arrivals of one open load from those of the next.
+    /// The number of the open load, which tells its arrivals from those of the one before.
     generation: u32,
 }
 
@@ -76,32 +76,89 @@ struct Breaks {
     length: (f64, f64),
 }
 
+/// What will happen, in the order of time.
+#[derive(Default)]
+struct Agenda {
+    now: u64,
+    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    foreseen: u64,
+}
+
+impl Agenda {
+    fn foresee(&mut self, at: u64, event: Event) {
+        self.foreseen += 1;
+        self.events.push(Reverse((at, self.foreseen, event)));
+    }
+
+    /// The next event, unless it comes after `end`. It is the present from now on.
+    fn next(&mut self, end: u64) -> Option<Event> {
+        let Reverse((at, _, event)) = self.events.pop()?;
+        if at > end {
+            return None;
+        }
+        self.now = at;
+        Some(event)
+    }
+}
+
+/// The streams of random numbers. Those for noise and breaks do not depend on what a controller does.
+struct Streams {
+    operations: Random,
+    noise: Random,
+    breaks: Random,
+}
+
+/// Operations by number; numbers are used again.
+#[derive(Default)]
+struct Requests {
+    all: Vec<Request>,
+    free: Vec<u32>,
+}
+
+impl Requests {
+    fn add(&mut self, request: Request) -> u32 {
+        if let Some(id) = self.free.pop() {
+            self.all[id as usize] = request;
+            return id;
+        }
+        self.all.push(request);
+        self.all.len() as u32 - 1
+    }
+
+    fn remove(&mut self, id: u32) -> Request {
+        self.free.push(id);
+        self.all[id as usize]
+    }
+}
+
+/// The host, which may be away.
+#[derive(Default)]
+struct Host {
+    pauses: Option<Breaks>,
+    /// Since when the host is away, if it is.
+    away_since: Option<u64>,
+    /// Operations that completed meanwhile.
+    unreaped: Vec<u32>,
+}
+
 /// A run under way.
 pub struct Simulation {
-    now: u64,
+    agenda: Agenda,
     end: u64,
-    agenda: BinaryHeap<Reverse<(u64, u64, Event)>>,
-    foreseen: u64,
-    random: Random,
-    random_noise: Random,
-    random_breaks: Random,
+    random: Streams,
     device: Device,
     rings: Vec<Ring>,
-    /// The limit's parts, and which ring is which member.
+    /// The shares of the limit, and each ring's member in them.
     shares: Shares,
     members: Vec<Member>,
-    /// Rings to which something has happened: they have a turn.
+    /// Rings to which something has happened, and which have a turn next.
     turns: VecDeque<usize>,
     in_flight: u32,
     waiting: u32,
-    requests: Vec<Request>,
-    free: Vec<u32>,
+    requests: Requests,
     changes: Vec<Change>,
     stalls: Option<Breaks>,
-    pauses: Option<Breaks>,
-    /// Since when the host is away, and what completed meanwhile.
-    paused_since: Option<u64>,
-    unreaped: Vec<u32>,
+    host: Host,
     controller: Controller,
     record: Record,
 }
@@ -119,13 +176,13 @@ impl Simulation {
             generation: 0,
         };
         let mut simulation = Self {
-            now: 0,
+            agenda: Agenda::default(),
             end: nanoseconds(scenario.end()),
-            agenda: BinaryHeap::new(),
-            foreseen: 0,
-            random: Random::new(seed),
-            random_noise: Random::new(seed ^ 0x00AB_CDEF),
-            random_breaks: Random::new(seed ^ 0x0055_AA55),
+            random: Streams {
+                operations: Random::new(seed),
+                noise: Random::new(seed ^ 0x00AB_CDEF),
+                breaks: Random::new(seed ^ 0x0055_AA55),
+            },
             device: scenario.device.clone(),
             rings: scenario.rings.iter().map(ring).collect(),
             shares: Shares::new(1),
@@ -133,23 +190,20 @@ impl Simulation {
             turns: VecDeque::new(),
             in_flight: 0,
             waiting: 0,
-            requests: vec![],
-            free: vec![],
+            requests: Requests::default(),
             changes: scenario.changes.iter().map(|(_, change)| *change).collect(),
             stalls: None,
-            pauses: None,
-            paused_since: None,
-            unreaped: vec![],
+            host: Host::default(),
             controller: Controller::new(settings),
             record: Record::new(scenario),
         };
         simulation.members = simulation.rings.iter().map(|_| simulation.shares.join(u32::MAX)).collect();
         (0..simulation.rings.len()).for_each(|ring| simulation.begin_load(ring));
         for (index, (at, _)) in scenario.changes.iter().enumerate() {
-            simulation.foresee(nanoseconds(*at), Event::Change(index));
+            simulation.agenda.foresee(nanoseconds(*at), Event::Change(index));
         }
-        simulation.foresee(TICK, Event::Tick);
-        simulation.foresee(NOISE_STEP_MS * MILLISECOND, Event::Drift);
+        simulation.agenda.foresee(TICK, Event::Tick);
+        simulation.agenda.foresee(NOISE_STEP_MS * MILLISECOND, Event::Drift);
         simulation
     }
 
@@ -157,22 +211,13 @@ impl Simulation {
     #[must_use]
     pub fn run(mut self) -> Record {
         self.refill();
-        while let Some(Reverse((at, _, event))) = self.agenda.pop() {
-            if at > self.end {
-                break;
-            }
-            self.now = at;
+        while let Some(event) = self.agenda.next(self.end) {
             self.happen(event);
         }
         self.take_decisions();
         self.record.cuts = self.controller.cuts();
         self.record.is_infeasible = self.controller.is_infeasible();
         self.record
-    }
-
-    fn foresee(&mut self, at: u64, event: Event) {
-        self.foreseen += 1;
-        self.agenda.push(Reverse((at, self.foreseen, event)));
     }
 
     fn happen(&mut self, event: Event) {
@@ -201,31 +246,31 @@ impl Simulation {
     /// Lets the station work until now.
     fn advance(&mut self) {
         if let Device::Station(station) = &mut self.device {
-            station.advance(self.now);
+            station.advance(self.agenda.now);
         }
     }
 
     /// Lets the station go on, and foresees when it is done.
     fn go_on(&mut self) {
         let Device::Station(station) = &mut self.device else { return };
-        let requests = &self.requests;
-        station.pick(self.now, &mut self.random, |request| requests[request as usize].size);
-        if let Some((at, version)) = station.foretell(self.now) {
-            self.foresee(at, Event::Served(version));
+        let requests = &self.requests.all;
+        station.pick(self.agenda.now, &mut self.random.operations, |request| requests[request as usize].size);
+        if let Some((at, version)) = station.foretell(self.agenda.now) {
+            self.agenda.foresee(at, Event::Served(version));
         }
     }
 
     fn served(&mut self, version: u64) {
         let Device::Station(station) = &mut self.device else { return };
-        if let Some(request) = station.finish(self.now, version) {
+        if let Some(request) = station.finish(self.agenda.now, version) {
             self.done(request);
         }
     }
 
-    /// An operation is done: reaped if the host is there.
+    /// An operation is done. It is reaped if the host is not away.
     fn done(&mut self, request: u32) {
-        if self.paused_since.is_some() {
-            self.unreaped.push(request);
+        if self.host.away_since.is_some() {
+            self.host.unreaped.push(request);
             self.go_on();
         } else {
             self.reap(request, 0);
@@ -234,14 +279,18 @@ impl Simulation {
     }
 
     fn reap(&mut self, id: u32, unseen: u64) {
-        let request = self.requests[id as usize];
-        self.free.push(id);
+        let request = self.requests.remove(id);
         self.in_flight -= 1;
         self.rings[request.ring].in_flight -= 1;
         self.turns.push_back(request.ring);
-        self.record.completed(self.now, request.ring, self.now - request.submitted, self.now - request.arrived);
+        self.record.completed(
+            self.agenda.now,
+            request.ring,
+            self.agenda.now - request.submitted,
+            self.agenda.now - request.arrived,
+        );
         self.controller.on_completion(&Sample {
-            now: self.now,
+            now: self.agenda.now,
             submitted: request.submitted,
             in_flight: self.in_flight,
             waiting: self.waiting,
@@ -253,8 +302,8 @@ impl Simulation {
             if self.rings[request.ring].workers > workers {
                 self.rings[request.ring].workers -= 1;
             } else if think_us > 0.0 {
-                let thinks = self.random.exponential() * think_us * 1e3;
-                self.foresee(self.now + thinks as u64, Event::Thought(request.ring));
+                let thinks = self.random.operations.exponential() * think_us * 1e3;
+                self.agenda.foresee(self.agenda.now + thinks as u64, Event::Thought(request.ring));
             } else {
                 self.wait(request.ring);
             }
@@ -262,17 +311,17 @@ impl Simulation {
     }
 
     fn wait(&mut self, ring: usize) {
-        self.rings[ring].waiting.push_back(self.now);
+        self.rings[ring].waiting.push_back(self.agenda.now);
         self.waiting += 1;
         self.turns.push_back(ring);
     }
 
-    /// Submits what the limit allows, and lets the device go on. A ring acts when something happens to it,
-    /// and knows of the others what the crate's [`Shares`] tell it.
+    /// Submits what the limit allows, and lets the device go on. A ring acts only when something happens to it. It knows of
+    /// the other rings only what [`Shares`] tells it.
     fn refill(&mut self) {
         self.advance();
         self.shares.set_limit(self.controller.limit());
-        while self.paused_since.is_none()
+        while self.host.away_since.is_none()
             && let Some(ring) = self.turns.pop_front()
         {
             self.turn(ring);
@@ -284,9 +333,9 @@ impl Simulation {
     fn turn(&mut self, ring: usize) {
         let waiting = self.rings[ring].waiting.len() as u32;
         let member = self.members[ring];
-        self.shares.report(member, self.rings[ring].in_flight, waiting, self.now);
+        self.shares.report(member, self.rings[ring].in_flight, waiting, self.agenda.now);
         let share = self.shares.share(member);
-        self.controller.set_least(self.shares.busy(), self.now);
+        self.controller.set_least(self.shares.busy(), self.agenda.now);
         while self.rings[ring].in_flight < share {
             let Some(arrived) = self.rings[ring].waiting.pop_front() else { break };
             self.waiting -= 1;
@@ -298,27 +347,21 @@ impl Simulation {
         self.in_flight += 1;
         self.rings[ring].in_flight += 1;
         let size = self.rings[ring].size;
-        let request = Request { ring, size, submitted: self.now, arrived, in_flight_then: self.in_flight };
-        let id = if let Some(id) = self.free.pop() {
-            self.requests[id as usize] = request;
-            id
-        } else {
-            self.requests.push(request);
-            self.requests.len() as u32 - 1
-        };
+        let request = Request { ring, size, submitted: self.agenda.now, arrived, in_flight_then: self.in_flight };
+        let id = self.requests.add(request);
         match &mut self.device {
             Device::Station(station) => station.push(id),
             Device::Gate(gate) => {
-                let at = gate.done_at(self.now, &mut self.random);
-                self.foresee(at, Event::Passed(id));
+                let at = gate.done_at(self.agenda.now, &mut self.random.operations);
+                self.agenda.foresee(at, Event::Passed(id));
             }
         }
     }
 
     fn tick(&mut self) {
-        self.record.limit(self.now, self.controller.limit());
+        self.record.limit(self.agenda.now, self.controller.limit());
         self.take_decisions();
-        self.foresee(self.now + TICK, Event::Tick);
+        self.agenda.foresee(self.agenda.now + TICK, Event::Tick);
         self.refill();
     }
 
@@ -329,10 +372,10 @@ impl Simulation {
     fn drift(&mut self) {
         self.advance();
         if let Device::Station(station) = &mut self.device {
-            station.drift(&mut self.random_noise);
+            station.drift(&mut self.random.noise);
         }
         self.go_on();
-        self.foresee(self.now + NOISE_STEP_MS * MILLISECOND, Event::Drift);
+        self.agenda.foresee(self.agenda.now + NOISE_STEP_MS * MILLISECOND, Event::Drift);
     }
 
     fn arrive(&mut self, ring: usize, generation: u32) {
@@ -348,11 +391,11 @@ impl Simulation {
     }
 
     fn foresee_arrival(&mut self, ring: usize, rate: f64) {
-        let gap = self.random.exponential() / rate * 1e9;
-        self.foresee(self.now + gap as u64, Event::Arrival(ring, self.rings[ring].generation));
+        let gap = self.random.operations.exponential() / rate * 1e9;
+        self.agenda.foresee(self.agenda.now + gap as u64, Event::Arrival(ring, self.rings[ring].generation));
     }
 
-    /// Makes a ring's load what it is to be.
+    /// Begins a ring's load: workers come or go, or the first arrival is foreseen.
     fn begin_load(&mut self, ring: usize) {
         match self.rings[ring].load {
             Load::Closed { workers, .. } => {
@@ -388,13 +431,13 @@ impl Simulation {
             }
             (Change::Stalls { every_s: (least, most), ms }, _) => {
                 self.stalls = Some(Breaks { gap: (least * 1e9, most * 1e9), length: (ms.0 * 1e6, ms.1 * 1e6) });
-                let first = self.random_breaks.range((1e8, most * 1e9));
-                self.foresee(self.now + first as u64, Event::StallBegins);
+                let first = self.random.breaks.range((1e8, most * 1e9));
+                self.agenda.foresee(self.agenda.now + first as u64, Event::StallBegins);
             }
             (Change::HostPauses { every_ms, ms }, _) => {
                 let gap = (every_ms.0 * 1e6, every_ms.1 * 1e6);
-                self.pauses = Some(Breaks { gap, length: (ms.0 * 1e6, ms.1 * 1e6) });
-                self.foresee(self.now + MILLISECOND, Event::PauseBegins);
+                self.host.pauses = Some(Breaks { gap, length: (ms.0 * 1e6, ms.1 * 1e6) });
+                self.agenda.foresee(self.agenda.now + MILLISECOND, Event::PauseBegins);
             }
         }
     }
@@ -404,14 +447,14 @@ impl Simulation {
         self.begin_load(ring);
     }
 
-    /// The device stalls, and will again.
+    /// The device stalls. The end of the stall and the next stall are foreseen.
     fn stall(&mut self) {
         let Some(stalls) = self.stalls else { return };
         self.set_paused(true);
-        let until = self.now + self.random_breaks.range(stalls.length) as u64;
-        self.foresee(until, Event::StallEnds);
-        let next = until + self.random_breaks.range(stalls.gap) as u64;
-        self.foresee(next, Event::StallBegins);
+        let until = self.agenda.now + self.random.breaks.range(stalls.length) as u64;
+        self.agenda.foresee(until, Event::StallEnds);
+        let next = until + self.random.breaks.range(stalls.gap) as u64;
+        self.agenda.foresee(next, Event::StallBegins);
     }
 
     fn set_paused(&mut self, paused: bool) {
@@ -424,21 +467,21 @@ impl Simulation {
 
     /// The host goes away.
     fn pause(&mut self) {
-        let Some(pauses) = self.pauses else { return };
-        self.paused_since = Some(self.now);
-        let length = self.random_breaks.range(pauses.length);
-        self.foresee(self.now + length as u64, Event::PauseEnds);
+        let Some(pauses) = self.host.pauses else { return };
+        self.host.away_since = Some(self.agenda.now);
+        let length = self.random.breaks.range(pauses.length);
+        self.agenda.foresee(self.agenda.now + length as u64, Event::PauseEnds);
     }
 
-    /// The host is back, and reaps what completed meanwhile. Each may have lain there all the time.
+    /// The host is back, and reaps the operations that completed meanwhile. Each may have lain completed all the time.
     fn resume(&mut self) {
-        let (Some(since), Some(pauses)) = (self.paused_since.take(), self.pauses) else { return };
+        let (Some(since), Some(pauses)) = (self.host.away_since.take(), self.host.pauses) else { return };
         self.advance();
-        for request in mem::take(&mut self.unreaped) {
-            self.reap(request, self.now - since);
+        for request in mem::take(&mut self.host.unreaped) {
+            self.reap(request, self.agenda.now - since);
         }
         self.refill();
-        let gap = self.random_breaks.range(pauses.gap) as u64;
-        self.foresee(self.now + gap.max(PAUSE_GAP_MIN), Event::PauseBegins);
+        let gap = self.random.breaks.range(pauses.gap) as u64;
+        self.agenda.foresee(self.agenda.now + gap.max(PAUSE_GAP_MIN), Event::PauseBegins);
     }
 }

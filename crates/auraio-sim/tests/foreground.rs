@@ -8,7 +8,7 @@ const BULK: u32 = 256;
 
 /// The floor that the crate sets.
 fn default() -> Order {
-    Order::Floor(auraio::control::Foreground::default().floor())
+    Order::Floor(auraio_control::Foreground::default().floor())
 }
 
 fn outcomes(order: Order) -> Vec<Outcome> {

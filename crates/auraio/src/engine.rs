@@ -15,7 +15,7 @@ use std::{
 };
 
 use crate::{
-    BackendChoice, BackendKind, Block, Builder, Error, OpFuture, Pool, Result, Routing, Topology,
+    BackendChoice, BackendKind, Block, Builder, Error, File, OpFuture, Pool, Result, Routing, Topology,
     backend::{
         self, AnyBackend,
         threads::{Crew, ThreadsBackend},
@@ -24,7 +24,7 @@ use crate::{
     driver::Driver,
     lanes::{self, Wishes},
     lock,
-    op::{self, Done, Operation, Plain, Prepared},
+    op::{self, Done, Operation, Prepared},
     pool::SlabHolder,
     ring::{Key, Polled, Regions, Ring, RingSpec, Sink, ThreadMark, Ticket, asleep},
     stats::{RingStats, Stats},
@@ -373,11 +373,16 @@ impl Shared {
         sink: Sink,
         publish: bool,
     ) -> std::result::Result<Key, Done> {
-        match operation.prepare_plain() {
-            Ok(plain) if self.admits(&plain) => Ok(ring.submit_plain(plain, sink, publish)),
-            Ok(plain) => self.submit_long(ring, plain.into_prepared(), sink),
-            Err(operation) => self.submit_long(ring, operation.prepare(), sink),
+        let mut operation = operation;
+        if let Some(plain) = operation.plain()
+            && self.admits(operation.plain_file())
+        {
+            match ring.submit_plain(plain, operation, sink, publish) {
+                Ok(key) => return Ok(key),
+                Err(refused) => operation = refused,
+            }
         }
+        self.submit_long(ring, operation.prepare(), sink)
     }
 
     #[inline(never)]
@@ -394,10 +399,10 @@ impl Shared {
         }
     }
 
-    /// Whether [`Shared::admit`] would have nothing to do for an operation.
+    /// Whether [`Shared::admit`] would have nothing to see to about an operation on this file.
     #[inline(always)]
-    fn admits(self: &Arc<Self>, plain: &Plain) -> bool {
-        !self.closed.load(Ordering::Relaxed) && plain.file.as_ref().is_none_or(|file| file.is_of(self))
+    fn admits(self: &Arc<Self>, file: Option<&File>) -> bool {
+        !self.closed.load(Ordering::Relaxed) && file.is_none_or(|file| file.shared().is_of(self))
     }
 
     /// Checks an operation of the long path. If the engine is closed, the operation is refused. If one of its files belongs

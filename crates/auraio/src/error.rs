@@ -116,6 +116,12 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+impl From<auraio_control::InvalidSettings> for Error {
+    fn from(invalid: auraio_control::InvalidSettings) -> Self {
+        Self::InvalidInput(invalid.0)
+    }
+}
+
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         match error {

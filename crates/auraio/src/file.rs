@@ -324,6 +324,33 @@ impl File {
         Self { inner: Arc::new(inner) }
     }
 
+    /// Another share in the file.
+    #[inline(always)]
+    pub(crate) fn share(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn shared(&self) -> &FileInner {
+        &self.inner
+    }
+
+    #[inline(always)]
+    pub(crate) fn plan(&self) -> Plan {
+        self.inner.plan()
+    }
+
+    #[inline(always)]
+    pub(crate) fn raw_descriptor(&self) -> Descriptor {
+        self.inner.descriptor()
+    }
+
+    /// Remembers that the file was written through, so that its close may have something to wait for.
+    #[inline(always)]
+    pub(crate) fn note_write(&self) {
+        self.inner.note_write();
+    }
+
     pub(crate) fn inner(&self) -> Arc<FileInner> {
         Arc::clone(&self.inner)
     }

@@ -24,7 +24,6 @@ mod backend;
 mod buf;
 mod chain;
 mod config;
-pub mod control;
 mod direct;
 mod drain;
 mod driver;
@@ -46,6 +45,8 @@ mod tuning;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// The double loop: how many operations may be in flight on a device, and how many go to the kernel in one call.
+pub use auraio_control as control;
 #[cfg(feature = "sim")]
 pub use backend::sim::{SimCounts, SimOptions};
 pub use buf::{BorrowedMemory, IoBuf, IoBufMut, Slice};

@@ -45,7 +45,9 @@ pub struct Port {
     rings: Vec<(Arc<Ring>, u32)>,
     early: Vec<Completion>,
     outstanding: usize,
-    /// When the thread began to wait. 0 if it does not wait.
+    /// The port has a ring of its own.
+    own: bool,
+    /// When the thread began to wait.
     waits_since: Cell<u64>,
     /// An epoll that watches the shared rings that this port uses, and its mailbox. `None` if the port has a ring of its
     /// own.
@@ -187,13 +189,15 @@ impl Port {
             rings: Vec::new(),
             early: Vec::new(),
             outstanding: 0,
+            own: false,
             waits_since: Cell::new(0),
             #[cfg(target_os = "linux")]
             watch: None,
             gone: Arc::default(),
             not_send: PhantomData,
         };
-        if port.engine.routing() == Routing::Thread {
+        port.own = port.engine.routing() == Routing::Thread;
+        if port.own {
             let ring = port.engine.make_own(Some(ThreadMark::current()))?;
             port.use_ring(ring)?;
         } else {
@@ -223,7 +227,7 @@ impl Port {
             Err(error) => return self.refuse(operation, token, error),
         };
         let (ring, number) = &self.rings[at];
-        match self.engine.submit(ring, operation, Sink::Port { port: *number, token }, true) {
+        match self.engine.submit(ring, operation, Sink::Port { port: *number, token }, false) {
             Ok(key) => {
                 self.outstanding += 1;
                 PortTicket { ring: at as u32, key }
@@ -276,7 +280,6 @@ impl Port {
                     // This is counted at once, because the iterator is code of the user's and may panic.
                     *outstanding += 1;
                 }
-                ring.publish();
             }
             Err(error) => {
                 for (operation, token) in operations {
@@ -396,7 +399,10 @@ impl Port {
             if added > 0 || self.outstanding == 0 || left == Some(Duration::ZERO) {
                 return added;
             }
-            self.sleep(1, left);
+            let added = self.sleep(left, completions);
+            if added > 0 {
+                return added;
+            }
         }
     }
 
@@ -427,23 +433,36 @@ impl Port {
         if self.has_early() {
             return self.poll(completions);
         }
-        if let ([(ring, _)], true) = (self.rings.as_slice(), self.engine.routing() == Routing::Thread) {
-            // This hands over and waits in one system call.
-            ring.flush_and_wait(wanted as u32, None, self.mailbox.bell.descriptor());
-            return self.reap(completions);
+        if self.own {
+            // Hands over, waits and reaps in one go.
+            let before = completions.len();
+            self.wait_on_own(wanted as u32, None, completions);
+            return self.collect(completions, before);
         }
         self.wait(completions, None)
     }
 
-    fn sleep(&self, wanted: u32, timeout: Option<Duration>) {
-        if let ([(ring, _)], Routing::Thread) = (self.rings.as_slice(), self.engine.routing()) {
-            ring.flush_and_wait(wanted, timeout, self.mailbox.bell.descriptor());
-            return;
+    /// Waits on the port's own ring, and takes what has completed there.
+    fn wait_on_own(&self, wanted: u32, timeout: Option<Duration>, completions: &mut Vec<Completion>) {
+        self.mailbox.bell.quiet();
+        for (ring, number) in &self.rings {
+            let bell = self.mailbox.bell.descriptor();
+            ring.wait_and_reap((wanted, timeout), bell, *number, completions);
+        }
+    }
+
+    /// Sleeps until something may have completed. What is taken thereby is added to `completions`.
+    fn sleep(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> usize {
+        if self.own {
+            let before = completions.len();
+            self.wait_on_own(1, timeout, completions);
+            return self.collect(completions, before);
         }
         // If the wait ended early, the caller waits again.
         self.begin_wait();
         let _ = sys::poll_readable(&self.raw_descriptors(), timeout);
         self.end_wait();
+        0
     }
 
     /// What the rings that this port uses have done so far. The numbers of a shared ring are those of all its ports
@@ -635,7 +654,8 @@ impl Port {
             if timeout.is_some_and(|limit| begin.elapsed() >= limit) {
                 return false;
             }
-            self.sleep(1, Some(Duration::from_millis(50)));
+            self.sleep(Some(Duration::from_millis(50)), &mut dropped);
+            dropped.clear();
         }
     }
 
@@ -699,7 +719,7 @@ impl Port {
 
     /// The index in `rings` of the ring that a submission goes to now.
     fn ring_here(&mut self) -> Result<usize> {
-        if self.engine.routing() == Routing::Thread {
+        if self.own {
             return Ok(0);
         }
         let ring = self.engine.ring_here()?;

@@ -65,6 +65,7 @@ pub struct RingStats {
 
 impl RingStats {
     pub(crate) fn of(ring: &Ring) -> Self {
+        ring.publish();
         let counters = &ring.counters;
         Self {
             cpu: ring.cpu(),

@@ -9,7 +9,7 @@ use std::io;
 use super::sim::SimBackend;
 #[cfg(target_os = "linux")]
 use super::uring::UringBackend;
-use super::{Backend, Cqe, Entry, Wait, registry, threads::ThreadsBackend};
+use super::{Backend, Cqe, Entry, Taker, Wait, registry, threads::ThreadsBackend};
 use crate::sys::{Call, Descriptor};
 
 /// One of the backends.
@@ -126,13 +126,18 @@ impl AnyBackend {
     /// Calls `each` for every completion that can be reaped. Completions of `io_uring` are read where they lie in the
     /// kernel's queue. Those of the other backends are first moved to `list`, which is empty before and after.
     #[inline(always)]
-    pub(crate) fn reap_each(&mut self, list: &mut Vec<Cqe>, mut each: impl FnMut(Cqe)) {
+    pub(crate) fn reap_each(&mut self, list: &mut Vec<Cqe>, each: &mut impl Taker) {
         #[cfg(target_os = "linux")]
         if let Self::Uring(uring) = self {
             uring.reap_each(each);
             return;
         }
+        self.reap_by_list(list, each);
+    }
+
+    #[inline(never)]
+    fn reap_by_list(&mut self, list: &mut Vec<Cqe>, each: &mut dyn Taker) {
         self.reap(list);
-        list.drain(..).for_each(&mut each);
+        list.drain(..).for_each(|cqe| each.take(cqe));
     }
 }

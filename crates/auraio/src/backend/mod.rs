@@ -72,7 +72,18 @@ impl Cqe {
     pub(crate) const INTERNAL: u64 = u64::MAX;
 }
 
-/// How long a `submit` may wait for completions.
+/// Takes completions one by one.
+pub(crate) trait Taker {
+    fn take(&mut self, cqe: Cqe);
+}
+
+impl Taker for Vec<Cqe> {
+    fn take(&mut self, cqe: Cqe) {
+        self.push(cqe);
+    }
+}
+
+/// How long a `submit` may stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// It hands the entries over and returns.

@@ -15,7 +15,7 @@ use std::{io, os::fd::AsRawFd, time::Duration};
 
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 
-use super::{Backend, Cqe, Entry, Wait, registry};
+use super::{Backend, Cqe, Entry, Taker, Wait, registry};
 use crate::{
     op::table::Opcode,
     sys::{self, Call, Descriptor, PathPtr, STATX_MASK, errno, ioprio::ioprio_of, statx_flags},
@@ -62,7 +62,11 @@ pub(crate) struct UringBackend {
     features: Features,
     /// The `user_data` of the entry in each place of the submission queue. `withdraw` needs it.
     pushed: Box<[u64]>,
+    /// Entries pushed so far, and entries that the kernel has taken.
     tail: u32,
+    taken: u32,
+    /// A thread of the kernel looks at the submission queue.
+    polled: bool,
     enters: u64,
     paths: Paths,
     /// The arguments that openat2 entries point to until they are handed over.
@@ -151,6 +155,8 @@ impl UringBackend {
             features,
             pushed: vec![0; entries as usize].into_boxed_slice(),
             tail: 0,
+            taken: 0,
+            polled: spec.kernel_poll_ms.is_some(),
             enters: 0,
             paths: Paths::default(),
             hows: Vec::new(),
@@ -182,7 +188,28 @@ impl UringBackend {
         entry
     }
 
-    /// Pushes a call that is not among the commonest.
+    /// One system call, with numbers that are known: the crate would work them out from the queues.
+    #[inline]
+    fn enter(&self, entries: u32, wanted: u32, flags: u32) -> io::Result<usize> {
+        // SAFETY: whoever called `push` keeps the addresses of each entry valid until its completion is reaped.
+        unsafe { self.ring.submitter().enter::<()>(entries, wanted, flags, None) }
+    }
+
+    /// The same where a thread of the kernel looks at the queue by itself and may have to be woken.
+    #[cold]
+    fn submit_polled(&self, wait: Wait) -> io::Result<usize> {
+        match wait {
+            Wait::No => self.ring.submit(),
+            Wait::AtLeast(wanted, None) => self.ring.submit_and_wait(wanted as usize),
+            Wait::AtLeast(wanted, Some(limit)) => {
+                let timespec = types::Timespec::from(limit);
+                let args = types::SubmitArgs::new().timespec(&timespec);
+                self.ring.submitter().submit_with_args(wanted as usize, &args)
+            }
+        }
+    }
+
+    /// Pushes a call that is not one of the commonest.
     #[inline(never)]
     fn push_rare(&mut self, entry: Entry, flags: squeue::Flags) {
         let user_data = entry.user_data;
@@ -225,21 +252,21 @@ impl UringBackend {
 
     /// Calls `each` for every completion, read where it lies in the completion queue.
     #[inline(always)]
-    pub(crate) fn reap_each(&mut self, mut each: impl FnMut(Cqe)) {
+    pub(crate) fn reap_each(&mut self, each: &mut impl Taker) {
         // SAFETY: the ring that owns this backend lets one thread in at a time, so nobody else reads these flags' queue.
         if unsafe { self.ring.submission_shared() }.cq_overflow() {
             self.fetch_overflow();
         }
         let Self { ring, paths, .. } = self;
         for cqe in ring.completion() {
-            let (user_data, result) = (cqe.user_data(), cqe.result());
-            if user_data & PART == 0 {
-                each(Cqe { user_data, result });
-            } else if user_data != Cqe::INTERNAL
-                && let Some(whole) = paths.complete_part(user_data, result)
-            {
-                each(whole);
+            let mut cqe = Cqe { user_data: cqe.user_data(), result: cqe.result() };
+            if cqe.user_data & PART != 0 {
+                let whole =
+                    if cqe.user_data == Cqe::INTERNAL { None } else { paths.complete_part(cqe.user_data, cqe.result) };
+                let Some(whole) = whole else { continue };
+                cqe = whole;
             }
+            each.take(cqe);
         }
     }
 
@@ -404,27 +431,30 @@ impl Backend for UringBackend {
             return Ok(0);
         }
         self.enters += 1;
-        let before = self.unsubmitted();
+        let before = self.tail.wrapping_sub(self.taken);
         let outcome = match wait {
-            Wait::No => self.ring.submit(),
-            Wait::AtLeast(wanted, None) => self.ring.submit_and_wait(wanted as usize),
+            _ if self.polled => self.submit_polled(wait),
+            Wait::No => self.enter(before, 0, 0),
+            Wait::AtLeast(wanted, None) => self.enter(before, wanted, GETEVENTS),
             Wait::AtLeast(wanted, Some(limit)) => {
                 let timespec = types::Timespec::from(limit);
                 let args = types::SubmitArgs::new().timespec(&timespec);
                 self.ring.submitter().submit_with_args(wanted as usize, &args)
             }
         };
-        if self.unsubmitted() == 0 {
+        let taken = match outcome {
+            Ok(taken) => taken as u32,
+            // A wait that ended by its time limit or a signal may have taken entries all the same.
+            Err(error) => match before - self.unsubmitted() {
+                0 => return Err(error),
+                taken => taken,
+            },
+        };
+        self.taken = self.taken.wrapping_add(taken);
+        if !self.hows.is_empty() && self.unsubmitted() == 0 {
             self.hows.clear();
         }
-        match outcome {
-            Ok(taken) => Ok(taken as u32),
-            // If a time limit or a signal ended the wait, the kernel may still have taken entries.
-            Err(error) => match before - self.unsubmitted() {
-                0 => Err(error),
-                taken => Ok(taken),
-            },
-        }
+        Ok(taken)
     }
 
     fn withdraw(&mut self) -> Vec<u64> {
@@ -440,7 +470,7 @@ impl Backend for UringBackend {
     }
 
     fn reap(&mut self, into: &mut Vec<Cqe>) {
-        self.reap_each(|cqe| into.push(cqe));
+        self.reap_each(into);
     }
 
     fn unsubmitted(&self) -> u32 {

@@ -10,7 +10,7 @@ use super::{
     stats::{HistogramKind, LaneStats},
     wishes,
 };
-use crate::control::{self, Controller, Foreground, Member, Policy, Priority, Settings, Shares};
+use crate::control::{self, Controller, Foreground, Member, Priority, RingPlaces, Settings, Shares};
 
 /// A ring that uses the lane.
 struct Ringed {
@@ -18,6 +18,8 @@ struct Ringed {
     place: Place,
     in_flight: u32,
     waiting: [u32; 3],
+    /// When it last told of a high operation.
+    last_high: Option<u64>,
 }
 
 pub(super) struct Governor {
@@ -33,8 +35,10 @@ pub(super) struct Governor {
     waiting: u32,
     batch: u32,
     sqe_per_enter: f64,
-    /// The part of each share that low operations may take, from 0 to 1.
-    low_share: f64,
+    /// The time of the latest report.
+    now: u64,
+    /// Every ring's places, in the order of `rings`: kept here so that a report allocates nothing.
+    divided: Vec<RingPlaces>,
 }
 
 impl Governor {
@@ -52,7 +56,8 @@ impl Governor {
             waiting: 0,
             batch: 0,
             sqe_per_enter: 0.0,
-            low_share: 1.0,
+            now: 0,
+            divided: Vec::new(),
         }
     }
 
@@ -63,7 +68,8 @@ impl Governor {
         if at == self.rings.len() {
             self.rings.push(None);
         }
-        self.rings[at] = Some(Ringed { member, place: Arc::clone(&place), in_flight: 0, waiting: [0; 3] });
+        self.rings[at] =
+            Some(Ringed { member, place: Arc::clone(&place), in_flight: 0, waiting: [0; 3], last_high: None });
         self.tell();
         (at as u32, place)
     }
@@ -84,11 +90,15 @@ impl Governor {
         self.waiting = self.waiting - ring.waiting.iter().sum::<u32>() + waiting;
         ring.in_flight = report.in_flight;
         ring.waiting = report.waiting;
+        let is_high = |sample: &super::Sample| sample.class == Priority::High;
+        if report.waiting[Priority::High.index()] > 0 || report.samples.iter().any(is_high) {
+            ring.last_high = Some(report.now);
+        }
         let member = ring.member;
         ring.place.others.store(self.in_flight - report.in_flight, Ordering::Relaxed);
         (self.batch, self.sqe_per_enter) = (report.batch, report.sqe_per_enter);
         self.seen.hits += report.hits;
-        // Low operations that are held back for high ones are reported as not waiting. Otherwise the outer loop would raise
+        // Low operations that are held back for high ones are reported as not waiting; otherwise the outer loop would raise
         // the limit for them.
         let held_back = self.foreground.holds_back(report.now, self.shares.limit());
         let (others, others_waiting) = (self.in_flight - report.in_flight, self.waiting - waiting);
@@ -140,18 +150,23 @@ impl Governor {
             log::note(self.id, decision);
         }
         self.shares.set_limit(self.controller.limit());
-        self.low_share = self.foreground.low_share(now);
+        self.now = now;
         self.tell();
     }
 
-    /// Writes every ring's share where the ring reads it. An unchanged value is not written, so that the ring's cache line
-    /// stays on its core.
-    fn tell(&self) {
-        for ring in self.rings.iter().flatten() {
-            let share = self.shares.share(ring.member);
-            let low = if self.low_share < 1.0 { (self.low_share * f64::from(share)).round() as u32 } else { share };
+    /// Writes every ring's share where the ring reads it. What has not changed is not written.
+    fn tell(&mut self) {
+        let shares = &self.shares;
+        self.divided.clear();
+        self.divided.extend(self.rings.iter().flatten().map(|ring| RingPlaces {
+            share: shares.share(ring.member),
+            last_high: ring.last_high,
+            low: 0,
+        }));
+        self.foreground.divide(self.now, &mut self.divided);
+        for (ring, places) in self.rings.iter().flatten().zip(&self.divided) {
             let place = &ring.place;
-            for (told, value) in [(&place.share, share), (&place.share_low, low)] {
+            for (told, value) in [(&place.share, places.share), (&place.share_low, places.low)] {
                 if told.load(Ordering::Relaxed) != value {
                     told.store(value, Ordering::Relaxed);
                 }
@@ -170,11 +185,7 @@ impl Governor {
             id: self.id,
             device: disk.name.clone(),
             mode,
-            policy: match self.controller.settings().policy {
-                Policy::Fixed(_) => "fixed",
-                Policy::Aimd => "aimd",
-                Policy::Knee => "knee",
-            },
+            policy: self.controller.settings().policy.name(),
             phase: self.controller.phase().name(),
             in_flight_limit: self.controller.limit(),
             in_flight: self.in_flight,
@@ -193,5 +204,54 @@ impl Governor {
             total_p99_us: self.seen.total_p99(),
             by_class: Priority::ALL.map(|class| self.seen.class(class, waiting(class))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Sample, *};
+    use crate::control::{Bounds, Guard, Policy};
+
+    const MILLISECOND: u64 = 1_000_000;
+
+    /// A high operation that took 100 us, alone on the device.
+    fn high(now: u64) -> Sample {
+        let submitted = now - 100_000;
+        Sample {
+            now,
+            asked: submitted,
+            submitted,
+            unseen: 0,
+            in_flight_then: 1,
+            in_flight: 1,
+            waiting: 0,
+            bytes: 4096,
+            class: Priority::High,
+        }
+    }
+
+    #[test]
+    fn eight_rings_with_a_share_of_two_leave_a_place_free_on_the_ring_that_has_high_operations() {
+        let settings =
+            Settings { policy: Policy::Fixed(16), guard: Guard::Auto, bounds: Bounds { min: 1, max: 1_024 } };
+        let mut governor = Governor::new(LaneId(0), settings);
+        let rings: Vec<(u32, Place)> = (0..8).map(|_| governor.join(1_024)).collect();
+        let mut report = |member: u32, in_flight: u32, waiting: [u32; 3], now: u64, samples: Vec<Sample>| {
+            let mut samples = samples;
+            let (samples, hits, batch, sqe_per_enter) = (&mut samples, 0, 1, 1.0);
+            governor.report(Report { member, now, in_flight, waiting, samples, hits, batch, sqe_per_enter });
+        };
+        // Every ring has low operations waiting, until each has its share of two.
+        for now in [1, 2, 3].map(|step| step * MILLISECOND) {
+            rings.iter().for_each(|(member, place)| report(*member, place.share(), [0, 0, 50], now, vec![]));
+        }
+        assert!(rings.iter().all(|(_, place)| (place.share(), place.share_low()) == (2, 2)));
+        let (reader, place) = &rings[3];
+        report(*reader, 2, [0, 0, 50], 4 * MILLISECOND, vec![high(4 * MILLISECOND)]);
+        assert_eq!(place.share_low(), 1);
+        assert_eq!(rings.iter().map(|(_, place)| place.share_low()).sum::<u32>(), 15);
+        // A tenth of a second after the last high operation, low ones have all places again.
+        rings.iter().for_each(|(member, _)| report(*member, 2, [0, 0, 50], 200 * MILLISECOND, vec![]));
+        assert_eq!(rings.iter().map(|(_, place)| place.share_low()).sum::<u32>(), 16);
     }
 }

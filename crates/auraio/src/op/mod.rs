@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, path::Path, sync::Arc};
 
 use crate::{
-    Error, Result,
+    Error, File, Result,
     buf::Payload,
     control::Priority,
     file::FileInner,
@@ -78,12 +78,25 @@ pub trait Operation: Send + Sized + 'static {
     #[doc(hidden)]
     fn prepare(self) -> Prepared;
 
-    /// The operation in the form of the short path. If this operation needs the long path, it comes back unchanged, and the
-    /// engine calls [`Operation::prepare`] instead.
+    /// The operation's call, if it may go by the short path. This runs the caller's buffer's code.
     #[doc(hidden)]
     #[inline(always)]
-    fn prepare_plain(self) -> std::result::Result<Plain, Self> {
-        Err(self)
+    fn plain(&mut self) -> Option<Plain> {
+        None
+    }
+
+    /// The file that such a call works on.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn plain_file(&self) -> Option<&File> {
+        None
+    }
+
+    /// What the slot of such a call keeps.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn into_owned(self) -> (Payload, Option<File>) {
+        (Payload::NOTHING, None)
     }
 
     #[doc(hidden)]
@@ -111,33 +124,20 @@ pub trait Operation: Send + Sized + 'static {
     }
 }
 
-/// An operation on the short path. It makes one call, on one file or on none, at an explicit position or at none. It needs
-/// no bounce, and it moves few enough bytes that the kernel may attempt it inside the submission. Nearly all operations
-/// are of this shape.
+/// The call of an operation on the short path: one call on one file or none, at an explicit position or none, that needs no
+/// bounce and is small enough for one inline attempt. Nearly all operations are.
 #[doc(hidden)]
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Plain {
     pub(crate) call: Call,
     /// Bytes that the call moves.
     pub(crate) bytes: u32,
-    pub(crate) payload: Payload,
-    pub(crate) file: Option<Arc<FileInner>>,
-    pub(crate) class: Priority,
 }
 
 /// A transfer of fewer bytes than this is attempted inside the submission, whatever file and memory it works on.
 pub(crate) const PLAIN_BYTES_MAX: usize = route::BUFFERED_READ_ASYNC_BYTES as usize;
 
-impl Plain {
-    /// The same operation for the long path.
-    #[inline(never)]
-    pub(crate) fn into_prepared(self) -> Prepared {
-        let Self { call, bytes, payload, file, class } = self;
-        Prepared { expect: u64::from(bytes), file, class: Some(class), ..Prepared::new(call, payload) }
-    }
-}
-
-/// What follows the first call. It is boxed, because every slot has a field for it and hardly any operation uses it.
+/// What follows the first call. Boxed, because hardly any operation has it and every slot has the place.
 pub(crate) type Later = Box<More>;
 
 /// How an operation goes on after its first call.
@@ -240,7 +240,7 @@ impl Done {
 
     /// Whether the operation was refused before it was prepared, so that it has no payload.
     pub(crate) const fn refused_early(&self) -> bool {
-        matches!(self.payload.0, crate::buf::Kept::Nothing)
+        self.payload.is_nothing()
     }
 
     pub(crate) fn unit(mut self) -> Result<()> {

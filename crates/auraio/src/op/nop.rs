@@ -1,7 +1,7 @@
 //! An operation that does nothing. It goes through the whole engine, so it shows what the engine itself costs.
 
 use super::{Done, Operation, Plain, Prepared};
-use crate::{Result, buf::Payload, control::Priority, sys::Call};
+use crate::{Result, buf::Payload, sys::Call};
 
 /// Does nothing and completes.
 ///
@@ -22,8 +22,8 @@ impl Operation for Nop {
     }
 
     #[inline(always)]
-    fn prepare_plain(self) -> std::result::Result<Plain, Self> {
-        Ok(Plain { call: Call::Nop, bytes: 0, payload: Payload::NOTHING, file: None, class: Priority::Normal })
+    fn plain(&mut self) -> Option<Plain> {
+        Some(Plain { call: Call::Nop, bytes: 0 })
     }
 
     fn finish(done: Done) -> Self::Output {

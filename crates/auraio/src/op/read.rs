@@ -1,10 +1,9 @@
 //! Read into one buffer.
 
-use std::sync::Arc;
-
 use super::{Done, Later, More, Operation, PLAIN_BYTES_MAX, Plain, Prepared};
 use crate::{
     Error, File, IoBufMut, Result,
+    buf::Payload,
     file::FileInner,
     sys::{BYTES_MAX, CURRENT_POSITION, Call},
 };
@@ -31,7 +30,7 @@ use crate::{
 /// ```
 #[derive(Debug)]
 pub struct Read<B> {
-    file: Arc<FileInner>,
+    file: File,
     buffer: B,
     /// `None`: the file's own position.
     offset: Option<u64>,
@@ -54,7 +53,7 @@ impl<B: IoBufMut> Read<B> {
     /// ```
     #[must_use]
     pub fn at(file: &File, buffer: B, offset: u64) -> Self {
-        Self { file: file.inner(), buffer, offset: Some(offset) }
+        Self { file: file.share(), buffer, offset: Some(offset) }
     }
 
     /// Reads from the file's own position on, and moves it. Operations at a file's own position are performed one after
@@ -75,7 +74,7 @@ impl<B: IoBufMut> Read<B> {
     /// ```
     #[must_use]
     pub fn at_position(file: &File, buffer: B) -> Self {
-        Self { file: file.inner(), buffer, offset: None }
+        Self { file: file.share(), buffer, offset: None }
     }
 }
 
@@ -84,6 +83,7 @@ impl<B: IoBufMut> Operation for Read<B> {
 
     fn prepare(self) -> Prepared {
         let Self { file, mut buffer, offset } = self;
+        let file = file.into_inner();
         let memory = buffer.as_mut_slice();
         let (address, len) = (memory.as_mut_ptr(), memory.len() as u64);
         let (fd, place) = (file.descriptor(), place(offset, &file));
@@ -105,17 +105,26 @@ impl<B: IoBufMut> Operation for Read<B> {
     }
 
     #[inline(always)]
-    fn prepare_plain(mut self) -> std::result::Result<Plain, Self> {
-        let Some(offset) = self.offset else { return Err(self) };
+    fn plain(&mut self) -> Option<Plain> {
+        let offset = self.offset?;
         let memory = self.buffer.as_mut_slice();
         let (buf, len) = (memory.as_mut_ptr(), memory.len());
         if len == 0 || len >= PLAIN_BYTES_MAX || !self.file.plan().takes(buf.addr(), len, offset) {
-            return Err(self);
+            return None;
         }
+        let bytes = len as u32;
+        Some(Plain { call: Call::Read { fd: self.file.raw_descriptor(), buf, len: bytes, offset }, bytes })
+    }
+
+    #[inline(always)]
+    fn plain_file(&self) -> Option<&File> {
+        Some(&self.file)
+    }
+
+    #[inline(always)]
+    fn into_owned(self) -> (Payload, Option<File>) {
         let Self { file, buffer, .. } = self;
-        let (bytes, class) = (len as u32, file.priority());
-        let call = Call::Read { fd: file.descriptor(), buf, len: bytes, offset };
-        Ok(Plain { call, bytes, payload: buffer.into_payload(), file: Some(file), class })
+        (buffer.into_payload(), Some(file))
     }
 
     fn finish(mut done: Done) -> Self::Output {

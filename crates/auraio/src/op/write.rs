@@ -1,14 +1,12 @@
 //! Write from one buffer.
 
-use std::sync::Arc;
-
 use super::{
     Done, Operation, PLAIN_BYTES_MAX, Plain, Prepared,
     read::{advanced, later_parts, place},
 };
 use crate::{
     File, IoBuf, Result,
-    file::FileInner,
+    buf::Payload,
     sys::{BYTES_MAX, Call},
 };
 
@@ -36,7 +34,7 @@ use crate::{
 /// ```
 #[derive(Debug)]
 pub struct Write<B> {
-    file: Arc<FileInner>,
+    file: File,
     buffer: B,
     /// `None`: the file's own position.
     offset: Option<u64>,
@@ -61,7 +59,7 @@ impl<B: IoBuf> Write<B> {
     /// ```
     #[must_use]
     pub fn at(file: &File, buffer: B, offset: u64) -> Self {
-        Self { file: file.inner(), buffer, offset: Some(offset) }
+        Self { file: file.share(), buffer, offset: Some(offset) }
     }
 
     /// Writes at the file's own position, and moves it. Operations at a file's own position are performed one after the
@@ -85,7 +83,7 @@ impl<B: IoBuf> Write<B> {
     /// ```
     #[must_use]
     pub fn at_position(file: &File, buffer: B) -> Self {
-        Self { file: file.inner(), buffer, offset: None }
+        Self { file: file.share(), buffer, offset: None }
     }
 }
 
@@ -94,6 +92,7 @@ impl<B: IoBuf> Operation for Write<B> {
 
     fn prepare(self) -> Prepared {
         let Self { file, buffer, offset } = self;
+        let file = file.into_inner();
         let memory = buffer.as_slice();
         let (address, len) = (memory.as_ptr(), memory.len() as u64);
         let (fd, place) = (file.descriptor(), place(offset, &file));
@@ -116,18 +115,27 @@ impl<B: IoBuf> Operation for Write<B> {
     }
 
     #[inline(always)]
-    fn prepare_plain(self) -> std::result::Result<Plain, Self> {
-        let Some(offset) = self.offset else { return Err(self) };
+    fn plain(&mut self) -> Option<Plain> {
+        let offset = self.offset?;
         let memory = self.buffer.as_slice();
         let (buf, len) = (memory.as_ptr(), memory.len());
         if len == 0 || len >= PLAIN_BYTES_MAX || !self.file.plan().takes(buf.addr(), len, offset) {
-            return Err(self);
+            return None;
         }
+        let bytes = len as u32;
+        Some(Plain { call: Call::Write { fd: self.file.raw_descriptor(), buf, len: bytes, offset }, bytes })
+    }
+
+    #[inline(always)]
+    fn plain_file(&self) -> Option<&File> {
+        Some(&self.file)
+    }
+
+    #[inline(always)]
+    fn into_owned(self) -> (Payload, Option<File>) {
         let Self { file, buffer, .. } = self;
         file.note_write();
-        let (bytes, class) = (len as u32, file.priority());
-        let call = Call::Write { fd: file.descriptor(), buf, len: bytes, offset };
-        Ok(Plain { call, bytes, payload: buffer.into_payload(), file: Some(file), class })
+        (buffer.into_payload(), Some(file))
     }
 
     fn finish(mut done: Done) -> Self::Output {

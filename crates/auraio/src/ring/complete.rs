@@ -55,15 +55,12 @@ impl State {
     #[inline(always)]
     fn reap_main(&mut self, port: Option<u32>, now: u64, out: &mut Vec<Completion>, effects: &mut Effects) -> bool {
         let Self { main, slots, gate, meter, load, totals, cqes, long, .. } = self;
-        let mut any = false;
+        let port_number = port.unwrap_or(NO_PORT);
+        let done_before = totals.completed;
         let mut short =
-            ShortEnd { slots, gate, meter, load, totals, port: port.unwrap_or(NO_PORT), now, out: &mut *out, effects };
-        main.reap_each(cqes, |cqe| {
-            any = true;
-            if !short.takes(cqe) {
-                long.push(cqe);
-            }
-        });
+            ShortEnd { slots, gate, meter, load, totals, port: port_number, now, out: &mut *out, effects, long };
+        main.reap_each(cqes, &mut short);
+        let any = totals.completed != done_before || !long.is_empty();
         if !self.long.is_empty() {
             self.reap_long(port, now, out, effects);
         }
@@ -137,6 +134,7 @@ impl State {
     /// whose threads can wait.
     fn again(&mut self, index: u32) {
         let hot = self.slots.hot_mut(index);
+        hot.set(flag::LONG);
         hot.attempts += 1;
         hot.set(flag::ASYNC);
         hot.clear(flag::HEAVY);

@@ -269,6 +269,7 @@ impl State {
         let (hot, cold) = self.slots.both_mut(index);
         debug_assert!(!hot.has(flag::IN_LANE), "an operation with a place waits for one");
         hot.place = SlotPlace::Waiting;
+        hot.set(flag::LONG);
         if cold.asked == 0 {
             cold.asked = lanes::now();
         }

@@ -24,11 +24,11 @@ use crossbeam_queue::SegQueue;
 use crossbeam_utils::CachePadded;
 
 use crate::{
-    Completion,
+    Completion, File,
     backend::{AnyBackend, Backend, Cqe, Wait, threads::ThreadsBackend},
     control::{BatchPolicy, SubmitBatch},
     lanes,
-    op::{Done, Plain, Prepared},
+    op::{Done, Operation, Plain, Prepared},
     pool::{Pool, SlabHolder},
     sys::{self, Bell, Descriptor},
 };
@@ -261,26 +261,32 @@ impl Ring {
         }
     }
 
-    /// Submits an operation in its short form. If the ring has no credit or no place for it, it goes the long way.
+    /// Takes an operation by the short path. Gives it back where it has to go the long way.
     #[inline(always)]
-    pub(crate) fn submit_plain(self: &Arc<Self>, plain: Plain, sink: Sink, publish: bool) -> Key {
+    pub(crate) fn submit_plain<O: Operation>(
+        &self,
+        plain: Plain,
+        operation: O,
+        sink: Sink,
+        publish: bool,
+    ) -> Result<Key, O> {
         let mut state = self.enter();
-        state.refresh_credit();
-        let Some(flags) = state.let_in_short(&plain) else {
-            drop(state);
-            return self.submit_long(plain.into_prepared(), sink);
-        };
-        let index = state.push_short(plain, flags, sink);
+        let file = operation.plain_file().map(File::shared);
+        let Some(flags) = state.let_in_short(&plain, file) else { return Err(operation) };
+        let (payload, file) = operation.into_owned();
+        let index = state.push_short(&plain, (payload, file.map(File::into_inner)), flags, sink);
         let key = state.slots.key(index);
         if publish {
             state.count(&self.counters);
         }
-        key
+        Ok(key)
     }
 
-    /// Brings the counters up to date.
+    /// Brings the counters up to date, for somebody who looks. Whoever is inside does so before long.
     pub(crate) fn publish(&self) {
-        self.leave_at_once(self.enter());
+        if let Some(state) = self.access().try_enter() {
+            self.leave_at_once(state);
+        }
     }
 
     /// Submits an operation of any shape by the long path.
@@ -410,17 +416,19 @@ impl Ring {
         if !self.inbox.is_empty() {
             self.read_letters();
         }
-        let mut effects = Effects::default();
-        let mut state = self.enter();
-        if state.reap(port, out, &mut effects) {
-            state.flush();
-        }
-        self.leave(state, effects);
+        self.reap_and_leave(self.enter(), port, out);
     }
 
-    /// Hands over everything that is queued, and waits until a completion can be reaped, `also` becomes readable, or the
-    /// time is over. Only the owner of a ring may call this: on a shared ring another thread might take the completion.
-    pub(crate) fn flush_and_wait(self: &Arc<Self>, wanted: u32, timeout: Option<Duration>, also: Option<Descriptor>) {
+    /// Hands over all that is queued, stays until a completion can be reaped, an event ends the wait, or the time is over,
+    /// and reaps for a port. Only for the one thread that a ring belongs to: on a shared ring somebody else may take the
+    /// completion.
+    pub(crate) fn wait_and_reap(
+        self: &Arc<Self>,
+        (wanted, timeout): (u32, Option<Duration>),
+        also: Option<Descriptor>,
+        port: u32,
+        out: &mut Vec<Completion>,
+    ) {
         if !self.inbox.is_empty() {
             self.read_letters();
         }
@@ -430,7 +438,7 @@ impl Ring {
         if state.helper.in_flight + state.lines.held == 0 && state.load.in_flight > 0 && !state.helper.takes_all {
             // Only a completion of the kernel's can end this wait, so handing over and waiting are one system call.
             state.wait_in_kernel(wanted, timeout);
-            self.leave_at_once(state);
+            self.reap_and_leave(state, Some(port), out);
             return;
         }
         state.flush();
@@ -444,6 +452,17 @@ impl Ring {
             // If the poll was interrupted or failed, the wait ends early. Every caller expects that.
             let _ = asleep(this, || sys::poll_readable(&all, timeout));
         }
+        self.reap(Some(port), out);
+    }
+
+    /// Reaps, hands over only what thereby became possible, and lets the state go.
+    #[inline]
+    fn reap_and_leave(self: &Arc<Self>, mut state: Held<'_>, port: Option<u32>, out: &mut Vec<Completion>) {
+        let mut effects = Effects::default();
+        if state.reap(port, out, &mut effects) {
+            state.flush();
+        }
+        self.leave(state, effects);
     }
 
     /// The result of a future's operation, or how far it is. A waker is code of the user's, so it is cloned and dropped
@@ -629,6 +648,7 @@ impl Ring {
     /// Lets the state go, and then does what must not be done while it is held.
     #[inline(always)]
     fn leave(self: &Arc<Self>, mut state: Held<'_>, effects: Effects) {
+        state.load.credit = 0;
         state.count(&self.counters);
         drop(state);
         if !effects.is_empty() {
@@ -639,6 +659,7 @@ impl Ring {
     /// Lets the state go. There is nothing to be done after that.
     #[inline(always)]
     fn leave_at_once(&self, mut state: Held<'_>) {
+        state.load.credit = 0;
         state.count(&self.counters);
     }
 

@@ -1,7 +1,7 @@
 //! The short path: from an operation to an entry in the backend's queue, and from a completion to its port, if nothing is
 //! out of the ordinary. Every other operation takes the long path (`submit.rs`, `complete.rs`).
 
-use std::mem;
+use std::{mem, sync::Arc};
 
 use super::{
     State, Totals,
@@ -9,13 +9,14 @@ use super::{
     gate::{Gate, NO_LANE},
     load::Load,
     meter::Meter,
-    registered::Names,
     slots::{Place, Sink, Slots, flag},
 };
 use crate::{
     Completion,
-    backend::{Backend, Cqe, Entry, Wait},
+    backend::{Backend, Cqe, Entry, Taker, Wait},
     buf::Payload,
+    control::Priority,
+    file::FileInner,
     op::{Done, Plain, route::POOL_BUDGET_SHARE, table::CallKind},
     sys::Call,
 };
@@ -24,9 +25,10 @@ use crate::{
 const SHORT: u16 = flag::OWNS | flag::IN_LANE | flag::ATTEMPT;
 
 impl State {
-    /// Works out the credit: how many operations the short path may push before the ring has to be looked at again.
-    #[inline(always)]
-    pub(super) fn refresh_credit(&mut self) {
+    /// Works out how many operations the short path may push before somebody has to look again. Whoever leaves the ring by
+    /// another path sets that number to 0, so that it is worked out anew.
+    #[inline(never)]
+    fn refresh_credit(&mut self) {
         let load = &mut self.load;
         let in_flight = load.in_flight + self.helper.in_flight;
         let ordinary = self.lines.is_empty() && self.gate.waiting == 0 && self.helper.is_quiet();
@@ -36,11 +38,14 @@ impl State {
     /// Lets an operation onto the short path, and onto its lane. Answers the flags to push it with. `None` if it has to take
     /// the long path.
     #[inline(always)]
-    pub(super) fn let_in_short(&mut self, plain: &Plain) -> Option<u16> {
+    pub(super) fn let_in_short(&mut self, plain: &Plain, file: Option<&FileInner>) -> Option<u16> {
         if self.load.credit == 0 {
-            return None;
+            self.refresh_credit();
+            if self.load.credit == 0 {
+                return None;
+            }
         }
-        let Some(file) = &plain.file else { return Some(0) };
+        let Some(file) = file else { return Some(0) };
         let reads = matches!(plain.call, Call::Read { .. });
         let mut charged = 0;
         if reads && !file.facts().direct {
@@ -51,7 +56,7 @@ impl State {
             }
         }
         let way = match file.lane() {
-            Some(lane) => self.gate.let_in(lane.id().0, plain.class, reads)?,
+            Some(lane) => self.gate.let_in(lane.id().0, file.priority(), reads)?,
             None => 0,
         };
         self.load.budget.charge(charged);
@@ -61,31 +66,52 @@ impl State {
     /// Pushes an operation that [`State::let_in_short`] has let in, with those flags.
     #[inline(always)]
     #[expect(unsafe_code, reason = "the slot is what keeps the promise that Backend::push asks for")]
-    pub(super) fn push_short(&mut self, plain: Plain, mut flags: u16, sink: Sink) -> u32 {
-        let Plain { call, bytes, payload, file, class } = plain;
-        let mut names = Names::default();
-        let (mut lane, mut direct) = (NO_LANE, false);
-        if let Some(file) = &file {
-            names = self.registered.names(&mut self.main, &call, Some(file));
-            flags |= if names.counted.is_some() { flag::COUNTED } else { 0 };
-            direct = file.facts().direct;
-            lane = file.lane().map_or(NO_LANE, |lane| lane.id().0);
+    pub(super) fn push_short(
+        &mut self,
+        plain: &Plain,
+        (payload, file): (Payload, Option<Arc<FileInner>>),
+        mut flags: u16,
+        sink: Sink,
+    ) -> u32 {
+        let &Plain { call, bytes } = plain;
+        if matches!(sink, Sink::Future) {
+            flags |= flag::FUTURE;
         }
+        let Some(file) = file else {
+            let index = self.slots.insert(call.kind(), sink, flags, NO_LANE, Priority::Normal);
+            let cold = self.slots.cold_mut(index);
+            // Even a call that owns nothing: the helper may have to perform it.
+            cold.call = call;
+            cold.expect = 0;
+            let entry = Entry::new(call, self.slots.key(index));
+            // SAFETY: the call has no address and no file.
+            unsafe { self.main.push(entry) };
+            self.pushed_short(index, flags, false);
+            return index;
+        };
+        let names = self.registered.names(&mut self.main, &call, Some(&file));
+        flags |= if names.counted.is_some() { flag::COUNTED } else { 0 };
+        let lane = file.lane().map_or(NO_LANE, |lane| lane.id().0);
+        let (direct, class) = (file.facts().direct, file.priority());
         let index = self.slots.insert(call.kind(), sink, flags, lane, class);
-        let cold = self.slots.cold_mut(index);
-        // The call is kept even if it owns nothing, because the helper may have to perform it.
-        cold.call = call;
-        cold.expect = u64::from(bytes);
-        if flags & flag::OWNS != 0 {
-            cold.payload = payload;
-            cold.file = file;
-            cold.counted = names.counted.unwrap_or(0);
-        }
         let attempt = flags & flag::ATTEMPT != 0;
         let entry = Entry { class, attempt, fixed: names.fixed, ..Entry::new(call, self.slots.key(index)) };
-        // SAFETY: the addresses of the call lie in the payload, and its descriptor is open through the share in the file.
-        // Both are in the slot now, and stay there until this key's completion.
+        let cold = self.slots.cold_mut(index);
+        cold.call = call;
+        cold.expect = u64::from(bytes);
+        cold.payload = payload;
+        cold.file = Some(file);
+        cold.counted = names.counted.unwrap_or(0);
+        // SAFETY: the addresses of the call lie in the payload, and its descriptor is open through the share in the file. Both
+        // are in the slot now, and stay there until this key's completion.
         unsafe { self.main.push(entry) };
+        self.pushed_short(index, flags, direct);
+        index
+    }
+
+    /// An operation was pushed by the short path: counts it, and hands over what is queued if that is enough.
+    #[inline(always)]
+    fn pushed_short(&mut self, index: u32, flags: u16, direct: bool) {
         self.load.push_one();
         self.load.credit -= 1;
         self.totals.submitted += 1;
@@ -97,7 +123,6 @@ impl State {
         } else if self.load.unsubmitted >= self.load.batch {
             self.hand_over();
         }
-        index
     }
 
     /// Hands over entries for a device, if the inner loop says so.
@@ -113,7 +138,7 @@ impl State {
     #[inline(never)]
     fn hand_over(&mut self) {
         self.submit(Wait::No);
-        self.refresh_credit();
+        self.load.credit = 0;
     }
 }
 
@@ -130,43 +155,84 @@ pub(super) struct ShortEnd<'a> {
     pub(super) now: u64,
     pub(super) out: &'a mut Vec<Completion>,
     pub(super) effects: &'a mut Effects,
+    /// Completions that go the long way, put aside.
+    pub(super) long: &'a mut Vec<Cqe>,
+}
+
+impl Taker for ShortEnd<'_> {
+    #[inline(always)]
+    fn take(&mut self, cqe: Cqe) {
+        if !self.takes(cqe) {
+            self.long.push(cqe);
+        }
+    }
 }
 
 impl ShortEnd<'_> {
     /// Ends the operation of a completion, if the short path may. Answers false if it may not, and then does nothing.
     #[inline(always)]
-    pub(super) fn takes(&mut self, cqe: Cqe) -> bool {
-        let Some(index) = self.slots.find(cqe.user_data) else { return false };
-        let hot = self.slots.hot(index);
-        if hot.has_any(!SHORT) || cqe.result < 0 || hot.place != Place::Main || !hot.is_of_port(self.port) {
-            return false;
+    fn takes(&mut self, cqe: Cqe) -> bool {
+        let index = cqe.user_data as u32;
+        let Some(hot) = self.slots.tenant(cqe.user_data) else { return false };
+        if hot.has_any(!SHORT) || cqe.result < 0 || !hot.is_number(self.port) {
+            return hot.has(flag::FUTURE) && self.takes_future(index, cqe.result);
         }
-        // After a part of the bytes, the rest may not be in the page cache but on the device.
-        if hot.has(flag::ATTEMPT) && self.slots.cold(index).expect != cqe.result as u64 {
-            return false;
-        }
-        let (token, kind) = (hot.token(), hot.kind());
+        let (token, kind, owns) = (hot.token(), hot.kind(), hot.has(flag::OWNS));
+        let payload = if owns {
+            match self.end_transfer(index, cqe.result) {
+                Some(payload) => payload,
+                None => return false,
+            }
+        } else {
+            Payload::NOTHING
+        };
         self.load.in_flight -= 1;
         self.totals.completed += 1;
-        if !hot.has(flag::OWNS) {
-            self.slots.free(index);
-            self.out.push(Completion::of(token, kind, cqe.result, Payload::NOTHING));
-            return true;
-        }
-        let (hot, cold) = self.slots.both_mut(index);
-        if hot.has(flag::ATTEMPT) {
-            self.gate.note_hit(hot.lane);
-        } else if hot.has(flag::IN_LANE) {
-            self.meter.sample(self.gate, hot, cold, cqe.result, self.now);
-            self.gate.give_place_back(hot);
-        }
-        let file = cold.file.take();
-        let payload = mem::replace(&mut cold.payload, Payload::NOTHING);
         self.slots.free(index);
         self.out.push(Completion::of(token, kind, cqe.result, payload));
-        if let Some(file) = file {
+        true
+    }
+
+    /// A transfer has moved bytes: its lane and its file are let go of. Answers what the slot kept for it; `None` where the
+    /// transfer has to go on by the long way.
+    #[inline(always)]
+    fn end_transfer(&mut self, index: u32, result: i32) -> Option<Payload> {
+        let (hot, cold) = self.slots.both_mut(index);
+        if hot.has(flag::ATTEMPT) {
+            // A part of what was asked for may be all that the page cache has, and the rest on the device.
+            if cold.expect != result as u64 {
+                return None;
+            }
+            self.gate.note_hit(hot.lane);
+        } else if hot.has(flag::IN_LANE) {
+            self.meter.sample(self.gate, hot, cold, result, self.now);
+            self.gate.give_place_back(hot);
+        }
+        if let Some(file) = cold.file.take() {
             self.effects.let_go(file);
         }
+        Some(mem::replace(&mut cold.payload, Payload::NOTHING))
+    }
+
+    /// The same for a future's operation, which keeps its slot until the future fetches the result.
+    #[inline(never)]
+    fn takes_future(&mut self, index: u32, result: i32) -> bool {
+        let hot = self.slots.hot(index);
+        if hot.has_any(!(SHORT | flag::FUTURE)) || result < 0 {
+            return false;
+        }
+        if hot.has(flag::OWNS) {
+            let Some(payload) = self.end_transfer(index, result) else { return false };
+            self.slots.cold_mut(index).payload = payload;
+        }
+        let (hot, cold) = self.slots.both_mut(index);
+        hot.place = Place::Done;
+        cold.result = i64::from(result);
+        if let Some(waker) = cold.waker.take() {
+            self.effects.note().wakers.push(waker);
+        }
+        self.load.in_flight -= 1;
+        self.totals.completed += 1;
         true
     }
 }

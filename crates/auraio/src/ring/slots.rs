@@ -90,7 +90,9 @@ pub(super) mod flag {
     pub(crate) const INLINE: u16 = 1 << 8;
     /// It is counted against a place of registered memory.
     pub(crate) const COUNTED: u16 = 1 << 9;
-    /// It may wait for ever, because it works on a file without positions (a pipe, a socket, a terminal).
+    /// A future fetches its result.
+    pub(crate) const FUTURE: u16 = 1 << 11;
+    /// It may wait for ever: it works on something that has no end (a pipe, a terminal).
     pub(crate) const ENDLESS: u16 = 1 << 10;
 }
 
@@ -191,6 +193,12 @@ impl Hot {
         }
     }
 
+    /// Whether a port has this number, where the flags say that the operation is a port's.
+    #[inline(always)]
+    pub(super) const fn is_number(&self, port: u32) -> bool {
+        self.number == port
+    }
+
     #[inline]
     pub(super) const fn is_of_port(&self, port: u32) -> bool {
         matches!(self.sink, SinkKind::Port) && self.number == port
@@ -208,6 +216,7 @@ impl Hot {
 
     /// Nobody is to be told of the result any more.
     pub(super) const fn forget_sink(&mut self) {
+        self.set(flag::LONG);
         self.sink = SinkKind::Nobody;
     }
 
@@ -391,6 +400,12 @@ impl Slots {
         let index = key as u32;
         let hot = self.hot.get(index as usize)?;
         (hot.place != Place::Free && u64::from(hot.generation) == key >> 32).then_some(index)
+    }
+
+    /// The slot that a key of a completion names. A slot that is free has another generation already.
+    #[inline(always)]
+    pub(super) fn tenant(&self, key: Key) -> Option<&Hot> {
+        self.hot.get(key as u32 as usize).filter(|hot| u64::from(hot.generation) == key >> 32)
     }
 
     #[inline]

@@ -250,6 +250,7 @@ impl State {
         let user_data = self.slots.key(index);
         let (hot, cold) = self.slots.both_mut(index);
         hot.place = Place::Helper;
+        hot.set(flag::LONG);
         hot.clear(flag::ATTEMPT);
         let governed = hot.has(flag::IN_LANE);
         let entry = Entry { force_async: true, class: hot.class, ..Entry::new(cold.call, user_data) };
@@ -362,7 +363,14 @@ impl State {
         for _ in 0..INTERRUPTED_MAX {
             let queued = self.load.unsubmitted;
             let outcome = self.main.submit(wait);
-            self.look_at_queue();
+            match outcome {
+                Ok(taken) => {
+                    let taken = taken.min(queued);
+                    self.load.unsubmitted = queued - taken;
+                    self.load.room += taken;
+                }
+                Err(_) => self.look_at_queue(),
+            }
             if let (Some(since), Wait::No) = (began, wait) {
                 let now = lanes::now();
                 let taken = queued.saturating_sub(self.load.unsubmitted);

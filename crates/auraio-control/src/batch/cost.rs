@@ -1,25 +1,26 @@
-//! What one `io_uring_enter` costs, fitted to what was measured: a part for the call, and a part for each entry.
+//! What one `io_uring_enter` costs: a part for the call, and a part for each entry.
 //!
-//! The parts are told apart by decayed least squares over (entries, time). Where every batch has the same size the data
-//! cannot tell them apart; then the part for an entry stays what it was, and the rest is the call's.
+//! Both parts are fitted to measurements of (entries, time) by least squares, in which old measurements weigh less. If all
+//! batches have the same size, the data cannot tell the parts apart. Then the part for an entry stays as it was, and the
+//! rest of the time is the part for the call.
 
-/// Weight that a measurement keeps with each one after it: the last 500 or so count.
+/// The weight of a measurement is multiplied by this with each later one, so about the last 500 count.
 const DECAY: f64 = 0.998;
-/// Below this variance of the batch size, in entries squared, the slope of the fit is noise.
+/// If the variance of the batch size, in entries squared, is below this, the slope of the fit is noise.
 const VARIANCE_MIN: f64 = 0.02;
-/// No enter is free: a system call takes at least this many nanoseconds on any machine.
+/// A system call takes at least so many nanoseconds on any machine.
 const CALL_MIN_NS: f64 = 50.0;
-/// The largest ring has 32768 entries; a batch said to be larger would outweigh all others in the fit.
+/// The largest ring has 32768 entries. A batch that is said to be larger would outweigh all others in the fit.
 const ENTRIES_MAX: u32 = 32768;
-/// A thread that is preempted inside the call, or copies from the page cache there, tells little of what a call costs: a
-/// measurement counts for at most this many times what the fit expects, and something so that any cost can be learnt.
+/// A measurement counts as at most so many times the time that the fit expects, plus a little, so that any cost can be learnt.
+/// A thread that is preempted inside the call, or copies from the page cache there, says little about the cost of a call.
 const OUTLIER_FACTOR: f64 = 8.0;
 const OUTLIER_EXTRA_NS: f64 = 10_000.0;
-/// What is assumed before anything was measured: the cost of calls and entries on a machine of 2020 or so.
+/// Assumed before anything was measured: the costs on a machine of 2020 or so.
 const CALL_ASSUMED_NS: f64 = 2000.0;
 const ENTRY_ASSUMED_NS: f64 = 1500.0;
 
-/// `t = call + entry * b`, with sums that decay.
+/// The fit of `time = call + entry * entries`, and the sums that it is made of, in which old measurements decay.
 #[derive(Clone, Debug)]
 pub(super) struct EnterCost {
     /// Nanoseconds for the call itself (e0).
@@ -46,7 +47,7 @@ impl EnterCost {
         }
     }
 
-    /// One enter that handed over this many entries. Adds to sums; [`fit`](Self::fit) draws the conclusion.
+    /// Adds the measurement of a call that handed over so many entries. [`fit`](Self::fit) makes use of it.
     pub(super) fn add(&mut self, entries: u32, took_ns: u64) {
         if entries == 0 {
             return;
@@ -61,12 +62,12 @@ impl EnterCost {
         self.entries_by_time = self.entries_by_time * DECAY + entries * took;
     }
 
-    /// Brings both costs up to date with what was added.
+    /// Computes both costs anew from what was added.
     pub(super) fn fit(&mut self) {
         if self.weight < 1.0 {
             return;
         }
-        // An entry cannot cost more than the whole call did, divided among them.
+        // An entry cannot cost more than its part of the whole call.
         let entry_max = self.time / self.entries;
         let spread = self.weight * self.entries_squared - self.entries * self.entries;
         if spread > VARIANCE_MIN * self.weight * self.weight {
@@ -84,7 +85,7 @@ impl EnterCost {
         self.entry
     }
 
-    /// Entries handed over per enter, lately; 0 before the first.
+    /// How many entries a call handed over lately, on average; 0 before the first call.
     pub(super) fn entries_per_call(&self) -> f64 {
         if self.weight < 1.0 { 0.0 } else { self.entries / self.weight }
     }

@@ -1,35 +1,36 @@
-//! A histogram of latencies for one segment: a few thousand samples, asked once, then cleared.
+//! A histogram of the latencies of one segment. It takes a few thousand samples, is asked once for a quantile, and is then
+//! cleared.
 //!
-//! Buckets are linear inside each power of two (32 of them: 3 % of the value), as HdrHistogram's are. Clearing and asking
-//! touch only the buckets between the smallest and the largest in use.
+//! Each power of two is divided into 32 buckets of equal width, as in HdrHistogram, so a value is known within 3 %. Clearing
+//! and asking touch only the buckets between the smallest and the largest in use.
 
-/// The finest that is told apart, as a power of two of nanoseconds: 256 ns.
+/// The width of the finest bucket, as a power of two of nanoseconds: 256 ns.
 const UNIT_BITS: u32 = 8;
 /// Buckets inside a power of two: 32, so a quantile is right within 1/32.
 const SUB_BITS: u32 = 5;
 const SUB: usize = 1 << SUB_BITS;
-/// Powers of two: up to 256 ns x 2^34 = 73 min; what is longer counts as that.
+/// How many powers of two there are: up to 256 ns x 2^34 = 73 min. A longer latency counts as that.
 const OCTAVES: usize = 30;
 const BUCKETS: usize = OCTAVES * SUB;
 
 /// Counts of latencies in nanoseconds.
 #[derive(Clone, Debug)]
-pub(super) struct Histogram {
+pub(crate) struct Histogram {
     counts: Box<[u32; BUCKETS]>,
     count: u64,
-    /// The buckets in use; none if `first > last`.
+    /// The smallest and the largest bucket in use. None is in use if `first > last`.
     first: usize,
     last: usize,
 }
 
 impl Histogram {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { counts: Box::new([0; BUCKETS]), count: 0, first: BUCKETS, last: 0 }
     }
 
     /// Counts a latency.
     #[inline]
-    pub(super) fn record(&mut self, latency: u64) {
+    pub(crate) fn record(&mut self, latency: u64) {
         let bucket = bucket_of(latency);
         self.counts[bucket] = self.counts[bucket].saturating_add(1);
         self.count += 1;
@@ -37,21 +38,21 @@ impl Histogram {
         self.last = self.last.max(bucket);
     }
 
-    pub(super) const fn count(&self) -> u64 {
+    pub(crate) const fn count(&self) -> u64 {
         self.count
     }
 
     /// Makes it empty.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         if self.count > 0 {
             self.counts[self.first..=self.last].fill(0);
             (self.count, self.first, self.last) = (0, BUCKETS, 0);
         }
     }
 
-    /// The latency in nanoseconds that a part `quantile` (0 to 1) of the samples does not exceed; 0 if there is none.
-    /// Counted from above, so that a p99 looks at a hundredth.
-    pub(super) fn quantile(&self, quantile: f64) -> f64 {
+    /// The latency, in nanoseconds, that the part `quantile` (0 to 1) of the samples does not exceed; 0 if there are no
+    /// samples. It is counted from the largest down, so a p99 looks at a hundredth of the samples.
+    pub(crate) fn quantile(&self, quantile: f64) -> f64 {
         if self.count == 0 {
             return 0.0;
         }

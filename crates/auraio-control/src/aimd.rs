@@ -1,40 +1,41 @@
 //! Additive increase, multiplicative decrease, with the guard: the classic law (Chiu and Jain 1989; TCP's).
 //!
-//! One more in flight after every window in which the limit was in use and the p99 below the guard; a cut as soon as the
-//! guard says so, or at the end of a window whose p99 is above it. It knows nothing of throughput, so on a device that stays below the guard at any depth it ends at the largest
-//! limit allowed, with all the waiting moved into the device.
+//! The limit grows by one after every window in which it was in use and the p99 was below the guard. It is cut as soon as the
+//! guard says so, or at the end of a window whose p99 is above the guard. The law knows nothing of throughput. So on a device
+//! that stays below the guard at any depth the limit ends at the largest allowed, and all waiting happens in the device.
 
-use super::{
-    Event, Phase, Shared,
+use crate::{
+    Phase,
     decision::{Decision, Reason},
+    law::{Event, Law, Shared},
     quantile::Histogram,
 };
 
-/// Where it begins: as much as keeps any device busy a little, so that the first steps are not the slowest.
+/// The first limit. It keeps any device a little busy; from 1 the first steps would be the slowest.
 const START: u32 = 8;
-/// The least time between two steps, in nanoseconds. 10 ms: a hundred steps a second, 2.5 s up to 256.
+/// The least time between two steps, in nanoseconds. With 10 ms it takes 2.5 s to a limit of 256.
 const WINDOW: u64 = 10_000_000;
-/// Completions that give a p99: with fewer, the largest decides.
+/// A window has so many completions, unless it lasts too long: with fewer, the p99 is their largest latency.
 const WINDOW_SAMPLES: u64 = 100;
-/// A window is closed after this long even with fewer (in nanoseconds); below [`FEW_SAMPLES`] it moves nothing.
+/// A window ends after this time, in nanoseconds, even if it has fewer. With fewer than [`FEW_SAMPLES`] it moves nothing.
 const WINDOW_MAX: u64 = 1_000_000_000;
 const FEW_SAMPLES: u64 = 20;
 
 /// The law's state: the limit, and the window under way.
 #[derive(Clone, Debug)]
-pub(super) struct Aimd {
+pub(crate) struct Aimd {
     limit: u32,
     began: u64,
-    /// Completions in the window while others waited behind the limit.
+    /// Completions in the window at which other operations waited behind the limit.
     waited_for: u64,
     latency_sum: u64,
-    /// Latencies as far as the limit can be blamed for them.
+    /// Latencies, without the time that the limit cannot be blamed for.
     latencies: Histogram,
     after_cut: bool,
 }
 
 impl Aimd {
-    pub(super) fn new(limit: Option<u32>, now: u64, shared: &Shared) -> Self {
+    pub(crate) fn new(limit: Option<u32>, now: u64, shared: &Shared) -> Self {
         Self {
             limit: shared.bounds.clamp(limit.unwrap_or(START)),
             began: now,
@@ -45,39 +46,7 @@ impl Aimd {
         }
     }
 
-    pub(super) const fn limit(&self) -> u32 {
-        self.limit
-    }
-
-    pub(super) const fn phase(&self) -> Phase {
-        if self.after_cut { Phase::Recover } else { Phase::Increase }
-    }
-
-    /// The bounds have changed.
-    pub(super) fn settings_changed(&mut self, now: u64, shared: &Shared) {
-        self.limit = shared.bounds.clamp(self.limit);
-        self.begin(now);
-    }
-
-    pub(super) fn on_completion(&mut self, event: &Event, shared: &mut Shared) {
-        if shared.sentry.watch(event, self.limit) {
-            self.cut(event, shared);
-            return;
-        }
-        if shared.sentry.is_of_before(event) {
-            return;
-        }
-        self.latencies.record(shared.sentry.blamable(event));
-        self.latency_sum = self.latency_sum.saturating_add(event.latency);
-        self.waited_for += u64::from(event.waiting > 0);
-        let elapsed = event.now.saturating_sub(self.began);
-        let samples = self.latencies.count();
-        if (elapsed >= WINDOW && samples >= WINDOW_SAMPLES) || elapsed >= WINDOW_MAX {
-            self.end_window(samples, event, shared);
-        }
-    }
-
-    /// One more or a cut, if the window gives reason.
+    /// Ends a window: the limit grows by one or is cut, if the window gives reason to.
     fn end_window(&mut self, samples: u64, event: &Event, shared: &mut Shared) {
         let mean = self.latency_sum as f64 / samples.max(1) as f64;
         if samples >= FEW_SAMPLES {
@@ -126,5 +95,38 @@ impl Aimd {
         self.waited_for = 0;
         self.latency_sum = 0;
         self.latencies.clear();
+    }
+}
+
+impl Law for Aimd {
+    fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    fn phase(&self) -> Phase {
+        if self.after_cut { Phase::Recover } else { Phase::Increase }
+    }
+
+    fn bounds_or_guard_changed(&mut self, now: u64, shared: &Shared) {
+        self.limit = shared.bounds.clamp(self.limit);
+        self.begin(now);
+    }
+
+    fn on_completion(&mut self, event: &Event, shared: &mut Shared) {
+        if shared.sentry.watch(event, self.limit) {
+            self.cut(event, shared);
+            return;
+        }
+        if shared.sentry.is_of_before(event) {
+            return;
+        }
+        self.latencies.record(shared.sentry.blamable(event));
+        self.latency_sum = self.latency_sum.saturating_add(event.latency);
+        self.waited_for += u64::from(event.waiting > 0);
+        let elapsed = event.now.saturating_sub(self.began);
+        let samples = self.latencies.count();
+        if (elapsed >= WINDOW && samples >= WINDOW_SAMPLES) || elapsed >= WINDOW_MAX {
+            self.end_window(samples, event, shared);
+        }
     }
 }

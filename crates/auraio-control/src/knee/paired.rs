@@ -1,89 +1,131 @@
-//! A paired test: which of two limits gives more throughput, while the device itself becomes faster and slower.
+//! A paired test: which of two limits gives more throughput, on a device that itself becomes faster and slower.
 //!
-//! Two depths apart by d in throughput are told apart by N >= 2 (z cv / d)^2 completions a side: at a coefficient of
-//! variation of 0.4 and z = 1.6, 1,300 for 2.5 %. That is 30 ms at 80,000 a second, in which a device drifts by more than
-//! 2.5 %. So the sides take turns, A B B A A B ..., each pair gives one logarithm of a ratio in which slow drift cancels, and
-//! the mean of those is compared with a threshold as soon as it is clear of it (a sequential test: most end after 2 pairs).
+//! To tell two limits apart whose throughputs differ by d, each side needs N >= 2 (z cv / d)^2 completions. With a coefficient
+//! of variation cv of 0.4 and z = 1.6 these are 1,300 for 2.5 %. A device that completes 80,000 a second needs 30 ms for that,
+//! and drifts by more than 2.5 % meanwhile. So the limits take turns, A B B A A B. Each pair gives the logarithm of a ratio,
+//! in which slow drift cancels. The test ends as soon as the mean of the logarithms is clear of a threshold; most tests end
+//! after two pairs.
 
 use super::{
     MILLISECOND,
     segment::{Length, Measured},
 };
 
-/// Variance of ln(throughput) that one completion's luck adds, over their number: half its coefficient of variation of
-/// 0.5 squared would do for a pair; 0.5^2 for each side, as devices' service times vary by 0.4 to 0.5.
+/// The variance of ln(throughput) in a segment is this over the number of its completions: 0.5^2, because the service times of
+/// devices vary by 0.4 to 0.5.
 const VARIANCE_PER_COMPLETION: f64 = 0.25;
-/// What a pair varies by even with endless completions: drift within a pair of segments of some ms.
+/// The standard deviation of a pair even with endless completions: the device drifts within a pair.
 const PAIR_DRIFT: f64 = 0.008;
-/// From so many pairs on, their own spread is used; two say too little of it.
+/// With so many pairs their own spread is used. Two pairs say too little about it.
 const PAIRS_FOR_SPREAD: u32 = 3;
-/// But never less than this part of the spread that counts alone explain: three pairs may agree by chance.
+/// The spread is at least this part of what the counts explain: three pairs may agree by chance.
 const SPREAD_LEAST: f64 = 0.8;
-/// A single pair decides if it is this many standard errors clear: p = 0.014 one-sided.
+/// A single pair decides if it is so many standard errors clear of the threshold: p = 0.014 one-sided.
 const SINGLE_PAIR_Z: f64 = 2.2;
-/// Segments that a stall of the device spoiled and that are measured again; then they count, or it would never end.
+/// So many segments in which the device stalled are measured again. More of them count, or the test might never end.
 const REDONE_MAX: u32 = 4;
-/// No true ratio is further from 1 than doubling or halving makes it; a pair that is has met something else.
+/// The logarithm of a ratio counts as at most this. It is gain enough for any decision, and a larger one is mostly chance.
 const RATIO_MAX: f64 = 0.9;
-/// A variance of pairs beyond what counts explain, up to which a device is calm (7 %, squared): the few pairs of a test tell
-/// no less for certain.
+/// A device is calm if the variance of pairs is at most this beyond what the counts explain (7 %, squared). The few pairs of a
+/// test could not show a smaller variance.
 const CALM: f64 = 0.005;
-/// How fast it is followed, test by test.
+/// The weight of one test in that variance.
 const UNREST_WEIGHT: f64 = 0.3;
-/// A device that is not calm gets so many times the pairs and the time.
+/// On a device that is not calm a test may take so many times the pairs and the time.
 const UNREST_PATIENCE: u32 = 2;
-/// And where a test does not say, a smaller or larger limit has to be better by so many standard errors of that unrest:
-/// steps taken by chance go on in one direction, down.
+/// And if such a test ends without a clear answer, the other limit has to be better by so many standard errors of the unrest.
+/// Otherwise steps that are taken by chance would add up, all of them down.
 const UNREST_DOUBT: f64 = 0.5;
-/// How many standard errors a gain is brought nearer to 0 where it will be built upon. Of many steps the lucky ones are
-/// taken (the winner's curse); 0.7 is about what a decision at 1.3 to 1.6 standard errors overestimates by.
+/// A gain that later steps build upon is reduced by so many standard errors. Among many steps the lucky ones are taken (the
+/// winner's curse); a decision at 1.3 to 1.6 standard errors overestimates the gain by about 0.7.
 const SHRINK: f64 = 0.7;
 
-/// What makes tests of one kind different.
+/// How a test of one kind is made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rule {
     /// How long its segments are.
     pub(super) length: Length,
-    /// Standard errors clear of the threshold that decide before the end: 1.3 is 10 %, 1.6 is 5 % one-sided.
+    /// So many standard errors below the threshold, a mean decides before the end: 1.3 is 10 %, 1.6 is 5 % one-sided.
     pub(super) clear: f64,
     /// The most pairs.
     pub(super) pairs_max: u32,
     /// The most time in nanoseconds, to which [`Self::segments_max`] of the longer segment are added.
     pub(super) time_max: u64,
     pub(super) segments_max: u64,
-    /// At the end without a clear answer: standard errors given to (or, if negative, taken from) the larger throughput.
+    /// At the end of a test without a clear answer, so many standard errors are added to the gain.
     pub(super) doubt: f64,
-    /// A yes needs a standard error of at most this.
-    pub(super) error_max: f64,
+    /// A yes needs a standard error of at most this, also at the end.
+    pub(super) yes_error_max: f64,
+    /// A no needs a standard error of at most this, unless the time is up.
+    pub(super) no_error_max: f64,
+    /// So many standard errors above the threshold, a single pair says yes.
+    pub(super) single: f64,
+    /// So many standard errors above the threshold, the mean of several pairs says yes before the end.
+    pub(super) clear_yes: f64,
+}
+
+/// The rules of one kind of test: on most devices, and on a slow one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) usual: Rule,
+    pub(super) slow: Rule,
 }
 
 const SOON: u64 = 170 * MILLISECOND;
 const LATER: u64 = 600 * MILLISECOND;
 
-/// While climbing: quick, and in doubt a yes, since a step too far is undone by the search.
-pub(super) const CLIMB: Rule = Rule {
+/// The most pairs and the most time of a test on a slow device: it takes so long to count enough completions.
+const SLOWLY: u64 = 20_000 * MILLISECOND;
+const PAIRS_SLOW: u32 = 24;
+
+const CLIMB_USUAL: Rule = Rule {
     length: Length { completions: 24, turns: 1, time: 4 * MILLISECOND, time_if_few: 4 * MILLISECOND },
     clear: 1.3,
+    clear_yes: 1.3,
+    single: SINGLE_PAIR_Z,
     pairs_max: 8,
     time_max: SOON,
     segments_max: 4,
     doubt: 0.5,
-    error_max: f64::INFINITY,
-};
-/// Halving while nothing is known below: in doubt a yes, since the next, finer steps correct it.
-pub(super) const COARSE: Rule = Rule {
-    length: Length { completions: 32, turns: 1, time: 4 * MILLISECOND, time_if_few: 4 * MILLISECOND },
-    clear: 1.6,
-    pairs_max: 6,
-    ..CLIMB
+    yes_error_max: f64::INFINITY,
+    no_error_max: f64::INFINITY,
 };
 const FINE_LENGTH: Length = Length { completions: 40, turns: 1, time: 4 * MILLISECOND, time_if_few: 10 * MILLISECOND };
-/// Bisecting.
-pub(super) const FINE: Rule = Rule { length: FINE_LENGTH, clear: 1.6, doubt: 0.0, ..CLIMB };
-/// From a limit that holds to a larger one: it has time, and in doubt stays.
-pub(super) const UP: Rule = Rule { pairs_max: 12, time_max: LATER, segments_max: 12, doubt: -0.5, ..FINE };
-/// To a smaller one: a wrong yes costs throughput until the next test, so it needs an error below the 2.7 % in question.
-pub(super) const DOWN: Rule = Rule { error_max: 0.022, ..UP };
+const FINE_USUAL: Rule = Rule { length: FINE_LENGTH, clear: 1.6, clear_yes: 1.6, doubt: 0.0, ..CLIMB_USUAL };
+const UP_USUAL: Rule = Rule { pairs_max: 12, time_max: LATER, segments_max: 12, doubt: -0.5, ..FINE_USUAL };
+const COARSE_USUAL: Rule = Rule {
+    length: Length { completions: 32, turns: 1, time: 4 * MILLISECOND, time_if_few: 4 * MILLISECOND },
+    clear: 1.6,
+    clear_yes: 1.6,
+    pairs_max: 6,
+    ..CLIMB_USUAL
+};
+const DOWN_USUAL: Rule = Rule { yes_error_max: 0.022, ..UP_USUAL };
+
+/// A segment of a climb on a slow device has two turns; in the first the queue fills.
+const SLOW_LENGTH: Length = Length { completions: 40, turns: 2, time: 0, time_if_few: 0 };
+
+/// For a climb: quick, and in doubt a yes, because a search undoes a step too far. On a slow device a yes is quicker still, for a
+/// wrong no costs throughput until the next test.
+pub(super) const CLIMB: Rules = Rules {
+    usual: CLIMB_USUAL,
+    slow: Rule { length: SLOW_LENGTH, clear_yes: 0.5, single: 0.5, no_error_max: 0.06, ..CLIMB_USUAL.slowly() },
+};
+/// For a step down while no limit is known to be too small: in doubt a yes, because finer steps correct it.
+pub(super) const COARSE: Rules =
+    Rules { usual: COARSE_USUAL, slow: Rule { yes_error_max: 0.03, ..COARSE_USUAL.slowly() } };
+/// For a bisection.
+pub(super) const FINE: Rules = Rules { usual: FINE_USUAL, slow: Rule { yes_error_max: 0.03, ..FINE_USUAL.slowly() } };
+/// For a larger limit than the one that holds: it has time, and in doubt the limit stays.
+pub(super) const UP: Rules = Rules { usual: UP_USUAL, slow: Rule { clear_yes: 1.0, ..UP_USUAL.slowly() } };
+/// For a smaller limit: a wrong yes costs throughput until the next test, so a yes needs an error below the tolerance of 2.7 %.
+pub(super) const DOWN: Rules = Rules { usual: DOWN_USUAL, slow: DOWN_USUAL.slowly() };
+
+impl Rule {
+    const fn slowly(self) -> Self {
+        Self { pairs_max: PAIRS_SLOW, time_max: SLOWLY, ..self }
+    }
+}
 
 /// A test under way: whether limit `b` has at least e^`threshold` times the throughput of limit `a`.
 #[derive(Clone, Copy, Debug)]
@@ -99,12 +141,12 @@ pub(super) struct Paired {
     sum: f64,
     squares: f64,
     redone: u32,
-    /// Variance of a pair beyond what counts explain, from the tests before; 0 where the device is calm.
+    /// The variance of a pair beyond what the counts explain, as earlier tests found; 0 if the device is calm.
     unrest: f64,
 }
 
-/// How much the throughput of a device varies from one segment to the next beyond what counts explain: next to nothing on a
-/// disk of one's own, and a third on one whose host is shared by others. It is learnt from every test.
+/// How much the throughput of a device varies from segment to segment, beyond what the counts explain. It is next to nothing on
+/// a disk of one's own, and a third on a disk whose host is shared with others. Every test adds to it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Unrest(f64);
 
@@ -115,7 +157,7 @@ impl Unrest {
         }
     }
 
-    /// The variance of a pair's ratio, where it is more than a calm device's.
+    /// The variance of a pair if the device is not calm, else 0.
     fn beyond_calm(self) -> f64 {
         if self.0 > CALM { self.0 } else { 0.0 }
     }
@@ -124,22 +166,22 @@ impl Unrest {
 /// What the pairs so far say.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Verdict {
-    /// Whether `b` reaches the threshold, once that can be said.
+    /// Whether `b` reaches the threshold; `None` while that is not known.
     pub(super) answer: Option<bool>,
-    /// Mean of ln(throughput at b / throughput at a).
+    /// The mean of ln(throughput at b / throughput at a).
     pub(super) gain: f64,
     /// Its standard error.
     pub(super) error: f64,
     pub(super) threshold: f64,
-    /// Variance of its pairs beyond what counts explain, if there were enough of them to tell.
+    /// The variance of the pairs beyond what the counts explain, if there were enough pairs.
     pub(super) unrest: Option<f64>,
-    /// The latest of each side.
+    /// The latest segment of each side.
     pub(super) at_a: Measured,
     pub(super) at_b: Measured,
 }
 
 impl Verdict {
-    /// The gain, brought nearer to 0 for the luck in it.
+    /// The gain, reduced for the luck in it.
     pub(super) fn cautious_gain(&self) -> f64 {
         self.gain.signum() * (self.gain.abs() - SHRINK * self.error).max(0.0)
     }
@@ -148,14 +190,14 @@ impl Verdict {
 /// What comes after a segment of a test.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Next {
-    /// A segment at this limit.
+    /// Another segment, at this limit.
     Measure(u32),
-    /// A pair is complete. If it does not answer, the next one begins with the side just measured.
+    /// A pair is complete. If there is no answer yet, the next pair begins with the limit just measured.
     Compared(Verdict),
 }
 
 impl Paired {
-    /// A test; `known` is a measurement of side `a` just made.
+    /// Begins a test. `known` is a measurement at limit `a` that was just made.
     pub(super) fn new(
         (a, b): (u32, u32),
         threshold: f64,
@@ -189,7 +231,7 @@ impl Paired {
         self.rule.length
     }
 
-    /// Takes in a segment measured at a limit, in which the device stalled or not.
+    /// Takes a segment that was measured at a limit. `stalled` tells whether the device stalled in it.
     pub(super) fn take(&mut self, limit: u32, measured: Measured, stalled: bool, now: u64) -> Next {
         if stalled && self.redone < REDONE_MAX {
             self.redone += 1;
@@ -236,21 +278,25 @@ impl Paired {
     }
 
     fn answer(&self, gain: f64, error: f64, time_is_up: bool) -> Option<bool> {
+        let rule = &self.rule;
+        let above = gain > self.threshold;
         let clearance = (gain - self.threshold).abs();
         let enough = if self.unrest > 0.0 {
             self.pairs >= PAIRS_FOR_SPREAD
         } else {
-            self.pairs >= 2 || clearance > SINGLE_PAIR_Z * error
+            let single = if above { rule.single } else { SINGLE_PAIR_Z };
+            self.pairs >= 2 || clearance > single * error
         };
-        let clear = clearance > self.rule.clear * error && enough;
-        let doubtful = gain + self.rule.doubt * error - UNREST_DOUBT * (self.unrest / f64::from(self.pairs)).sqrt();
-        let yes = if clear { gain > self.threshold } else { doubtful > self.threshold };
-        (clear || time_is_up || self.pairs >= self.rule.pairs_max * self.patience())
-            .then_some(yes && error <= self.rule.error_max)
+        let needed = if above { rule.clear_yes } else { rule.clear };
+        let clear = enough && clearance > needed * error && (above || error <= rule.no_error_max);
+        let doubtful = gain + rule.doubt * error - UNREST_DOUBT * (self.unrest / f64::from(self.pairs)).sqrt();
+        let yes = if clear { above } else { doubtful > self.threshold };
+        (clear || time_is_up || self.pairs >= rule.pairs_max * self.patience())
+            .then_some(yes && error <= rule.yes_error_max)
     }
 }
 
-/// The standard deviation of ln(throughput ratio) of two segments, as far as counts explain it, and drift.
+/// The standard deviation of ln(throughput ratio) of two segments, as far as the counts and drift explain it.
 pub(super) fn spread(one: &Measured, other: &Measured, drift: f64) -> f64 {
     let counts = VARIANCE_PER_COMPLETION / one.samples as f64 + VARIANCE_PER_COMPLETION / other.samples as f64;
     (counts + drift * drift).sqrt()
@@ -283,26 +329,45 @@ mod tests {
 
     #[test]
     fn what_is_clear_is_answered_soon() {
-        assert_eq!(outcome(FINE, 0.04, 1_300.0, |_| 1.0), (true, 2));
-        assert_eq!(outcome(FINE, 0.04, 900.0, |_| 1.0), (false, 2));
+        assert_eq!(outcome(FINE.usual, 0.04, 1_300.0, |_| 1.0), (true, 2));
+        assert_eq!(outcome(FINE.usual, 0.04, 900.0, |_| 1.0), (false, 2));
     }
 
     #[test]
     fn what_is_not_clear_ends_and_the_rule_has_the_benefit_of_the_doubt() {
         let at_threshold = 1_000.0 * 0.04_f64.exp() * 1.0001;
-        assert_eq!(outcome(CLIMB, 0.04, at_threshold, |_| 1.0), (true, 16));
-        assert_eq!(outcome(UP, 0.04, at_threshold, |_| 1.0), (false, 24));
+        assert_eq!(outcome(CLIMB.usual, 0.04, at_threshold, |_| 1.0), (true, 16));
+        assert_eq!(outcome(UP.usual, 0.04, at_threshold, |_| 1.0), (false, 24));
     }
 
     #[test]
     fn a_device_that_slows_down_steadily_does_not_look_like_a_loss() {
-        let (answer, _) = outcome(FINE, -0.03, 1_000.0, |segment| 0.98_f64.powi(segment as i32));
+        let (answer, _) = outcome(FINE.usual, -0.03, 1_000.0, |segment| 0.98_f64.powi(segment as i32));
         assert!(answer);
     }
 
     #[test]
+    fn on_a_slow_device_a_climb_says_yes_at_once_and_no_only_for_certain() {
+        // 40 completions a segment: one pair is known within 11 %.
+        let few = |throughput| Measured { samples: 40, ..measured(throughput) };
+        let pairs = |b: f64| {
+            let mut test = Paired::new((4, 16), 0.078, CLIMB.slow, None, Unrest::default(), 0);
+            (1..100).find_map(|pair| {
+                let _ = test.take(test.first(), few(1_000.0), false, 0);
+                match test.take(16, few(b), false, 0) {
+                    Next::Compared(Verdict { answer: Some(answer), error, .. }) => Some((answer, pair, error)),
+                    _ => None,
+                }
+            })
+        };
+        assert!(matches!(pairs(1_300.0), Some((true, 1, _))));
+        let no = pairs(900.0);
+        assert!(matches!(no, Some((false, pair, error)) if pair > 2 && error <= 0.06), "{no:?}");
+    }
+
+    #[test]
     fn a_segment_with_a_stall_is_measured_again_but_not_for_ever() {
-        let mut test = Paired::new((10, 20), 0.0, FINE, None, Unrest::default(), 0);
+        let mut test = Paired::new((10, 20), 0.0, FINE.usual, None, Unrest::default(), 0);
         for _ in 0..REDONE_MAX {
             assert!(matches!(test.take(10, measured(1.0), true, 0), Next::Measure(10)));
         }
@@ -325,7 +390,7 @@ mod tests {
             unrest.learn(&verdict);
         }
         // Every pair says now 30 % more and now 30 % less: nothing is known after as many pairs as there may be.
-        let mut test = Paired::new((10, 20), 0.0, FINE, None, unrest, 0);
+        let mut test = Paired::new((10, 20), 0.0, FINE.usual, None, unrest, 0);
         let (mut limit, mut segments, mut swing) = (test.first(), 0, 0.7);
         let answer = loop {
             segments += 1;
@@ -340,6 +405,6 @@ mod tests {
             }
         };
         assert!(!answer);
-        assert!(segments > 2 * FINE.pairs_max, "{segments}");
+        assert!(segments > 2 * FINE.usual.pairs_max, "{segments}");
     }
 }

@@ -348,7 +348,7 @@ fn settings_that_cannot_be_obeyed_are_refused() {
         Settings { policy: Policy::Fixed(65_537), ..knee() },
     ];
     for settings in refused {
-        assert!(matches!(settings.check(), Err(crate::Error::InvalidInput(_))), "{settings:?}");
+        assert!(matches!(settings.check(), Err(crate::InvalidSettings(_))), "{settings:?}");
     }
     assert_eq!(knee().check(), Ok(()));
 }

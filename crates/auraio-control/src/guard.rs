@@ -1,67 +1,72 @@
 //! The guard: tells at once when the p99 of completion latency has gone above what is allowed.
 //!
-//! The p99 is above the guard exactly when more than one completion in a hundred takes longer than it. So no quantile is
-//! computed: each completion that is late adds 1 to a score and each other takes 1/99 away. The score drifts up only while
-//! the p99 is too high, by (p - 1 %) for each completion of which p are late; a cumulative sum test (CUSUM, Page 1954).
+//! The p99 is above the guard exactly when more than one completion in a hundred takes longer than the guard. So no quantile
+//! is computed. A completion that is late adds 1 to a score, and every other one takes 1/99 away. The score grows only
+//! while more than one completion in a hundred is late. This is a cumulative sum test (CUSUM, Page 1954).
 //!
-//! It believes only what the device can be blamed for. Time that a completion may have lain unseen while the host was busy
-//! does not count (a stalled event loop looks just like a slow disk, and less in flight helps neither); nor, for the quick
-//! score, does a moment when the device completed nothing at all, as when an SSD collects garbage.
+//! A latency counts only as far as the device may be blamed for it. The time that a completion may have lain unseen while
+//! the host was busy does not count: a stalled event loop looks like a slow disk, and fewer operations in flight help
+//! neither. For the quick score a moment in which the device completed nothing at all does not count either; an SSD has
+//! such moments while it collects garbage.
 
 use std::time::Duration;
 
-use super::{Event, settings::Guard};
+use crate::{Guard, law::Event};
 
-/// The guard where nobody asked for another, in nanoseconds: what the product promises.
+/// The automatic guard, in nanoseconds: what the product promises.
 const GUARD: u64 = 10_000_000;
 /// The p99 of a lone operation as a multiple of its mean: at most 2.6 among disks whose service time varies by half or less.
 const P99_OF_BASE: f64 = 2.6;
 /// The automatic guard of a device for which [`GUARD`] is too little, as a multiple of a lone operation's mean: a queue of
 /// some twenty, where a disk's elevator has given what it has to give.
 const SLOW_GUARD_OF_BASE: f64 = 20.0;
-/// Lone operations that the mean latency remembers.
+/// The mean latency of lone operations is that of about the last so many.
 const BASE_MEMORY: u32 = 64;
 
 /// One late completion in a hundred is allowed: 99 that are not late make up for it.
 const CREDIT: f64 = 1.0 / 99.0;
-/// Late completions that are needed before anything is believed: 5 in a row happen by chance once in 10^10.
+/// The score that a cut needs is at least this: with a p99 at the guard, 5 late completions in a row happen by chance once in
+/// 10^10.
 const SCORE_MIN: f64 = 5.0;
-/// And for each operation of the limit: more than one stall can delay, since it delays all that are in flight once.
+/// For each operation of the limit the score has to be higher by this. It is more than 1, because one stall of the device
+/// makes every operation in flight late once.
 const SCORE_PER_LIMIT: f64 = 1.5;
 /// The quick score counts only what is later than the guard by this factor, device stalls taken off...
 const QUICK_GUARD: f64 = 1.5;
-/// ...and so needs less for each operation of the limit: an overload is cut within one latency.
+/// ...and so it needs less for each operation of the limit. It cuts an overload within one latency.
 const QUICK_SCORE_PER_LIMIT: f64 = 0.3;
 
 /// The shortest gap between completions that is called a stall of the device, in nanoseconds.
 const STALL_MIN: u64 = 2_000_000;
-/// A stall as a multiple of the latest mean latency: with exponential gaps at depth 1, one in e^6 = 400.
+/// A gap is a stall if it is longer than so many mean latencies. With one operation in flight and exponential gaps, one gap in
+/// e^6 = 400 is.
 const STALL_OF_MEAN: f64 = 6.0;
-/// For how long after a stall it excuses latency, as a multiple of the guard: longer than what was in flight can take.
+/// For so many guards after its end a stall excuses latency. The operations that were in flight during the stall have
+/// completed by then.
 const STALL_EXCUSES: u64 = 3;
 
-/// Cuts aim this far below the guard, as if latency grew in proportion to depth...
+/// A cut aims at a p99 of this part of the guard, as if latency grew in proportion to depth...
 const CUT_TARGET: f64 = 0.9;
-/// ...but never leave less than half (the next round trip cuts again if need be) nor more than 85 %.
+/// ...but it leaves at least half of the limit, since the next round trip can cut again, and at most 85 %.
 const CUT_MIN: f64 = 0.5;
 const CUT_MAX: f64 = 0.85;
-/// Below this part of the guard the p99 of the smallest limit shows that the guard can be met after all.
+/// If the p99 at the smallest limit is below this part of the guard, the guard is no longer called infeasible.
 const FEASIBLE: f64 = 0.8;
 
 /// The guard of a device, and what it knows of its latency.
 #[derive(Clone, Debug)]
-pub(super) struct Sentry {
+pub(crate) struct Sentry {
     setting: Guard,
-    /// In force, in nanoseconds.
+    /// The guard in force, in nanoseconds.
     guard: u64,
-    /// Above this a completion counts in the quick score.
+    /// A longer latency counts in the quick score.
     quick_guard: u64,
     /// Mean latency of lone operations in nanoseconds, and how many it rests on (at most [`BASE_MEMORY`]).
     base: f64,
     base_samples: u32,
     slow: f64,
     quick: f64,
-    /// Latency of the late ones since the slow score was 0.
+    /// The sum of the latencies of completions that were late since the slow score was 0, and their number.
     late_sum: f64,
     late: f64,
     last_cut: u64,
@@ -70,13 +75,13 @@ pub(super) struct Sentry {
     stalls: Stalls,
 }
 
-/// When the device last completed nothing for a while.
+/// When the device last completed nothing for a while. Times and lengths are in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 struct Stalls {
-    /// From which length on a gap is a stall.
+    /// A longer gap is a stall.
     threshold: u64,
     last_completion: u64,
-    /// Before the latest completion.
+    /// The gap before the latest completion.
     gap: u64,
     ended: u64,
     length: u64,
@@ -93,7 +98,7 @@ impl Stalls {
 }
 
 impl Sentry {
-    pub(super) fn new(setting: Guard) -> Self {
+    pub(crate) fn new(setting: Guard) -> Self {
         let mut sentry = Self {
             setting,
             guard: GUARD,
@@ -113,8 +118,8 @@ impl Sentry {
         sentry
     }
 
-    /// Another guard from now on. What is known of the device stays.
-    pub(super) fn set(&mut self, setting: Guard) {
+    /// Changes the guard. What is known of the device's latency stays known.
+    pub(crate) fn set(&mut self, setting: Guard) {
         if self.setting != setting {
             self.setting = setting;
             self.infeasible = false;
@@ -127,57 +132,60 @@ impl Sentry {
     fn resolve(&mut self) {
         self.guard = match self.setting {
             Guard::At(guard) => nanoseconds(guard).max(1),
-            Guard::Auto if self.base_samples > 0 && P99_OF_BASE * self.base > GUARD as f64 => {
-                (SLOW_GUARD_OF_BASE * self.base) as u64
-            }
+            Guard::Auto if self.is_slow_device() => (SLOW_GUARD_OF_BASE * self.base) as u64,
             Guard::Auto => GUARD,
         };
         self.quick_guard = (self.guard as f64 * QUICK_GUARD) as u64;
     }
 
     /// The guard in force, in nanoseconds.
-    pub(super) const fn guard(&self) -> u64 {
+    pub(crate) const fn guard(&self) -> u64 {
         self.guard
     }
 
-    pub(super) const fn cuts(&self) -> u64 {
+    pub(crate) const fn cuts(&self) -> u64 {
         self.cuts
     }
 
-    pub(super) const fn is_infeasible(&self) -> bool {
+    pub(crate) const fn is_infeasible(&self) -> bool {
         self.infeasible
     }
 
-    /// Whether a lone operation already takes longer, on average, than is allowed.
-    pub(super) fn base_is_late(&self) -> bool {
+    /// Whether a lone operation takes so long that the usual guard is too little for the device. Hard disks are such devices.
+    pub(crate) fn is_slow_device(&self) -> bool {
+        self.base_samples > 0 && P99_OF_BASE * self.base > GUARD as f64
+    }
+
+    /// Whether lone operations take longer than the guard, on average.
+    pub(crate) fn base_is_late(&self) -> bool {
         self.base_samples > 0 && self.base > self.guard as f64
     }
 
-    /// Whether this long without a completion is a stall of the device.
-    pub(super) const fn is_stall(&self, gap: u64) -> bool {
+    /// Whether a gap of this length between two completions is a stall of the device.
+    pub(crate) const fn is_stall(&self, gap: u64) -> bool {
         gap > self.stalls.threshold
     }
 
-    /// Learns what latency is usual now.
-    pub(super) fn set_usual_latency(&mut self, mean: f64) {
+    /// Tells what the mean latency is now; what counts as a stall follows from it.
+    pub(crate) fn set_usual_latency(&mut self, mean: f64) {
         self.stalls.threshold = STALL_MIN.max((STALL_OF_MEAN * mean) as u64);
     }
 
-    /// The time without a completion that the latest one ended.
-    pub(super) const fn gap(&self) -> u64 {
+    /// The gap before the latest completion.
+    pub(crate) const fn gap(&self) -> u64 {
         self.stalls.gap
     }
 
     /// Takes note of a lone operation's latency.
-    pub(super) fn learn_base(&mut self, latency: u64) {
+    pub(crate) fn learn_base(&mut self, latency: u64) {
         self.base_samples = (self.base_samples + 1).min(BASE_MEMORY);
         self.base += (latency as f64 - self.base) / f64::from(self.base_samples);
         self.resolve();
     }
 
-    /// Judges a completion under a limit: whether the p99 is above the guard.
+    /// Takes note of a completion. Answers whether the p99 is above the guard, and the limit has to be cut.
     #[inline]
-    pub(super) fn watch(&mut self, event: &Event, limit: u32) -> bool {
+    pub(crate) fn watch(&mut self, event: &Event, limit: u32) -> bool {
         self.stalls.note(event.now);
         if self.is_of_before(event) {
             return false;
@@ -195,7 +203,7 @@ impl Sentry {
         false
     }
 
-    /// Judges a completion that took longer than is allowed.
+    /// Takes note of a completion that is late.
     #[cold]
     fn watch_late(&mut self, event: &Event, limit: u32) -> bool {
         self.slow += 1.0;
@@ -210,27 +218,28 @@ impl Sentry {
             || self.quick >= SCORE_MIN + QUICK_SCORE_PER_LIMIT * f64::from(limit)
     }
 
-    /// Whether an operation was submitted before the last cut: then it says nothing of the limit since. So there is one cut
-    /// a round trip.
+    /// Whether an operation was submitted before the last cut. Then its latency is that of the limit before the cut, and it is
+    /// not counted. So there is at most one cut in a round trip.
     #[inline]
-    pub(super) const fn is_of_before(&self, event: &Event) -> bool {
+    pub(crate) const fn is_of_before(&self, event: &Event) -> bool {
         event.submitted < self.last_cut
     }
 
-    /// What of a latency is not the host's being busy, and not a stall of the device.
-    pub(super) fn blamable(&self, event: &Event) -> u64 {
+    /// The latency, without the time in which the host was busy or the device stalled.
+    pub(crate) fn blamable(&self, event: &Event) -> u64 {
         event.latency.saturating_sub(event.unseen).saturating_sub(self.excused(event))
     }
 
-    /// How much of a latency a stall accounts for: its length, if the operation was in flight all through it.
+    /// How much of a latency the last stall accounts for: its length, if the operation was in flight during all of it.
     fn excused(&self, event: &Event) -> u64 {
         let began = self.stalls.ended.saturating_sub(self.stalls.length);
         let until = self.stalls.ended.saturating_add(self.guard.saturating_mul(STALL_EXCUSES));
         if event.submitted <= began && event.now < until { self.stalls.length } else { 0 }
     }
 
-    /// The limit after a cut, of what was in flight under the one before, not yet within bounds.
-    pub(super) fn cut(&mut self, now: u64, in_use: u32) -> u32 {
+    /// Cuts the limit. `in_use` is how many operations were in flight under it. The answer is the new limit; the caller brings
+    /// it into the bounds.
+    pub(crate) fn cut(&mut self, now: u64, in_use: u32) -> u32 {
         let late_mean = if self.late > 0.0 { self.late_sum / self.late } else { self.guard as f64 };
         let factor = (CUT_TARGET * self.guard as f64 / late_mean).clamp(CUT_MIN, CUT_MAX);
         self.cuts = self.cuts.saturating_add(1);
@@ -239,19 +248,19 @@ impl Sentry {
         (f64::from(in_use) * factor) as u32
     }
 
-    /// The p99 is above the guard and the limit cannot be less. Tells whether that is news.
-    pub(super) fn give_up(&mut self) -> bool {
+    /// The p99 is above the guard, and the limit is the smallest already. Answers whether that is news.
+    pub(crate) fn give_up(&mut self) -> bool {
         self.forget_late();
         !std::mem::replace(&mut self.infeasible, true)
     }
 
-    /// Forgets the scores, as after something that makes them void.
-    pub(super) fn forget_late(&mut self) {
+    /// Sets the scores to 0.
+    pub(crate) fn forget_late(&mut self) {
         (self.slow, self.quick, self.late, self.late_sum) = (0.0, 0.0, 0.0, 0.0);
     }
 
-    /// The p99 measured at the smallest limit may show that the guard can be met.
-    pub(super) fn reconsider(&mut self, p99: f64) {
+    /// Looks at a p99 that was measured at the smallest limit: it may show that the guard can be met after all.
+    pub(crate) fn reconsider(&mut self, p99: f64) {
         if p99 < FEASIBLE * self.guard as f64 {
             self.infeasible = false;
         }
@@ -275,7 +284,7 @@ mod tests {
         Event { now, submitted, latency, unseen, in_flight: 32, waiting: 9, work: 1.0 }
     }
 
-    /// Whether completions of which every `every`th takes 12 ms are found to be late within 100,000.
+    /// Whether the guard trips within 100,000 completions of which every `every`th takes 12 ms.
     fn is_late(every: u64) -> bool {
         let mut sentry = Sentry::new(Guard::Auto);
         (1..100_000).any(|index| {

@@ -1,19 +1,19 @@
-//! One in-flight limit, shared out among the rings that use the same device.
+//! One in-flight limit, divided among the rings that use the same device.
 //!
-//! Shares are max-min fair and work-conserving: no ring is kept from a place that nobody else wants, and none has more than
-//! it asks for while another has less than that and less than the first. What nobody asks for is spread as headroom, so
-//! that rings which have enough need not say anything.
+//! Shares are max-min fair and work-conserving. A ring gets every place that it asks for and no other ring wants. If there
+//! are too few places, the rings that ask for the most get equal shares, and the others get what they ask for. Places that
+//! nobody asks for are spread over the rings as headroom, so that a ring which has enough need not report.
 //!
-//! Every ring may always have one operation in flight, even where that is more than the limit in all. So no ring ever
-//! depends on another to let it go on: one whose thread is busy with something else for a second, or has gone to sleep
-//! for good, holds nobody up, and nobody has to be woken to be told of a place.
+//! Every ring may always have one operation in flight, even if the sum is then above the limit. So no ring depends on
+//! another one to go on. A ring whose thread is busy with something else, or sleeps for ever, holds nobody up, and no ring
+//! has to be woken to learn of a free place.
 //!
-//! It is called under a lock, seldom: rings report in bulk.
+//! The callers hold a lock. They call seldom, because rings report in bulk.
 
 /// Names a ring among those that share a limit.
 ///
 /// ```
-/// use auraio::control::Shares;
+/// use auraio_control::Shares;
 ///
 /// let mut shares = Shares::new(8);
 /// let (one, other) = (shares.join(64), shares.join(64));
@@ -22,22 +22,23 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Member(usize);
 
-/// A ring that was not heard of for so long is taken to have nothing in flight: its thread does something else, and what it
-/// has in flight completed long ago. Nanoseconds; many times what a disk takes for its whole queue.
+/// A ring that did not report for so long, in nanoseconds, counts as having nothing in flight: its thread does something else,
+/// and its operations completed long ago. A disk takes a small part of this time for its whole queue.
 const SILENT_NS: u64 = 250_000_000;
 
-/// What a ring that wants nothing may begin with before it says so. What it may use counts as used when another ring wants
-/// it, so a thread that moves to another core would leave its old ring with all places for a while.
+/// A ring that wants nothing keeps at most so many places, which it may use before it reports. Places that a ring may use count
+/// as used when another ring wants them. Without this bound a thread that moves to another core would leave all places to
+/// its old ring for a while.
 const IDLE_HEADROOM: u32 = 8;
 
-/// How often shares are worked out before places that do not divide evenly go to the next rings: seldom, because a place
-/// that goes round lies idle on its way.
+/// After so many divisions, the places that do not divide evenly go to the next rings. This is seldom, because a place lies idle
+/// while it passes from one ring to another.
 const ROUNDS_PER_TURN: usize = 1024;
 
-/// A limit and its shares.
+/// A limit, and the rings that share it.
 ///
 /// ```
-/// use auraio::control::Shares;
+/// use auraio_control::Shares;
 ///
 /// let mut shares = Shares::new(48);
 /// let (busy, idle) = (shares.join(64), shares.join(64));
@@ -53,13 +54,13 @@ const ROUNDS_PER_TURN: usize = 1024;
 pub struct Shares {
     limit: u32,
     seats: Vec<Option<Seat>>,
-    /// Somebody wanted more than there was when shares were last worked out.
+    /// Whether a ring wanted more than its share at the last division.
     contended: bool,
-    /// Those that want anything.
+    /// How many rings have operations in flight or waiting.
     busy: u32,
-    /// How often shares were worked out: places that do not divide evenly go round with it.
+    /// How many divisions there were. Places that do not divide evenly go round by it.
     rounds: usize,
-    /// For the pass over demands, kept to allocate nothing.
+    /// Memory for a division, kept so that a division allocates nothing.
     demands: Vec<u32>,
 }
 
@@ -67,28 +68,29 @@ pub struct Shares {
 struct Seat {
     capacity: u32,
     share: u32,
-    /// What it may have in flight for all that is known: what it said last, or a share that was larger since.
+    /// The most that the ring may have in flight as far as is known: what it reported last, or a larger share that it had since.
     used: u32,
-    /// In flight and waiting.
+    /// Its operations in flight and waiting.
     demand: u32,
+    /// When it last reported.
     heard: u64,
 }
 
 impl Shares {
-    /// A limit that nobody shares yet.
+    /// A limit that no ring shares yet.
     ///
     /// ```
-    /// assert_eq!(auraio::control::Shares::new(8).limit(), 8);
+    /// assert_eq!(auraio_control::Shares::new(8).limit(), 8);
     /// ```
     #[must_use]
     pub const fn new(limit: u32) -> Self {
         Self { limit, seats: Vec::new(), contended: false, busy: 0, rounds: 0, demands: Vec::new() }
     }
 
-    /// What is shared out.
+    /// The limit that is divided.
     ///
     /// ```
-    /// let mut shares = auraio::control::Shares::new(8);
+    /// let mut shares = auraio_control::Shares::new(8);
     /// shares.set_limit(4);
     /// assert_eq!(shares.limit(), 4);
     /// ```
@@ -97,10 +99,10 @@ impl Shares {
         self.limit
     }
 
-    /// A ring begins to use the device. Its share is never more than what it could have in flight: `capacity`.
+    /// A ring begins to use the device. It can have `capacity` operations in flight, so its share is never more than that.
     ///
     /// ```
-    /// let mut shares = auraio::control::Shares::new(8);
+    /// let mut shares = auraio_control::Shares::new(8);
     /// let only = shares.join(64);
     /// assert_eq!(shares.share(only), 8);
     /// ```
@@ -114,10 +116,10 @@ impl Shares {
         Member(at)
     }
 
-    /// A ring has ended; its share is for the others.
+    /// A ring no longer uses the device. The others get its share.
     ///
     /// ```
-    /// let mut shares = auraio::control::Shares::new(8);
+    /// let mut shares = auraio_control::Shares::new(8);
     /// let (one, other) = (shares.join(64), shares.join(64));
     /// shares.leave(one);
     /// assert_eq!(shares.share(other), 8);
@@ -130,10 +132,11 @@ impl Shares {
         }
     }
 
-    /// Changes the limit. What is in flight past a smaller one completes; nothing new takes its place.
+    /// Changes the limit. Under a smaller limit, operations that are in flight beyond it complete, and no new ones take their
+    /// places.
     ///
     /// ```
-    /// let mut shares = auraio::control::Shares::new(8);
+    /// let mut shares = auraio_control::Shares::new(8);
     /// let only = shares.join(64);
     /// shares.set_limit(2);
     /// assert_eq!(shares.share(only), 2);
@@ -145,10 +148,10 @@ impl Shares {
         }
     }
 
-    /// What a ring has in flight and what waits there, at a time in nanoseconds.
+    /// A ring reports how many operations it has in flight and waiting, at the time `now` in nanoseconds.
     ///
     /// ```
-    /// let mut shares = auraio::control::Shares::new(8);
+    /// let mut shares = auraio_control::Shares::new(8);
     /// let (one, _other) = (shares.join(64), shares.join(64));
     /// shares.report(one, 2, 6, 0);
     /// assert_eq!(shares.share(one), 8);
@@ -159,17 +162,17 @@ impl Shares {
         self.busy = self.busy + u32::from(demand > 0) - u32::from(seat.demand > 0);
         let same = seat.used == in_flight && seat.demand == demand;
         (seat.used, seat.demand, seat.heard) = (in_flight, demand, now);
-        // Where all have what they want, only who wants more than it has moves anything.
+        // While every ring has what it wants, only a ring that wants more than its share changes anything.
         let idles = demand == 0 && seat.share > IDLE_HEADROOM;
         if demand > seat.share || idles || self.contended && !same {
             self.share_out(Some((member, now)));
         }
     }
 
-    /// How many a ring may have in flight: at least 1.
+    /// How many operations a ring may have in flight: at least 1.
     ///
     /// ```
-    /// let mut shares = auraio::control::Shares::new(1);
+    /// let mut shares = auraio_control::Shares::new(1);
     /// let (one, other) = (shares.join(64), shares.join(64));
     /// assert_eq!((shares.share(one), shares.share(other)), (1, 1));
     /// ```
@@ -178,10 +181,10 @@ impl Shares {
         self.seats.get(member.0).copied().flatten().map_or(1, |seat| seat.share)
     }
 
-    /// Rings that want anything.
+    /// How many rings have operations in flight or waiting.
     ///
     /// ```
-    /// let mut shares = auraio::control::Shares::new(8);
+    /// let mut shares = auraio_control::Shares::new(8);
     /// let (one, _other) = (shares.join(64), shares.join(64));
     /// shares.report(one, 1, 0, 0);
     /// assert_eq!(shares.busy(), 1);
@@ -191,10 +194,10 @@ impl Shares {
         self.busy
     }
 
-    /// Whether somebody wants more than it has: then rings report each completion.
+    /// Whether a ring wants more than its share. Then all rings are to report each completion.
     ///
     /// ```
-    /// let mut shares = auraio::control::Shares::new(8);
+    /// let mut shares = auraio_control::Shares::new(8);
     /// let (one, other) = (shares.join(64), shares.join(64));
     /// shares.report(one, 4, 0, 0);
     /// assert!(!shares.is_contended());
@@ -206,7 +209,7 @@ impl Shares {
         self.contended
     }
 
-    /// Works all shares out anew.
+    /// Divides the limit anew. `reporter` is the ring that has just reported, and when.
     fn share_out(&mut self, reporter: Option<(Member, u64)>) {
         let members = self.seats.iter().flatten().count() as u32;
         if members == 0 {
@@ -217,7 +220,7 @@ impl Shares {
         let first = self.rounds / ROUNDS_PER_TURN % self.seats.len();
         let (level, left) = self.level();
         let (headroom, mut odd) = (left / members, left % members);
-        // What falls to a ring comes from what is free: places that another one still uses pass over as it is done with them.
+        // A ring grows only by places that are free. Places that another ring still uses pass on when it has reported.
         let mut free = u64::from(self.limit);
         let mut odd_level = level.odd;
         let count = self.seats.len();
@@ -240,10 +243,10 @@ impl Shares {
             if is_silent {
                 seat.used = 0;
             } else if !is_reporter && target < seat.share && seat.share > 1 {
-                // The one that every ring may have is not of the limit.
+                // The one place that every ring has is not taken from the limit, so it does not count here.
                 seat.used = seat.used.max(seat.share);
             }
-            // Up to what it uses already a share costs nothing; above its target it shrinks.
+            // First pass: a share above its target shrinks to it. A share below it grows, as far as the ring uses places already.
             seat.share = target.min(seat.share.max(seat.used));
             free = free.saturating_sub(u64::from(seat.share.max(seat.used)));
             self.demands.push(target);
@@ -260,7 +263,7 @@ impl Shares {
         self.contended = self.seats.iter().flatten().any(|seat| seat.demand > seat.share);
     }
 
-    /// Up to how many each ring gets what it wants, and what is left if all do.
+    /// The level up to which each ring gets what it wants, and the places that are left if every ring does.
     fn level(&mut self) -> (Level, u32) {
         let wanted: u64 = self.seats.iter().flatten().map(|seat| u64::from(seat.demand)).sum();
         if wanted <= u64::from(self.limit) {
@@ -277,13 +280,13 @@ impl Shares {
             left -= demand;
             members -= 1;
         }
-        // Somebody wants more than its part, else all would have had theirs.
+        // One ring at least wants more than its part; else the sum of wants would be within the limit.
         let members = members.max(1);
         (Level { places: left / members, odd: left % members }, 0)
     }
 }
 
-/// What each ring that wants more has to be content with, and how many of them get one more than that.
+/// The places of each ring that wants more than there are, and how many of those rings get one place more.
 struct Level {
     places: u32,
     odd: u32,

@@ -1,27 +1,28 @@
 //! A segment: what the device does while one limit is in force.
 //!
-//! It counts from the first completion that was submitted under its limit, so that what an earlier limit left behind is no
-//! part of it. Throughput is counted only while operations wait behind the limit: otherwise it is the load's, not the
-//! device's.
+//! A segment begins to count at the first completion of an operation that was submitted under its limit. So operations of an
+//! earlier limit are no part of it. Throughput is counted only while operations wait behind the limit; otherwise it would be
+//! that of the load and not that of the device.
 
-use super::super::{Event, quantile::Histogram};
+use crate::{law::Event, quantile::Histogram};
 
-/// From this many completions on, the shorter time of a [`Length`] is enough: their count alone is known within 3 %.
+/// With so many completions the shorter time of a [`Length`] is enough: the throughput is then known within 3 %.
 const MANY: u64 = 256;
-/// Completions submitted under the limit after which the segment begins in any case: somebody else does not keep to the
-/// limit, and it would never begin.
+/// A segment begins after the limit's number of completions and so many more, even if more operations than the limit are in
+/// flight. Otherwise it would never begin where somebody else does not keep to the limit.
 const ARM_SLACK: u64 = 64;
 
-/// How long a segment of some kind lasts: so many completions and so much time, both while operations wait.
+/// How long a segment of some kind lasts. It has at least so many completions and takes at least so much time; both count only
+/// while operations wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Length {
     /// The fewest completions.
     pub(super) completions: u64,
-    /// The fewest as a multiple of the limit, so that all that was in flight has turned over.
+    /// The fewest completions as a multiple of the limit: in each turn every operation in flight is replaced once.
     pub(super) turns: u64,
     /// The least time in nanoseconds.
     pub(super) time: u64,
-    /// The least time if there were fewer than [`MANY`] completions in it.
+    /// The least time if there are fewer than [`MANY`] completions.
     pub(super) time_if_few: u64,
 }
 
@@ -34,11 +35,11 @@ impl Length {
 /// What a segment found.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measured {
-    /// Work per second while operations waited.
+    /// Work per second, while operations waited.
     pub(super) throughput: f64,
-    /// Work of an operation, on average.
+    /// The work of an operation, on average.
     pub(super) work: f64,
-    /// The completions that it rests on.
+    /// How many completions the throughput rests on.
     pub(super) samples: u64,
     /// The part of the time in which operations waited.
     pub(super) saturation: f64,
@@ -48,8 +49,28 @@ pub(super) struct Measured {
     pub(super) p99: f64,
     /// The longest time without a completion.
     pub(super) gap: u64,
-    /// From the change of the limit to the end.
+    /// The time from the change of the limit to the end of the segment.
     pub(super) duration: u64,
+}
+
+/// The p99 is assumed to be no lower than this multiple of the mean...
+const P99_OF_MEAN: f64 = 1.5;
+/// ...and on a slow device than this one, which hard disks have with ten to thirty in flight: the largest of a few dozen
+/// latencies says too little.
+const P99_OF_MEAN_SLOW: f64 = 1.7;
+
+impl Measured {
+    /// A p99 that is rather too high than too low.
+    pub(super) fn cautious_p99(&self) -> f64 {
+        self.p99.max(P99_OF_MEAN * self.mean)
+    }
+
+    /// The same on a slow device, under this limit. The mean latency is that of Little's law. The mean of a few dozen
+    /// latencies is too low, because the first of them belong to operations that were submitted before the queue was full.
+    pub(super) fn cautious_p99_slow(&self, limit: u32) -> f64 {
+        let mean = f64::from(limit) * self.work * 1e9 / self.throughput;
+        self.p99.max(P99_OF_MEAN_SLOW * self.mean.max(mean))
+    }
 }
 
 /// The segment under way.
@@ -57,10 +78,12 @@ pub(super) struct Measured {
 pub(super) struct Segment {
     limit: u32,
     length: Length,
-    /// Completions that it is to have, while operations wait.
+    /// How many completions it is to have, while operations wait.
     wanted: u64,
     changed: u64,
-    /// Completions submitted under the limit, before the segment began.
+    /// From this time on the law looks whether completions are lacking.
+    pub(super) patience_ends: u64,
+    /// Completions of operations that were submitted under the limit, before the segment began to count.
     early: u64,
     /// When it began to count.
     began: Option<u64>,
@@ -80,6 +103,7 @@ impl Segment {
             length,
             wanted: length.completions_at(limit),
             changed: now,
+            patience_ends: u64::MAX,
             early: 0,
             began: None,
             last: now,
@@ -92,7 +116,7 @@ impl Segment {
         }
     }
 
-    /// Begins anew, under a limit. One that was in force already needs no settling.
+    /// Begins anew, under a limit. If the limit was in force already, the segment counts at once.
     pub(super) fn begin(&mut self, limit: u32, length: Length, now: u64) {
         let settled = self.limit == limit && self.began.is_some();
         self.limit = limit;
@@ -118,7 +142,7 @@ impl Segment {
         self.length
     }
 
-    /// Since the limit changed.
+    /// The time since the segment began.
     pub(super) const fn age(&self, now: u64) -> u64 {
         now.saturating_sub(self.changed)
     }
@@ -147,7 +171,7 @@ impl Segment {
         }
     }
 
-    /// Begins to count if this completion shows that the limit has taken hold.
+    /// Begins to count if this completion shows that the limit is kept.
     fn settle(&mut self, event: &Event) {
         if event.submitted >= self.changed {
             self.early += 1;
@@ -158,7 +182,7 @@ impl Segment {
         }
     }
 
-    /// Whether it has all that it was to have.
+    /// Whether it has the completions and the time that it was to have.
     #[inline]
     pub(super) fn is_complete(&self) -> bool {
         self.waited_samples >= self.wanted
@@ -166,17 +190,17 @@ impl Segment {
                 || (self.waited_time >= self.length.time && self.waited_samples >= MANY))
     }
 
-    /// Whether completions enough came, though too few of them while operations waited.
+    /// Whether it has enough completions, if those during which no operation waited are counted too.
     pub(super) fn is_unwaited(&self) -> bool {
         self.latencies.count() >= self.wanted
     }
 
-    /// Whether it counts, but not even a quarter of what it was to have came while operations waited.
+    /// Whether it has less than a quarter of the completions that it was to have while operations waited.
     pub(super) const fn is_starved(&self) -> bool {
         self.began.is_some() && self.waited_samples.saturating_mul(4) < self.wanted
     }
 
-    /// What it has found so far; once it is complete, throughput and samples are not 0.
+    /// What it has measured so far. Once it is complete, throughput and samples are not 0.
     pub(super) fn measured(&self, now: u64) -> Measured {
         let wall = now.saturating_sub(self.began.unwrap_or(now));
         Measured {

@@ -1,41 +1,45 @@
-//! Pulses: for a millisecond more is allowed, to see whether throughput follows at once.
+//! Pulses: for about a millisecond more operations may be in flight, to see whether throughput grows at once.
 //!
-//! One pulse tells little; but they cost next to nothing (some ms in each quarter of a second), and their mean over
-//! seconds notices a device that could do more again, which latency cannot show.
+//! One pulse tells little. But pulses cost next to nothing, some milliseconds in a quarter of a second. Their mean over
+//! seconds shows that a device could do more again, which latency cannot show.
 
 use super::{
-    Knee, MILLISECOND, Shared, State, as_limit,
+    Knee, MILLISECOND, State, as_limit,
     climb::{Climb, DOUBLE, GAIN, HALF_STEP},
     hold::WINDOW,
     paired::spread,
     segment::{Length, Measured},
 };
-use crate::control::decision::{Decision, Phase, Reason};
+use crate::{
+    decision::{Decision, Phase, Reason},
+    law::Shared,
+};
 
-/// A pulse: two turns of what is in flight.
+/// The length of a pulse: two turns.
 const LENGTH: Length = Length { completions: 48, turns: 2, time: MILLISECOND, time_if_few: MILLISECOND };
-/// How much more is allowed: enough that a device below its knee answers by 10 % or more.
+/// The limit of a pulse is so many times the limit found. Below the knee, throughput then grows by 10 % or more.
 const STEP: f64 = 1.5;
-/// A pulse of less than 10 % more could show nothing.
+/// A pulse that allows less than 10 % more is not made: it could show nothing.
 const STEP_MIN: f64 = 1.1;
-/// From pulse to pulse: at least this, in nanoseconds...
+/// The least time between two pulses, in nanoseconds...
 const INTERVAL: u64 = 250 * MILLISECOND;
-/// ...and 60 pulses, so that they take less than 2 % of the time.
+/// ...and in lengths of a pulse, so that pulses take less than 2 % of the time.
 const INTERVAL_PULSES: u64 = 60;
-/// After one that looked good the next comes soon.
+/// After a pulse in which throughput grew, the next one comes after this time.
 const INTERVAL_SOON: u64 = 40 * MILLISECOND;
-/// What a pulse and the window before it differ by without reason: they are not interleaved, as a test's sides are.
+/// The standard deviation by which a pulse and the window before it differ by chance. They are not interleaved as the sides of
+/// a test are.
 const DRIFT: f64 = 0.01;
-/// The memory of the mean: weights of older pulses fall by 8 % with each, which is the last 12 or so.
+/// The weight of a pulse in the mean is multiplied by this with each later pulse, so about the last 12 count.
 const DECAY: f64 = 0.92;
-/// A single pulse decides with a gain of 10 % that is 2.3 standard deviations from nothing (1 % by chance).
+/// A single pulse decides if it gains 10 % and 2.3 standard deviations, which happens by chance once in a hundred pulses.
 const SINGLE_GAIN: f64 = 0.10;
 const SINGLE_Z: f64 = 2.3;
-/// The mean decides from this weight on, which is three pulses.
+/// The mean decides if it has this weight: three pulses.
 const WEIGHT_TO_DECIDE: f64 = 2.7;
-/// The mean is taken for what more depth would still gain from this weight on, which is seven pulses.
+/// With this weight (seven pulses) the mean counts as the gain that a larger limit would bring.
 const WEIGHT_SETTLED: f64 = 5.0;
-/// A gain of 28 % asks for doubling, a smaller one for care.
+/// With a gain of 28 % the climb doubles; with a smaller one it takes careful steps.
 const GAIN_TO_DOUBLE: f64 = 0.25;
 
 /// What the pulses since the last change of the limit have shown.
@@ -55,14 +59,14 @@ impl Pulses {
         *self = Self { next: now + INTERVAL, ..Self::new() };
     }
 
-    /// What more depth gains, if enough pulses have been seen.
+    /// The gain of a larger limit, if there were enough pulses.
     pub(super) fn settled_gain(&self) -> Option<f64> {
         (self.weight >= WEIGHT_SETTLED).then_some(self.mean)
     }
 }
 
 impl Knee {
-    /// Pulses if that is due. Tells whether.
+    /// Begins a pulse if one is due. Answers whether it did.
     pub(super) fn pulse(&mut self, window: &Measured, shared: &Shared) -> bool {
         if self.now < self.pulses.next {
             return false;
@@ -79,7 +83,7 @@ impl Knee {
         true
     }
 
-    /// A pulse is over.
+    /// Goes on after a pulse.
     pub(super) fn pulsed(&mut self, pulse: Measured, shared: &mut Shared) {
         self.state = State::Hold;
         self.pulses.next = self.now + INTERVAL.max(pulse.duration.saturating_mul(INTERVAL_PULSES));

@@ -1,19 +1,22 @@
 //! Searching: bisection for the smallest limit whose throughput is within the tolerance of the plateau's.
 
 use super::{
-    FLOOR, Knee, Shared, State, TOLERANCE, as_limit,
+    FLOOR, Knee, State, TOLERANCE, as_limit,
     paired::{self, Verdict},
 };
-use crate::control::decision::{Phase, Reason};
+use crate::{
+    decision::{Phase, Reason},
+    law::Shared,
+};
 
-/// The search ends where the two sides are this near: one more step would save 9 % of depth, and change throughput by
-/// less than a test can tell.
+/// The search ends when the two sides are within this factor. One more step would save 9 % of the depth, and change throughput
+/// by less than a test can tell.
 pub(super) const CLOSE: f64 = 1.19;
-/// While nothing is known below, a step down may lose this many tolerances at once: it is checked by finer ones.
+/// While no smaller limit is known to be too small, a step down may lose so many tolerances at once. Finer steps check it.
 const COARSE_TOLERANCE: f64 = 1.8;
-/// The first step down, if nothing better is known.
+/// The first step down, unless throughput has dropped.
 pub(super) const HALVE: f64 = 0.5;
-/// After a drop of throughput the first step is down in proportion, but not further than this.
+/// After a drop of throughput the first step is in proportion to it, but no further than this.
 pub(super) const FIRST_STEP_MIN: f64 = 0.15;
 
 /// A search between a limit known to be too small (0 if none is) and one known to be large enough.
@@ -26,7 +29,7 @@ pub(super) struct Search {
 }
 
 impl Knee {
-    /// The next step of a search; [`Self::level`] tells how far `high` is below the plateau.
+    /// Takes the next step of a search. `expected.level` tells how far the throughput at `high` is below the plateau.
     pub(super) fn search(&mut self, low: u32, high: u32, p99: Option<f64>, shared: &mut Shared) {
         let from = std::mem::replace(&mut self.found, high);
         let search = Search { low, high, p99 };
@@ -49,12 +52,12 @@ impl Knee {
         self.test(State::Search(search), (high, middle), threshold, rule, None);
     }
 
-    /// A pair of a search's test is complete.
+    /// Goes on after a pair of a search's test.
     pub(super) fn search_compared(&mut self, search: Search, middle: u32, verdict: Verdict, shared: &mut Shared) {
         match verdict.answer {
             Some(true) => {
-                self.expect_times(verdict.gain);
-                self.level = (self.level * verdict.cautious_gain().exp()).min(1.0);
+                self.expected.multiply(verdict.gain);
+                self.expected.lower_level(verdict.cautious_gain());
                 self.found = middle;
                 self.tell_verdict(Reason::SmallerIsAsFast, Phase::Search, search.high, &verdict, shared);
                 self.search(search.low, middle, Some(verdict.at_b.p99), shared);

@@ -1,27 +1,27 @@
 //! Which class is served next, where operations wait behind the in-flight limit.
 //!
-//! High goes first, but for every nine units of its work that others wait for, these are owed one. Among the others normal
-//! and low share by weight, eight to one. Shares are of work, not of operations, and a class that has nothing waiting
-//! saves nothing up. So whoever waits is served before long, whatever the others do.
+//! High goes first. But for every nine units of work that high gets while others wait, the others are owed one unit. Normal and
+//! low share by weight, eight to one. The shares are of work, not of operations. A class that has nothing waiting saves
+//! nothing up. So every class that waits is served before long, whatever the others do.
 //!
-//! The queues themselves are the caller's. Order alone cannot keep a reader fast whose device is full of others'
-//! operations already: see [`Foreground`](super::Foreground).
+//! The queues belong to the caller. The order alone does not keep a reader fast whose device is already full of other
+//! operations: see [`Foreground`](super::Foreground).
 
 use super::Priority;
 
-/// Work of high for each unit that is owed to the others: high has 90 % while others wait.
+/// For so many units of high's work, the others are owed one unit: high has 90 % while others wait.
 const HIGH_WEIGHT: f64 = 9.0;
-/// Work of normal for each unit of low.
+/// Normal gets so many units of work for each unit of low.
 const NORMAL_WEIGHT: f64 = 8.0;
-/// One operation is charged as this much at most (4 MiB), and at least as one: a huge one must not keep its class from
-/// being served until the others have caught up.
+/// One operation is charged as at most so much work (4 MiB), and at least as one unit. Otherwise the class of a huge operation
+/// would not be served until the others had caught up with it.
 const WORK_MAX: f64 = 64.0;
 const WORK_MIN: f64 = 1.0;
 
 /// The order of three queues.
 ///
 /// ```
-/// use auraio::control::{Classes, Priority};
+/// use auraio_control::{Classes, Priority};
 ///
 /// let mut classes = Classes::new();
 /// let mut served = [0; 3];
@@ -35,42 +35,43 @@ const WORK_MIN: f64 = 1.0;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Classes {
-    /// Work that the others are owed for what high was given before them; negative: they were given more.
+    /// The work that the others are owed because high went first. It is negative if they were given more than that.
     owed: f64,
-    /// How far normal is ahead of low, in units of low's work.
+    /// How much work normal is ahead of low, in units of low's work.
     lead: f64,
-    /// Others waited when the last class was picked.
+    /// Whether normal or low waited when the last class was picked.
     others_waited: bool,
 }
 
 impl Classes {
-    /// Nobody is owed anything.
+    /// An order in which no class is owed anything.
     ///
     /// ```
-    /// assert_eq!(auraio::control::Classes::new().pick([0, 0, 0]), None);
+    /// assert_eq!(auraio_control::Classes::new().pick([0, 0, 0]), None);
     /// ```
     #[must_use]
     pub const fn new() -> Self {
         Self { owed: 0.0, lead: 0.0, others_waited: false }
     }
 
-    /// The class whose first operation is to be started, given how many wait in each, in the order of
-    /// [`Priority::ALL`]; `None` if none does. Pass 0 for a class that may not start anything now.
+    /// Picks the class whose first operation is to be started. `waiting` is how many operations wait in each class, in the
+    /// order of [`Priority::ALL`]; it is 0 for a class that may not start any now. The answer is `None` if none waits.
     ///
     /// ```
-    /// use auraio::control::{Classes, Priority};
+    /// use auraio_control::{Classes, Priority};
     ///
     /// let mut classes = Classes::new();
     /// assert_eq!(classes.pick([1, 5, 5]), Some(Priority::High));
     /// assert_eq!(classes.pick([0, 5, 5]), Some(Priority::Normal));
     /// assert_eq!(classes.pick([0, 0, 5]), Some(Priority::Low));
     /// ```
+    #[inline]
     #[must_use]
     pub fn pick(&mut self, waiting: [u32; 3]) -> Option<Priority> {
         let [high, normal, low] = waiting.map(|count| count > 0);
         self.others_waited = normal || low;
         if !self.others_waited {
-            // Nothing is owed to those who do not wait.
+            // The others do not wait, so they are owed nothing.
             self.owed = 0.0;
             return high.then_some(Priority::High);
         }
@@ -79,7 +80,7 @@ impl Classes {
         }
         match (normal, low) {
             (true, true) => Some(if self.lead <= 0.0 { Priority::Normal } else { Priority::Low }),
-            // Alone, it runs up no debt to the other and no claim on it.
+            // A class that waits alone runs up no debt to the other one.
             (true, false) => {
                 self.lead = self.lead.min(0.0);
                 Some(Priority::Normal)
@@ -91,17 +92,18 @@ impl Classes {
         }
     }
 
-    /// An operation of a class was started that is so much work (operations + bytes / 64 KiB).
+    /// Tells that an operation of a class was started, and how much work it is (1 + bytes / 64 KiB).
     ///
     /// ```
-    /// use auraio::control::{Classes, Priority};
+    /// use auraio_control::{Classes, Priority};
     ///
     /// let mut classes = Classes::new();
     /// let class = classes.pick([0, 1, 1]).unwrap();
     /// classes.charge(class, 1.0);
     /// ```
+    #[inline]
     pub fn charge(&mut self, class: Priority, work: f64) {
-        // What is no number is the least.
+        // NaN counts as the least.
         let work = if work.is_nan() { WORK_MIN } else { work.clamp(WORK_MIN, WORK_MAX) };
         match class {
             Priority::High if self.others_waited => self.owed += work / HIGH_WEIGHT,

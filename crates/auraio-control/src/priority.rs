@@ -1,34 +1,34 @@
-//! The three classes that operations are served in.
+//! The three classes of operations.
 
-/// How urgent an operation is, beside the others of its lane.
+/// How urgent an operation is, compared with the others of its lane.
 ///
-/// `High` is for what somebody waits for, `Low` for what may take its time, `Normal` for the rest. What is `High` goes
-/// first, within a bound that leaves the others a share; `Normal` and `Low` share what is left by weight, so none starves.
-/// The order acts where operations wait behind the in-flight limit. Beyond that it is a hint to the kernel's scheduler,
-/// where there is one that heeds it.
+/// `High` is for operations that somebody waits for, `Low` for those that may take their time, `Normal` for the rest. High
+/// operations go first, but at most for 90 % of the work while others wait. Normal and low ones share the rest by weight. So
+/// no class starves. The order applies to operations that wait behind the in-flight limit. For those that do not, it is a
+/// hint to the kernel's I/O scheduler, if the device has one.
 ///
 /// ```
-/// use auraio::control::Priority;
+/// use auraio_control::Priority;
 ///
 /// assert_eq!(Priority::default(), Priority::Normal);
 /// assert_eq!(Priority::High.name(), "high");
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Priority {
-    /// First, within a bound.
+    /// Goes first, up to 90 % of the work.
     High,
-    /// What operations have that say nothing.
+    /// The class of operations that say nothing else.
     #[default]
     Normal,
-    /// With the smaller weight, and with fewer places in the device's queue while something `High` is about.
+    /// Has the smaller weight, and fewer places in the device's queue while high operations are about.
     Low,
 }
 
 impl Priority {
-    /// All of them, the most urgent first: the order of arrays that have one element for each.
+    /// All classes, the most urgent first. Arrays with one element for each class have this order.
     ///
     /// ```
-    /// use auraio::control::Priority;
+    /// use auraio_control::Priority;
     ///
     /// assert!(Priority::ALL.iter().enumerate().all(|(index, class)| class.index() == index));
     /// ```
@@ -37,8 +37,9 @@ impl Priority {
     /// Its place in [`ALL`](Self::ALL).
     ///
     /// ```
-    /// assert_eq!(auraio::control::Priority::Low.index(), 2);
+    /// assert_eq!(auraio_control::Priority::Low.index(), 2);
     /// ```
+    #[inline]
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
@@ -47,7 +48,7 @@ impl Priority {
     /// Its name in options and statistics.
     ///
     /// ```
-    /// use auraio::control::Priority;
+    /// use auraio_control::Priority;
     ///
     /// assert_eq!(Priority::ALL.map(Priority::name), ["high", "normal", "low"]);
     /// ```

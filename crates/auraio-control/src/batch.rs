@@ -1,15 +1,14 @@
-//! Inner loop: how many entries are queued before the kernel is called.
+//! The inner loop: how many entries a ring queues before it calls the kernel.
 //!
-//! A thread with time to spare does best with small batches: the device gets its work at once, and completions that come
-//! in groups do not turn into groups of submissions, with the device dry in between. A thread that is saturated does best
-//! with large ones, since each call it saves is time for operations. So the submit batch follows the thread's
-//! utilisation, and what a call costs beside an operation; both are measured. A fixed ratio of entries to calls fits
-//! neither case.
+//! A thread with time to spare does best with small batches. The device then gets its work at once, and completions that
+//! come in groups do not turn into groups of submissions with an idle device in between. A saturated thread does best with
+//! large batches, because each call that it saves is time for operations. So the submit batch follows the thread's
+//! utilisation and the cost of a call compared with that of an operation. Both are measured. A fixed ratio of entries to
+//! calls fits neither case.
 //!
-//! It is fed by the ring that it belongs to: times are nanoseconds from any one origin, and come in with the events. It
-//! reads no clock and makes no call. It knows nothing of chains, which the ring never splits, and nothing of the end of a
-//! turn, when the ring flushes whatever is queued. Clocks that stand still or jump cost it accuracy for some windows and
-//! nothing else.
+//! The ring tells the loop its events with their times, in nanoseconds from any origin. The loop reads no clock and makes no
+//! system call. The ring sees to chains, which it never splits, and to the end of a turn, when it hands over whatever is
+//! queued. If a clock stands still or jumps, the loop is less accurate for some windows.
 
 mod cost;
 #[cfg(test)]
@@ -17,7 +16,7 @@ mod tests;
 
 use cost::EnterCost;
 
-/// How often the submit batch is decided anew, and what one reading of the utilisation covers.
+/// The submit batch is decided anew after each window of so many nanoseconds.
 const WINDOW_NS: u64 = 10_000_000;
 /// Weight of one window in the utilisation.
 const UTILISATION_WEIGHT: f64 = 0.3;
@@ -27,27 +26,29 @@ const RATE_WEIGHT: f64 = 0.5;
 const OPERATION_WEIGHT: f64 = 0.05;
 /// Weight of one reading of the device's latency, which may be the mean of a batch.
 const LATENCY_WEIGHT: f64 = 1.0 / 32.0;
-/// Calls may take this share of an operation's CPU time while the thread has time to spare (more than this costs CPU and
-/// gains nothing: `auraio-sim inner`, the cases with groups) ...
+/// Calls may take this share of an operation's CPU time while the thread has time to spare. More would cost CPU and gain
+/// nothing: see the cases with groups of `auraio-sim inner`. ...
 const OVERHEAD_IDLE: f64 = 0.08;
-/// ... and this share when it has none.
+/// ... When it has none, they may take this share.
 const OVERHEAD_SATURATED: f64 = 0.02;
-/// A batch holds at most this share of what may be in flight while the thread has time to spare ...
+/// A batch holds at most this part of the in-flight limit while the thread has time to spare ...
 const PART_IDLE: f64 = 1.0 / 8.0;
-/// ... and this when it has none.
+/// ... and this part when it has none.
 const PART_SATURATED: f64 = 1.0 / 2.0;
-/// Between these utilisations the one turns into the other.
+/// Below the first utilisation the thread has time to spare, above the second it has none. In between the bounds above are
+/// interpolated.
 const SPARE_BELOW: f64 = 0.90;
 const SATURATED_FROM: f64 = 0.97;
-/// Below this utilisation entries are also handed over early, by time and for a device about to run dry.
+/// Below this utilisation entries are also handed over before the batch is full: when one has waited long, and when the device
+/// is about to run out of work.
 const EAGER_BELOW: f64 = 0.93;
-/// An entry waits for company at most this share of what the device takes.
+/// An entry waits for others at most for this part of the device's latency.
 const PATIENCE: f64 = 0.10;
-/// A turn counts for at most this many times the cost known so far, and a little: a garbage collection, or a
-/// thread that was preempted, is no operation's cost.
+/// The cost of an operation in one turn counts as at most so many times the known cost, plus a little. A garbage collection or
+/// a preempted thread makes a turn long, and is no cost of an operation.
 const OUTLIER_FACTOR: f64 = 8.0;
 const OUTLIER_EXTRA_NS: f64 = 10_000.0;
-/// What is assumed before anything was measured.
+/// These values are assumed before anything was measured.
 const OPERATION_ASSUMED_NS: f64 = 8000.0;
 const LATENCY_ASSUMED_NS: f64 = 100_000.0;
 const UTILISATION_ASSUMED: f64 = 0.5;
@@ -55,19 +56,19 @@ const UTILISATION_ASSUMED: f64 = 0.5;
 /// How the submit batch is chosen.
 ///
 /// ```
-/// use auraio::control::BatchPolicy;
+/// use auraio_control::BatchPolicy;
 ///
 /// assert_eq!(BatchPolicy::default(), BatchPolicy::Tuned { max: 64 });
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BatchPolicy {
-    /// By what is measured, between 1 and `max` entries (0 counts as 1).
+    /// The batch follows from measurements and is 1 to `max` entries (0 counts as 1).
     Tuned {
-        /// The most entries that wait for one call.
+        /// The largest batch.
         max: u32,
     },
-    /// Always this many entries (0 counts as 1), and never earlier but at the end of a turn.
+    /// The batch is always so many entries (0 counts as 1). Fewer are handed over only at the end of a turn.
     Fixed(u32),
 }
 
@@ -80,7 +81,7 @@ impl Default for BatchPolicy {
 /// The inner loop of one ring.
 ///
 /// ```
-/// use auraio::control::{BatchPolicy, SubmitBatch};
+/// use auraio_control::{BatchPolicy, SubmitBatch};
 ///
 /// let mut batch = SubmitBatch::new(BatchPolicy::default());
 /// // A thread that never sleeps, calls of 2 µs, and 1 µs for each operation: calls are to be saved.
@@ -98,18 +99,18 @@ pub struct SubmitBatch {
     policy: BatchPolicy,
     /// The in-flight limit in force.
     limit: u32,
-    /// The decision: at least 1.
+    /// The submit batch that was decided: at least 1.
     batch: u32,
-    /// Whether entries are also handed over early.
+    /// Whether entries are also handed over before the batch is full.
     eager: bool,
-    /// The longest that an entry waits while `eager`.
+    /// The longest time that an entry waits while `eager` is set.
     patience_ns: u64,
-    /// Between two completions, at the rate of the last windows; `u64::MAX` while none is known.
+    /// The mean time between two completions in the last windows; `u64::MAX` while it is not known.
     interval_ns: u64,
-    /// When completions were last looked for.
+    /// When the ring last looked for completions.
     reaped_at: u64,
     cost: EnterCost,
-    /// Thread time for each completion (c_op).
+    /// The thread's time for one operation (c_op).
     operation_ns: f64,
     utilisation: f64,
     latency_ns: Option<f64>,
@@ -118,20 +119,20 @@ pub struct SubmitBatch {
     window: Window,
 }
 
-/// What has come together since the last decision.
+/// What happened since the last decision.
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
-    /// `None` before the first event with a time.
+    /// When the window began; `None` before the first event with a time.
     from: Option<u64>,
     completions: u64,
     slept_ns: u64,
 }
 
 impl SubmitBatch {
-    /// A loop that knows nothing yet: it assumes a thread with time to spare, and so a small batch.
+    /// A loop that knows nothing yet. It assumes that the thread has time to spare, so the batch is small.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// assert!(SubmitBatch::new(BatchPolicy::default()).batch() <= 4);
     /// assert_eq!(SubmitBatch::new(BatchPolicy::Fixed(8)).batch(), 8);
@@ -157,10 +158,10 @@ impl SubmitBatch {
         new
     }
 
-    /// Changes the policy, also under load; what was measured stays.
+    /// Changes the policy, also under load. What was measured stays known.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::default());
     /// batch.set(BatchPolicy::Fixed(0));
@@ -174,7 +175,7 @@ impl SubmitBatch {
     /// The policy in force.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// assert_eq!(SubmitBatch::new(BatchPolicy::Fixed(4)).policy(), BatchPolicy::Fixed(4));
     /// ```
@@ -183,16 +184,17 @@ impl SubmitBatch {
         self.policy
     }
 
-    /// The in-flight limit in force: at most an eighth of it is gathered in one batch, and by a saturated thread at most
-    /// half, so that the device works on the one while the other is gathered.
+    /// Tells the in-flight limit in force. A batch is at most an eighth of it, and at most half of it if the thread is
+    /// saturated. So the device has work while the next batch is gathered.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::default());
     /// batch.set_limit(2);
     /// assert_eq!(batch.batch(), 1);
     /// ```
+    #[inline]
     pub fn set_limit(&mut self, limit: u32) {
         if limit != self.limit {
             self.limit = limit;
@@ -200,10 +202,10 @@ impl SubmitBatch {
         }
     }
 
-    /// A call handed over `sqes` entries and took this long. Calls that handed over none are not counted.
+    /// Tells that a call handed over `sqes` entries and took so long. Calls that handed over none are not counted.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::default());
     /// batch.on_enter(3, 5_000);
@@ -214,25 +216,28 @@ impl SubmitBatch {
         self.cost.add(sqes, took_ns);
     }
 
-    /// Completions were just looked for: from now on the kernel's side is estimated to run down.
+    /// Tells that the ring has just looked for completions. From this time on the loop estimates how many operations the
+    /// kernel has left.
     ///
-    /// A ring that reaps only at the start of its turns may leave it out: [`on_turn`](Self::on_turn) says the same, later.
+    /// A ring that looks for completions only at the start of its turns need not call this: [`on_turn`](Self::on_turn) tells
+    /// the same, later.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::Tuned { max: 64 });
     /// batch.on_reap(1_000);
     /// ```
+    #[inline]
     pub fn on_reap(&mut self, now: u64) {
         self.reaped_at = now;
     }
 
-    /// A turn of the thread ended: since it woke up it has brought so many completions and was busy for so long, with
-    /// whatever the completions' owners did meanwhile. Decides anew when a window is over.
+    /// Tells that a turn of the thread ended at `now`. Since it woke up, the thread has taken so many completions and was busy
+    /// for `busy_ns`, the work of the completions' owners included. Decides the batch anew if a window is over.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::default());
     /// for turn in 1..5_000 {
@@ -248,17 +253,17 @@ impl SubmitBatch {
             let cost = (busy_ns as f64 / f64::from(completions)).min(most);
             self.operation_ns += OPERATION_WEIGHT * (cost - self.operation_ns);
             self.window.completions += u64::from(completions);
-            // The turn began with a look for completions; a clock that jumped back must not leave a time in the future.
+            // The turn began by looking for completions. If the clock was set back, the known time must not lie in the future.
             let began = now.saturating_sub(busy_ns);
             self.reaped_at = if self.reaped_at > now { began } else { self.reaped_at.max(began) };
         }
         self.refresh(now);
     }
 
-    /// The thread was asleep for so long, waiting for completions or for work.
+    /// Tells that the thread slept for so long, waiting for completions or for work.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::default());
     /// batch.refresh(0);
@@ -270,10 +275,10 @@ impl SubmitBatch {
         self.window.slept_ns = self.window.slept_ns.saturating_add(slept_ns);
     }
 
-    /// The device took so long for an operation, or for a batch of them on average.
+    /// Tells how long the device took for an operation, or for several on average.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::default());
     /// batch.on_latency(200_000);
@@ -283,10 +288,10 @@ impl SubmitBatch {
         self.latency_ns = Some(self.latency_ns.map_or(ns, |known| known + LATENCY_WEIGHT * (ns - known)));
     }
 
-    /// Decides anew if a window of 10 ms is over. [`on_turn`](Self::on_turn) does it by itself.
+    /// Decides the batch anew if a window of 10 ms is over. [`on_turn`](Self::on_turn) does so by itself.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::default());
     /// batch.refresh(0);
@@ -295,7 +300,7 @@ impl SubmitBatch {
     /// ```
     pub fn refresh(&mut self, now: u64) {
         let length = match self.window.from {
-            // A clock that jumped back: the window starts afresh, and with it what was counted.
+            // The first event, or the clock was set back: a new window begins, with nothing counted.
             Some(from) if from <= now => now - from,
             _ => {
                 self.window = Window { from: Some(now), ..Window::default() };
@@ -306,7 +311,7 @@ impl SubmitBatch {
             return;
         }
         let (length_ns, windows) = (length as f64, length as f64 / WINDOW_NS as f64);
-        // A window that lasted as long as several (the thread slept) weighs as much as they would.
+        // If the thread slept, a window lasts as long as several. It then weighs as much as they would.
         let weight = |one: f64| 1.0 - (1.0 - one).powf(windows);
         let busy = (1.0 - self.window.slept_ns as f64 / length_ns).max(0.0);
         self.utilisation += weight(UTILISATION_WEIGHT) * (busy - self.utilisation);
@@ -316,7 +321,7 @@ impl SubmitBatch {
         self.decide();
     }
 
-    /// Draws what [`should_flush`](Self::should_flush) compares with from what is known.
+    /// Computes from what is known the values that [`should_flush`](Self::should_flush) compares with.
     fn decide(&mut self) {
         let max = match self.policy {
             BatchPolicy::Tuned { max } => max,
@@ -330,7 +335,7 @@ impl SubmitBatch {
         let between = |idle: f64, saturated: f64| idle + saturation * (saturated - idle);
         let share = between(OVERHEAD_IDLE, OVERHEAD_SATURATED);
         let part = between(PART_IDLE, PART_SATURATED) * f64::from(self.limit);
-        // An operation of no cost at all would want an endless batch; the cast saturates, and `max` bounds it.
+        // If an operation cost nothing, this would be infinite. The cast saturates, and `max` bounds it.
         let wanted = (self.cost.call_ns() / (share * self.operation_ns)).ceil() as u32;
         self.batch = wanted.clamp(1, max.min(part as u32).max(1));
         self.eager = self.utilisation < EAGER_BELOW;
@@ -338,37 +343,41 @@ impl SubmitBatch {
         self.interval_ns = if self.rate > 0.0 { (1.0 / self.rate) as u64 } else { u64::MAX };
     }
 
-    /// The submit batch: so many entries are queued before the kernel is called. At least 1.
+    /// The submit batch: the kernel is called when so many entries are queued. At least 1.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// assert_eq!(SubmitBatch::new(BatchPolicy::Fixed(16)).batch(), 16);
     /// ```
+    #[inline]
     #[must_use]
     pub const fn batch(&self) -> u32 {
         self.batch
     }
 
-    /// Whether [`should_flush`](Self::should_flush) looks at times at all: where it does not, the caller need not ask the
-    /// clock at each push. It changes only when a window ends, or the policy or limit is set.
+    /// Whether [`should_flush`](Self::should_flush) looks at times. If not, the caller need not read the clock at each push.
+    /// The answer changes only when a window ends, or when the policy or the limit is set.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// assert!(!SubmitBatch::new(BatchPolicy::Fixed(4)).needs_time());
     /// ```
+    #[inline]
     #[must_use]
     pub const fn needs_time(&self) -> bool {
         self.eager && self.batch > 1
     }
 
-    /// Whether the queued entries should be handed over now, asked after each push: the batch is full; or, while the
-    /// thread has time to spare, the oldest of them (pushed at `oldest`) has waited for more than a tenth of what the
-    /// device takes, or the device is about to run dry (`in_kernel`: handed over, and not seen complete yet).
+    /// Whether the queued entries should be handed over now. The ring asks after each push.
+    ///
+    /// They should if the batch is full. While the thread has time to spare, they should also if the oldest of them, pushed at
+    /// `oldest`, has waited for more than a tenth of the device's latency, or if the device is about to run out of work.
+    /// `in_kernel` is how many operations were handed over and have not been seen complete.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let batch = SubmitBatch::new(BatchPolicy::Fixed(2));
     /// assert!(!batch.should_flush(0, 1, 0, 0));
@@ -386,17 +395,18 @@ impl SubmitBatch {
         now.saturating_sub(oldest) > self.patience_ns || self.runs_dry(now, in_kernel)
     }
 
-    /// Whether less than one operation is left to the device, if it has gone on at its usual rate since the last look.
+    /// True if the device has had time since the last look, at its usual rate, to finish all but one of the operations it
+    /// holds.
     const fn runs_dry(&self, now: u64, in_kernel: u32) -> bool {
-        // What lasts until the last one but one is done, in the time since; a cast that `u64::from` would be, were it const.
+        // `as`, because `u64::from` is not const.
         let Some(others) = in_kernel.checked_sub(1) else { return true };
         now.saturating_sub(self.reaped_at) > (others as u64).saturating_mul(self.interval_ns)
     }
 
-    /// Nanoseconds that a call costs by itself, without its entries (e0).
+    /// Nanoseconds that a call costs without its entries (e0).
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// assert!(SubmitBatch::new(BatchPolicy::default()).enter_cost_ns() > 0.0);
     /// ```
@@ -405,10 +415,10 @@ impl SubmitBatch {
         self.cost.call_ns()
     }
 
-    /// Nanoseconds that a call costs more with each entry (c1).
+    /// Nanoseconds that each entry adds to a call (c1).
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// assert!(SubmitBatch::new(BatchPolicy::default()).entry_cost_ns() >= 0.0);
     /// ```
@@ -417,10 +427,10 @@ impl SubmitBatch {
         self.cost.entry_ns()
     }
 
-    /// Nanoseconds of the thread's time for each operation, with whatever its owner does between two (c_op).
+    /// Nanoseconds of the thread's time for one operation, the work of its owner included (c_op).
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// assert!(SubmitBatch::new(BatchPolicy::default()).operation_cost_ns() > 0.0);
     /// ```
@@ -429,10 +439,10 @@ impl SubmitBatch {
         self.operation_ns
     }
 
-    /// The share of its time that the thread was not asleep, 0 to 1; 0.5 until it is known.
+    /// The part of its time that the thread did not sleep, 0 to 1; 0.5 until it is known.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// assert!((0.0..=1.0).contains(&SubmitBatch::new(BatchPolicy::default()).utilisation()));
     /// ```
@@ -441,10 +451,10 @@ impl SubmitBatch {
         self.utilisation
     }
 
-    /// Entries per call, a mean in which the last 500 or so calls count; 0 before the first.
+    /// Entries in a call, on average over about the last 500 calls; 0 before the first.
     ///
     /// ```
-    /// use auraio::control::{BatchPolicy, SubmitBatch};
+    /// use auraio_control::{BatchPolicy, SubmitBatch};
     ///
     /// let mut batch = SubmitBatch::new(BatchPolicy::Fixed(8));
     /// batch.on_enter(8, 10_000);

@@ -1,64 +1,69 @@
-//! Holding: the limit stays, and every window of throughput is held against what is expected.
+//! Holding: the limit stays, and the throughput of every window is compared with the expected one.
 //!
-//! Two windows in a row that are far off tell that the device has changed. What changes less is found by tests with a
-//! smaller and a larger limit, which become rarer as they find nothing.
+//! If two windows in a row are far off, the device has changed. Smaller changes are found by tests of a smaller and a larger
+//! limit. The tests become rarer while they find nothing.
 
 use super::{
-    FLOOR, Knee, MILLISECOND, SECOND, Shared, State, as_limit,
+    FLOOR, Knee, MILLISECOND, SECOND, State, as_limit,
+    ceiling::Ceiling,
     climb::{Climb, DOUBLE, GAIN, GAIN_UNCAPS, HALF_STEP},
     paired::{self, Verdict},
     search::{FIRST_STEP_MIN, HALVE},
     segment::{Length, Measured},
 };
-use crate::control::decision::{Decision, Phase, Reason};
+use crate::{
+    decision::{Decision, Phase, Reason},
+    law::Shared,
+};
 
-/// A window: long enough that its p99 means something.
+/// The length of a window: long enough for a p99.
 pub(super) const WINDOW: Length =
     Length { completions: 64, turns: 2, time: 20 * MILLISECOND, time_if_few: 20 * MILLISECOND };
-/// Throughput this far off (15 %) is a change of the device, not its noise (4 % and slow)...
+/// A window is far off if its throughput differs by 15 %, which is more than a disk's noise (4 %)...
 const OFF: f64 = 0.15;
-/// ...unless few completions make it uncertain: three standard errors at a coefficient of variation of 0.5.
+/// ...and by three standard errors of the count of completions, at a coefficient of variation of 0.5...
 const OFF_ERRORS: f64 = 1.5;
-/// And on a device that is never quiet it takes so many standard deviations from window to window, which are followed with
-/// this weight. One step counts no more than a factor of 1.6, so that a true change is not taken for unrest at once.
+/// ...and by so many standard deviations between windows, for devices that are never quiet. The variance between windows is
+/// followed with this weight. One step counts as a factor of at most 1.6, so that a true change does not count as unrest at
+/// once.
 const UNREST_TIMES: f64 = 3.0;
 const UNREST_WEIGHT: f64 = 0.1;
 const UNREST_STEP_MAX: f64 = 0.47;
-/// Windows in a row that must agree: a moment's trouble is not a change.
+/// So many windows in a row have to be far off: one alone may be chance.
 const STREAK: i32 = 2;
-/// What is expected follows what is seen with this weight, so that slow drift is no change either.
+/// The expected throughput follows the measured one with this weight, so that slow drift does not count as a change.
 const FOLLOW: f64 = 0.15;
-/// Operations that are worth twice as much or half as much as they were are another load: what is known of the limit, and
-/// what a cut taught, was of the old one.
+/// If the work of an operation becomes twice or half of what it was, the load is another one. What is known of the limit and
+/// of the ceiling no longer holds then.
 const OTHER_MIX: f64 = 2.0;
-/// A limit that was never tried out is tried when operations wait for this part of the time.
+/// A limit that was not found by tests is tested when operations wait for this part of the time.
 const SATURATED: f64 = 0.6;
-/// For a test of a larger limit they must wait for this part.
+/// For a test of a larger limit operations must wait for this part of the time.
 const SATURATED_UP: f64 = 0.5;
-/// If the p99 is below this part of the guard, what a cut taught is too strict, and twice the limit is allowed.
+/// If the p99 is below this part of the guard, the ceiling is raised to twice the limit.
 const EASY: f64 = 0.4;
 
-/// The first test of a larger and of a smaller limit after a climb or search, and the one after a test that said yes.
+/// The time to the first test of a larger and of a smaller limit after a climb or a search, and to the next test after one that
+/// lowered the limit.
 const UP_FIRST: u64 = 150 * MILLISECOND;
 const DOWN_FIRST: u64 = 300 * MILLISECOND;
 const AFTER_YES: u64 = 500 * MILLISECOND;
-/// The rarest tests.
+/// The longest time between two tests.
 const INTERVAL_MAX: u64 = 10 * SECOND;
-/// A smaller limit is this much smaller; the steps are as fine as the search's end.
+/// The smaller limit that is tested is smaller by this factor, about as fine as the last steps of a search.
 const DOWN_STEP: f64 = 1.25;
-/// A larger limit is tested if it is larger by at least this.
+/// A larger limit is tested only if it is larger by this factor.
 const UP_STEP_MIN: f64 = 1.1;
-/// An up test's gain (13 %) after which it is worth climbing on, and the one (10 %, less its standard error) after which it is
-/// worth doubling.
+/// If a larger limit gains 13 % or more, a climb follows. If it gains 10 % more than its standard error, the climb doubles.
 const CLIMB_ON: f64 = 0.12;
 const CLIMB_ON_DOUBLING: f64 = 0.10;
 
-/// When holding tests what.
+/// What holding has seen, and when it tests next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Watch {
     /// Windows in a row that were above (positive) or below (negative) what is expected.
     streak: i32,
-    /// How much a window differs from the one before it: the mean of ln(ratio)^2 / 2.
+    /// The mean of ln(ratio)^2 / 2, where the ratio is that of a window's throughput to that of the one before.
     unrest: f64,
     /// The latest window.
     pub(super) window: Option<Measured>,
@@ -83,7 +88,7 @@ impl Watch {
 }
 
 impl Knee {
-    /// Stays at the limit found.
+    /// Begins to hold the limit found.
     pub(super) fn hold(&mut self, shared: &Shared) {
         if matches!(self.state, State::Climb(_) | State::Search(_)) {
             self.watch.up_interval = UP_FIRST;
@@ -101,14 +106,14 @@ impl Knee {
         self.begin(self.found, WINDOW);
     }
 
-    /// A window is over.
+    /// Goes on after a window.
     pub(super) fn held(&mut self, window: Measured, shared: &mut Shared) {
         if shared.sentry.is_stall(window.gap) {
             self.begin(self.found, WINDOW);
             return;
         }
-        if self.expected == 0.0 {
-            self.expect(&window);
+        if self.expected.throughput == 0.0 {
+            self.expected.set(&window);
         }
         if self.found == shared.bounds.min {
             shared.sentry.reconsider(window.p99);
@@ -117,26 +122,26 @@ impl Knee {
             self.climb_anew(Reason::Saturated, &window, shared);
             return;
         }
-        let mix = window.work / self.expected_work;
-        let off = (window.throughput / self.expected).ln();
+        let mix = window.work / self.expected.work;
+        let off = (window.throughput / self.expected.throughput).ln();
         if mix > OTHER_MIX {
             self.search_anew(Reason::Mix, off - mix.ln(), &window, shared);
             return;
         }
         if mix * OTHER_MIX < 1.0 {
-            self.ceiling = f64::INFINITY;
+            self.ceiling = Ceiling::none();
             self.climb_anew(Reason::Mix, &window, shared);
             return;
         }
         self.compare_with_expected(off, &window);
         self.watch.window = Some(window);
         if window.p99 < EASY * shared.sentry.guard() as f64 {
-            self.ceiling = self.ceiling.max(2.0 * f64::from(self.found));
+            self.ceiling.raise_to(2.0 * f64::from(self.found));
         }
         if self.watch.streak <= -STREAK {
             self.search_anew(Reason::Drop, off, &window, shared);
         } else if self.watch.streak >= STREAK {
-            self.ceiling = f64::INFINITY;
+            self.ceiling = Ceiling::none();
             self.climb_anew(Reason::Rise, &window, shared);
         } else if !(self.test_smaller(&window, shared)
             || self.test_larger(&window, shared)
@@ -158,47 +163,46 @@ impl Knee {
             self.watch.streak = self.watch.streak.max(0) + 1;
         } else {
             self.watch.streak = 0;
-            self.expect_times(FOLLOW * off);
-            self.expected_work += FOLLOW * (window.work - self.expected_work);
+            self.expected.multiply(FOLLOW * off);
+            self.expected.work += FOLLOW * (window.work - self.expected.work);
         }
     }
 
-    /// The load or the device gives reason to begin again from here.
+    /// Climbs again from the present limit, because the load or the device has changed.
     fn climb_anew(&mut self, reason: Reason, window: &Measured, shared: &mut Shared) {
-        let gain = (window.throughput / self.expected).ln();
+        let gain = (window.throughput / self.expected.throughput).ln();
         self.tried = true;
-        self.expect(window);
+        self.expected.set(window);
         let decision = Decision { gain, ..self.decision(reason, Phase::Climb, self.found, window) };
         shared.journal.record(decision);
         self.climb(Climb { factor: DOUBLE, below: 0 }, Some(*window), shared);
     }
 
-    /// The device serves fewer (e^`off` of what it did). Whether it wants less in flight is searched, first about in
-    /// proportion.
+    /// Searches for a smaller limit, because throughput has become e^`off` of what it was. The first step is in proportion.
     fn search_anew(&mut self, reason: Reason, off: f64, window: &Measured, shared: &mut Shared) {
         self.first_step = off.exp().clamp(FIRST_STEP_MIN, HALVE);
-        self.expect(window);
+        self.expected.set(window);
         self.watch.down_interval = AFTER_YES;
         let decision = Decision { gain: off, ..self.decision(reason, Phase::Search, self.found, window) };
         shared.journal.record(decision);
-        self.level = 1.0;
+        self.expected.level = 1.0;
         self.search(0, self.found, None, shared);
     }
 
-    /// Tests a smaller limit if that is due. Tells whether.
+    /// Begins a test of a smaller limit if that is due. Answers whether it did.
     fn test_smaller(&mut self, window: &Measured, shared: &Shared) -> bool {
         if self.now < self.watch.next_down || self.found <= shared.bounds.min || window.p99 <= FLOOR {
             return false;
         }
         let smaller = as_limit((f64::from(self.found) / DOWN_STEP).round()).min(self.found - 1).max(shared.bounds.min);
         if let Some(gain) = self.pulses.settled_gain() {
-            self.level = (-gain.max(0.0)).exp();
+            self.expected.level_below(gain);
         }
         self.test(State::TestDown, (self.found, smaller), self.tolerated().min(0.0), paired::DOWN, None);
         true
     }
 
-    /// Tests a larger limit if that is due. Tells whether.
+    /// Begins a test of a larger limit if that is due. Answers whether it did.
     fn test_larger(&mut self, window: &Measured, shared: &Shared) -> bool {
         if self.now < self.watch.next_up || window.saturation <= SATURATED_UP {
             return false;
@@ -214,13 +218,13 @@ impl Knee {
         true
     }
 
-    /// A pair of a test with a smaller limit is complete.
+    /// Goes on after a pair of a test of a smaller limit.
     pub(super) fn down_compared(&mut self, smaller: u32, verdict: Verdict, shared: &mut Shared) {
         match verdict.answer {
             Some(true) => {
                 let from = std::mem::replace(&mut self.found, smaller);
-                self.level = (self.level * verdict.cautious_gain().exp()).min(1.0);
-                self.expect_times(verdict.gain);
+                self.expected.lower_level(verdict.cautious_gain());
+                self.expected.multiply(verdict.gain);
                 self.watch.down_interval = AFTER_YES;
                 self.hold(shared);
                 self.watch.next_down = self.now;
@@ -234,18 +238,21 @@ impl Knee {
         }
     }
 
-    /// A pair of a test with a larger limit is complete.
+    /// Goes on after a pair of a test of a larger limit.
     pub(super) fn up_compared(&mut self, larger: u32, verdict: Verdict, shared: &mut Shared) {
         match verdict.answer {
             Some(true) => {
                 let from = self.found;
-                self.expect_times(verdict.gain);
+                self.expected.multiply(verdict.gain);
                 if verdict.gain > GAIN_UNCAPS {
-                    self.ceiling = f64::INFINITY;
+                    self.ceiling = Ceiling::none();
                 }
                 self.found = larger;
-                self.level = 1.0;
-                if verdict.gain > CLIMB_ON {
+                self.expected.level = 1.0;
+                if self.slow && verdict.gain <= CLIMB_ON {
+                    self.hold(shared);
+                    self.tell_verdict(Reason::LargerIsFaster, Phase::Hold, from, &verdict, shared);
+                } else if verdict.gain > CLIMB_ON {
                     self.tell_verdict(Reason::LargerIsFaster, Phase::Climb, from, &verdict, shared);
                     let factor = if verdict.gain - verdict.error > CLIMB_ON_DOUBLING { DOUBLE } else { HALF_STEP };
                     self.climb(Climb { factor, below: from }, Some(verdict.at_b), shared);
@@ -255,7 +262,7 @@ impl Knee {
                 }
             }
             Some(false) => {
-                self.level = (-verdict.cautious_gain().max(0.0)).exp();
+                self.expected.level_below(verdict.cautious_gain());
                 self.watch.up_interval = (self.watch.up_interval * 2).min(INTERVAL_MAX);
                 self.hold(shared);
             }

@@ -1,11 +1,11 @@
-//! What the loop decided, for whoever wants to see it.
+//! The record of what a loop decided, and why.
 
 use std::collections::VecDeque;
 
 /// What an outer loop is doing.
 ///
 /// ```
-/// use auraio::control::{Controller, Phase, Settings};
+/// use auraio_control::{Controller, Phase, Settings};
 ///
 /// assert_eq!(Controller::new(Settings::default()).phase(), Phase::Base);
 /// ```
@@ -22,11 +22,11 @@ pub enum Phase {
     Search,
     /// It stays where it is, and watches.
     Hold,
-    /// It compares with a smaller limit.
+    /// It compares the limit with a smaller one.
     TestDown,
-    /// It compares with a larger limit.
+    /// It compares the limit with a larger one.
     TestUp,
-    /// It allows more for a moment, to see whether throughput follows.
+    /// It allows more in flight for a moment, to see whether throughput grows.
     Pulse,
     /// The guard has just cut.
     Recover,
@@ -38,7 +38,7 @@ impl Phase {
     /// Its name in lower case, as statistics and events give it.
     ///
     /// ```
-    /// assert_eq!(auraio::control::Phase::TestDown.name(), "test down");
+    /// assert_eq!(auraio_control::Phase::TestDown.name(), "test down");
     /// ```
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -60,7 +60,7 @@ impl Phase {
 /// Why a decision was taken.
 ///
 /// ```
-/// assert_eq!(auraio::control::Reason::Guard.name(), "guard");
+/// assert_eq!(auraio_control::Reason::Guard.name(), "guard");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -81,11 +81,11 @@ pub enum Reason {
     Found,
     /// A larger limit would have a p99 above the guard.
     Headroom,
-    /// No more is on offer than the limit allows.
+    /// The load has no more operations than the limit allows.
     Demand,
     /// The limit is the largest allowed.
     Bound,
-    /// Operations wait again behind a limit that was never tried out.
+    /// Operations wait again, and the limit was set by a load that was too small to test it.
     Saturated,
     /// The device has become slower.
     Drop,
@@ -93,7 +93,7 @@ pub enum Reason {
     Rise,
     /// Operations have become much larger or much smaller.
     Mix,
-    /// The limit was in use and the p99 below the guard: one more.
+    /// The limit was in use and the p99 was below the guard, so the limit grows by one.
     Step,
     /// New settings.
     Set,
@@ -103,7 +103,7 @@ impl Reason {
     /// Its name in lower case, as events give it.
     ///
     /// ```
-    /// assert_eq!(auraio::control::Reason::SmallerIsAsFast.name(), "smaller is as fast");
+    /// assert_eq!(auraio_control::Reason::SmallerIsAsFast.name(), "smaller is as fast");
     /// ```
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -128,11 +128,11 @@ impl Reason {
     }
 }
 
-/// One thing that a loop decided, with the numbers that led to it. Numbers that played no part in it are 0. Segments of
-/// tests are not decisions; what a test leads to is.
+/// One decision of a loop, with the numbers that led to it. Numbers that played no part are 0. The limits that a test tries
+/// are no decisions; the outcome of the test is one.
 ///
 /// ```
-/// use auraio::control::{Controller, Policy, Reason, Settings};
+/// use auraio_control::{Controller, Policy, Reason, Settings};
 ///
 /// let mut controller = Controller::new(Settings::default());
 /// controller.set(Settings { policy: Policy::Fixed(16), ..Settings::default() }, 0);
@@ -150,7 +150,7 @@ pub struct Decision {
     pub reason: Reason,
     /// The limit before.
     pub from: u32,
-    /// The limit that it found; while it tests, the limit in force is another.
+    /// The limit that it found. While the loop tests other limits, the limit in force differs from it.
     pub to: u32,
     /// Work per second: see [`Sample::work`](super::Sample::work).
     pub throughput: f64,
@@ -158,19 +158,19 @@ pub struct Decision {
     pub p99: u64,
     /// The mean of completion latency in nanoseconds.
     pub mean: u64,
-    /// The natural logarithm of the throughput compared with that at the other limit or before.
+    /// The natural logarithm of the throughput divided by the one that it was compared with: at the other limit, or before.
     pub gain: f64,
-    /// What the gain was held against.
+    /// The gain that was needed.
     pub threshold: f64,
     /// The standard error of the gain.
     pub error: f64,
-    /// Completions that it rests on.
+    /// How many completions the decision rests on.
     pub samples: u64,
 }
 
 impl Decision {
-    /// One with no numbers yet; the journal gives it its time.
-    pub(super) const fn new(reason: Reason, phase: Phase, from: u32, to: u32) -> Self {
+    /// A decision without numbers. The journal sets its time.
+    pub(crate) const fn new(reason: Reason, phase: Phase, from: u32, to: u32) -> Self {
         Self {
             at: 0,
             phase,
@@ -188,25 +188,26 @@ impl Decision {
     }
 }
 
-/// Decisions kept for a reader that is late. A busy loop takes some ten in its first second and then one in seconds.
+/// How many decisions are kept for a reader that is late. A busy loop takes some ten in its first second, and then one in
+/// several seconds.
 const KEPT_MAX: usize = 64;
 
-/// The decisions that nobody took yet.
+/// The decisions that nobody has taken yet.
 #[derive(Clone, Debug)]
-pub(super) struct Journal {
+pub(crate) struct Journal {
     decisions: VecDeque<Decision>,
     dropped: u64,
     /// The time that the next decision bears.
-    pub(super) at: u64,
+    pub(crate) at: u64,
 }
 
 impl Journal {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { decisions: VecDeque::with_capacity(KEPT_MAX), dropped: 0, at: 0 }
     }
 
     /// Keeps a decision; drops the oldest if too many are kept.
-    pub(super) fn record(&mut self, decision: Decision) {
+    pub(crate) fn record(&mut self, decision: Decision) {
         if self.decisions.len() == KEPT_MAX {
             self.decisions.pop_front();
             self.dropped = self.dropped.saturating_add(1);
@@ -214,11 +215,11 @@ impl Journal {
         self.decisions.push_back(Decision { at: self.at, ..decision });
     }
 
-    pub(super) fn next(&mut self) -> Option<Decision> {
+    pub(crate) fn next(&mut self) -> Option<Decision> {
         self.decisions.pop_front()
     }
 
-    pub(super) const fn dropped(&self) -> u64 {
+    pub(crate) const fn dropped(&self) -> u64 {
         self.dropped
     }
 }

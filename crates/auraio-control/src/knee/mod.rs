@@ -1,74 +1,82 @@
 //! The knee: the smallest limit at which a device gives its full throughput.
 //!
-//! Beyond it operations only wait inside the device, where nobody can reorder or cancel them and their latency grows with
-//! the limit. Latency alone does not show it (one disk's knee is at 8 times its latency when idle, another's at once), so
-//! it is found by throughput:
+//! Beyond the knee operations only wait inside the device, where nobody can reorder or cancel them, and their latency grows
+//! with the limit. Latency alone does not show where the knee is: one disk has it at 8 times the latency of a lone operation,
+//! another at 1. So the law finds it by throughput, in these states:
 //!
-//! - `Base`: one in flight, for the latency of a lone operation.
-//! - `Climb`: the limit doubles for as long as a paired test shows a gain.
-//! - `Search`: bisection for the smallest limit within [`TOLERANCE`] of the plateau.
-//! - `Hold`: the limit stays. Windows of throughput notice what changes abruptly; `Pulse`, `TestUp` and `TestDown` the rest.
-//! - `Recover`: the guard has cut; a search follows from there.
+//! - `Base`: one operation is in flight, to learn the latency of a lone one.
+//! - `Climb`: the limit doubles for as long as a paired test shows that throughput grows.
+//! - `Search`: bisection finds the smallest limit whose throughput is within [`TOLERANCE`] of the plateau's.
+//! - `Hold`: the limit stays. Windows of throughput notice abrupt changes; `Pulse`, `TestUp` and `TestDown` notice others.
+//! - `Recover`: the guard has cut. The throughput is measured, and a search follows.
 //!
-//! The guard watches all the while, and cuts from any of them. Everything is measured in segments (`segment`), and whatever
-//! is compared is compared in pairs (`paired`).
+//! The guard watches in every state and may cut in every state. All measurements are made in segments (`segment`), and
+//! throughputs are compared in pairs (`paired`).
+//!
+//! A slow device, such as a hard disk, completes some hundred operations a second. There a bisection would take minutes. So
+//! the climb takes larger steps, a test may take seconds until enough completions are counted, and the limit at which the
+//! climb ends is held. Tests of the nearest limits do the rest.
 
+mod ceiling;
 mod climb;
+mod expected;
 mod hold;
 mod paired;
 mod pulse;
 mod search;
 mod segment;
 
-use climb::{Climb, DOUBLE};
+use ceiling::Ceiling;
+use climb::{Climb, DOUBLE, HALF_STEP, QUADRUPLE};
+use expected::Expected;
 use hold::Watch;
-use paired::{Next, Paired, Rule, Unrest, Verdict};
+use paired::{Next, Paired, Rules, Unrest, Verdict};
 use pulse::Pulses;
 use search::{HALVE, Search};
 use segment::{Length, Measured, Segment};
 
-use super::{
-    Event, Phase, Shared,
+use crate::{
+    Phase,
     decision::{Decision, Reason},
+    law::{Event, Law, Shared},
 };
 
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
 
-/// How much throughput may be given up for a smaller limit: 2.7 %, of which tests can tell half, so that 97 % of the plateau
-/// is kept. In simulation 2.6 % takes longer to come down from too deep; 3 % lets queues grow at 91 % of an open load.
+/// The part of the throughput that may be given up for a smaller limit. Together with the errors of tests, 97 % of the plateau
+/// is kept. In simulation, with 2.6 % the limit comes down from too deep too slowly, and with 3 % queues grow in an open
+/// load at 91 % of the device's throughput.
 const TOLERANCE: f64 = 0.027;
-/// A p99 below this (in nanoseconds: 200 us) does no harm, so depth is not given up for less.
+/// A p99 below this does no harm, so the limit is not lowered for it. Nanoseconds: 200 us.
 const FLOOR: f64 = 200_000.0;
-/// Growth stops where the p99 would be this near to the guard.
+/// The limit grows at most until the p99 is expected to be this part of the guard.
 const HEADROOM: f64 = 0.95;
-/// Of the operations on offer this part may be in flight: if all were, none would wait, and nothing could be learnt.
+/// At most this part of all operations, in flight and waiting, may be in flight. If all were, none would wait, and nothing
+/// could be learnt.
 const OFFERED: f64 = 0.95;
-/// Completions that the mean of what is on offer remembers: 1 / 50.
+/// The weight of one completion in the mean number of operations in flight and waiting.
 const DEMAND_WEIGHT: f64 = 0.02;
 
-/// Lone operations at the beginning: their mean is right within a few per cent, as they vary little.
+/// Lone operations at the beginning. Their latency varies little, so the mean of 8 is right within some 10 %.
 const BASE_LENGTH: Length = Length { completions: 8, turns: 1, time: 0, time_if_few: 0 };
+/// So many more on a slow device. Its guard follows from their mean, which is then right within 4 %.
+const BASE_LENGTH_SLOW: Length = Length { completions: 56, turns: 1, time: 0, time_if_few: 0 };
+/// A device is slow if a lone operation takes long and it completes fewer operations a second than this. A device that is only
+/// far away completes more, as soon as many are in flight.
+const SLOW_PER_SECOND: f64 = 1_000.0;
 /// Where the climb begins: any device can do this many at once.
 const CLIMB_START: u32 = 4;
-/// After a cut.
+/// The segment after a cut.
 const RECOVER_LENGTH: Length =
     Length { completions: 40, turns: 1, time: 5 * MILLISECOND, time_if_few: 5 * MILLISECOND };
-/// After this many of its lengths a segment after a cut may end, even if nothing waited.
+/// A segment after a cut may end after so many times its length, even if no operation waited.
 const RECOVER_PATIENCE: u64 = 4;
 
-/// After a cut the limit may grow to this part of what was too much...
-const CEILING: f64 = 0.92;
-/// ...and so much more with each second: 10 s until twice that is tried.
-const CEILING_GROWTH: f64 = 1.08;
-
-/// A segment that lacks completions ends after this time, in nanoseconds, and this many times the last segment's.
+/// A segment in which too few operations wait ends after this time, in nanoseconds, or after so many times the length of the
+/// segment before it, whichever is longer.
 const STARVED_TIME: u64 = 300 * MILLISECOND;
 const STARVED_SEGMENTS: u64 = 6;
-
-/// What is expected stays a number whatever was measured.
-const EXPECTED_LEAST: f64 = 1e-9;
-const EXPECTED_MOST: f64 = 1e18;
 
 /// What the law is doing.
 #[derive(Clone, Copy, Debug)]
@@ -85,41 +93,34 @@ enum State {
 
 /// The law's state.
 #[derive(Clone, Debug)]
-pub(super) struct Knee {
+pub(crate) struct Knee {
     state: State,
     now: u64,
-    /// The limit found so far. Tests and pulses put another one in force for a while: the segment's.
+    /// The limit found so far. Tests and pulses put another one in force for a while, which is the segment's.
     found: u32,
     segment: Segment,
-    /// From when on it is looked whether the segment lacks completions.
-    patience_ends: u64,
     /// The test under way, in the states that make one.
     test: Option<Paired>,
     /// The last segment that ended.
     latest: Measured,
-    /// Throughput at the limit found as a part of the plateau's, as far as is known: (0, 1].
-    level: f64,
-    /// Throughput that holding expects; 0 while nothing is known.
-    expected: f64,
-    /// Work of an operation that goes with it.
-    expected_work: f64,
-    /// The limit that the last cut allows, for the time being.
-    ceiling: f64,
-    ceiling_raised: u64,
-    /// Mean of operations in flight and waiting.
+    expected: Expected,
+    ceiling: Ceiling,
+    /// The mean number of operations in flight and waiting.
     demand: f64,
-    /// Whether the limit was found by trying, and not by a load too small to try.
+    /// Whether the limit was found by tests. False if it was set by a load that was too small for tests.
     tried: bool,
     /// The first step down of the next search.
     first_step: f64,
+    /// Whether the device is slow: see [`SLOW_PER_SECOND`].
+    slow: bool,
     watch: Watch,
     pulses: Pulses,
     unrest: Unrest,
 }
 
 impl Knee {
-    /// Begins with a limit that another law had, or anew.
-    pub(super) fn new(limit: Option<u32>, now: u64, shared: &Shared) -> Self {
+    /// Begins with the limit that another law had, or anew.
+    pub(crate) fn new(limit: Option<u32>, now: u64, shared: &Shared) -> Self {
         let found = shared.bounds.clamp(limit.unwrap_or(1));
         let nothing = Measured {
             throughput: 1.0,
@@ -136,77 +137,31 @@ impl Knee {
             now,
             found,
             segment: Segment::new(found, BASE_LENGTH, now),
-            patience_ends: u64::MAX,
             test: None,
             latest: nothing,
-            level: 1.0,
-            expected: 0.0,
-            expected_work: 1.0,
-            ceiling: f64::INFINITY,
-            ceiling_raised: now,
+            expected: Expected::nothing(),
+            ceiling: Ceiling::none(),
             demand: 0.0,
             tried: true,
             first_step: HALVE,
+            slow: false,
             watch: Watch::new(),
             pulses: Pulses::new(),
             unrest: Unrest::default(),
         };
         if limit.is_some() {
-            knee.settings_changed(now, shared);
+            knee.bounds_or_guard_changed(now, shared);
         }
         knee
     }
 
-    /// The limit in force.
-    pub(super) const fn limit(&self) -> u32 {
-        self.segment.limit()
-    }
-
-    pub(super) const fn phase(&self) -> Phase {
-        match self.state {
-            State::Base => Phase::Base,
-            State::Climb(_) => Phase::Climb,
-            State::Search(_) => Phase::Search,
-            State::Hold => Phase::Hold,
-            State::TestDown => Phase::TestDown,
-            State::TestUp => Phase::TestUp,
-            State::Pulse => Phase::Pulse,
-            State::Recover => Phase::Recover,
-        }
-    }
-
-    /// Other bounds or another guard: stays as near as it may, and climbs from there as soon as the load allows.
-    pub(super) fn settings_changed(&mut self, now: u64, shared: &Shared) {
-        self.now = self.now.max(now);
-        self.ceiling = f64::INFINITY;
-        self.test = None;
-        self.hold(shared);
-        self.tried = false;
-    }
-
-    /// Takes note of a completion.
-    #[inline]
-    pub(super) fn on_completion(&mut self, event: &Event, shared: &mut Shared) {
-        self.now = event.now;
-        let offered = f64::from(event.in_flight) + f64::from(event.waiting);
-        self.demand += DEMAND_WEIGHT * (offered - self.demand);
-        if shared.sentry.watch(event, self.limit()) {
-            self.late(event, shared);
-        }
-        self.segment.take(event);
-        if self.segment.is_complete() {
-            let measured = self.segment.measured(self.now);
-            self.segment_ended(measured, shared);
-        } else if self.now > self.patience_ends {
-            self.give_up_waiting(shared);
-        }
-    }
-
-    /// A segment has all that it was to have.
+    /// Goes on after a segment that is complete.
     fn segment_ended(&mut self, measured: Measured, shared: &mut Shared) {
         self.latest = measured;
         shared.sentry.set_usual_latency(measured.mean);
-        self.raise_ceiling();
+        let per_second = measured.throughput / measured.work;
+        self.slow = shared.sentry.is_slow_device() && per_second < SLOW_PER_SECOND;
+        self.ceiling.raise(self.now);
         match self.state {
             State::Base => self.based(measured, shared),
             State::Hold => self.held(measured, shared),
@@ -216,7 +171,7 @@ impl Knee {
         }
     }
 
-    /// A segment that lacks completions while others wait shows that the load is small, and ends.
+    /// Ends a segment in which too few operations waited: the load is too small for it.
     #[cold]
     fn give_up_waiting(&mut self, shared: &mut Shared) {
         let is_old = self.segment.age(self.now) > self.starved_after();
@@ -230,12 +185,12 @@ impl Knee {
         }
     }
 
-    /// How long completions may be lacking.
+    /// After what time a segment with too few completions ends.
     fn starved_after(&self) -> u64 {
         STARVED_TIME.max(self.latest.duration.saturating_mul(STARVED_SEGMENTS))
     }
 
-    /// How long the present segment runs before anything of that kind is looked at.
+    /// After what time the law looks whether the present segment has too few completions.
     fn patience(&self) -> u64 {
         match self.state {
             State::Base | State::Hold => u64::MAX,
@@ -244,7 +199,7 @@ impl Knee {
         }
     }
 
-    /// The load is too small to learn from: stays. A limit that a climb had not yet tried out is tried later.
+    /// Holds, because the load is too small to learn from. A climb that was under way goes on when the load has grown.
     fn starved(&mut self, shared: &mut Shared) {
         let tried = self.tried && !matches!(self.state, State::Climb(_));
         let is_news = matches!(self.state, State::Climb(_) | State::Search(_) | State::Recover);
@@ -255,7 +210,7 @@ impl Knee {
         }
     }
 
-    /// The latency of a lone operation is known.
+    /// Goes on when the latency of a lone operation is known.
     fn based(&mut self, base: Measured, shared: &mut Shared) {
         let from = self.found;
         if shared.sentry.base_is_late() {
@@ -266,30 +221,41 @@ impl Knee {
             }
             return;
         }
+        if self.slow && base.samples < BASE_LENGTH_SLOW.completions {
+            self.begin(from, BASE_LENGTH_SLOW);
+            return;
+        }
         let known = (from >= CLIMB_START || shared.bounds.max < CLIMB_START).then_some(base);
         if known.is_none() {
             self.found = CLIMB_START;
         }
         shared.journal.record(self.decision(Reason::Started, Phase::Climb, from, &base));
-        self.climb(Climb { factor: DOUBLE, below: 0 }, known, shared);
+        let factor = if self.slow { QUADRUPLE } else { DOUBLE };
+        self.climb(Climb { factor, below: 0 }, known, shared);
     }
 
-    /// Throughput after a cut is known: the search goes on from there.
+    /// Goes on when the throughput after a cut is known. On a slow device the limit climbs back to the ceiling; a search would
+    /// give up more than the cut did.
     fn recovered(&mut self, measured: Measured, shared: &mut Shared) {
-        self.expect(&measured);
-        self.level = 1.0;
+        self.expected.set(&measured);
+        self.expected.level = 1.0;
+        if self.slow {
+            self.climb(Climb { factor: HALF_STEP, below: 0 }, Some(measured), shared);
+            return;
+        }
         self.search(0, self.found, None, shared);
     }
 
-    /// Begins a test, whose outcome is for `state`.
-    fn test(&mut self, state: State, limits: (u32, u32), threshold: f64, rule: Rule, known: Option<Measured>) {
+    /// Begins a test. `state` is what the law does while the test lasts.
+    fn test(&mut self, state: State, limits: (u32, u32), threshold: f64, rules: Rules, known: Option<Measured>) {
+        let rule = if self.slow { rules.slow } else { rules.usual };
         let test = Paired::new(limits, threshold, rule, known, self.unrest, self.now);
         self.state = state;
         self.test = Some(test);
         self.begin(test.first(), rule.length);
     }
 
-    /// A segment of a test is over.
+    /// Goes on after a segment of a test.
     fn tested(&mut self, measured: Measured, shared: &mut Shared) {
         let limit = self.limit();
         let stalled = shared.sentry.is_stall(measured.gap);
@@ -314,19 +280,19 @@ impl Knee {
         }
     }
 
-    /// The next pair of a test: it begins with the side just measured.
+    /// Begins the next pair of a test, with the limit that was just measured.
     fn next_pair(&mut self) {
         let length = self.segment.length();
         self.begin(self.limit(), length);
     }
 
-    /// Puts a limit in force, and measures.
+    /// Puts a limit in force, and begins a segment.
     fn begin(&mut self, limit: u32, length: Length) {
         self.segment.begin(limit, length, self.now);
-        self.patience_ends = self.now.saturating_add(self.patience());
+        self.segment.patience_ends = self.now.saturating_add(self.patience());
     }
 
-    /// The guard says that the p99 is too high.
+    /// Cuts the limit, because the p99 is above the guard.
     fn late(&mut self, event: &Event, shared: &mut Shared) {
         let from = self.found;
         if from <= shared.bounds.min {
@@ -342,8 +308,7 @@ impl Knee {
         let in_use = self.limit().min(event.in_flight);
         self.found = shared.sentry.cut(self.now, in_use).min(from).max(shared.bounds.min);
         if !stalled {
-            self.ceiling = (CEILING * f64::from(in_use)).max(f64::from(self.found) + 1.0);
-            self.ceiling_raised = self.now;
+            self.ceiling = Ceiling::after_cut(in_use, self.found, self.now);
         }
         self.test = None;
         self.state = State::Recover;
@@ -351,48 +316,27 @@ impl Knee {
         self.begin(self.found, RECOVER_LENGTH);
     }
 
-    /// What a cut taught is forgotten little by little.
-    fn raise_ceiling(&mut self) {
-        if self.now.saturating_sub(self.ceiling_raised) > SECOND {
-            self.ceiling *= CEILING_GROWTH;
-            self.ceiling_raised = self.now;
-        }
-    }
-
-    /// How many times the limit the guard leaves room for, at a p99 here.
+    /// By what factor the limit may grow before the p99, which is `p99` here, comes near to the guard.
     fn headroom(&self, p99: f64, shared: &Shared) -> f64 {
         if p99 > 0.0 { HEADROOM * shared.sentry.guard() as f64 / p99 } else { f64::INFINITY }
     }
 
-    /// The most that may be in flight for now.
+    /// The largest limit that the bounds and the ceiling allow now.
     fn most(&self, shared: &Shared) -> f64 {
-        self.ceiling.min(f64::from(shared.bounds.max))
+        self.ceiling.limit().min(f64::from(shared.bounds.max))
     }
 
-    /// The most that the load can fill.
+    /// The largest limit that the load can fill.
     fn offered(&self) -> f64 {
         OFFERED * self.demand
     }
 
-    /// The gain that a smaller limit must reach: the tolerance, less what the limit found already lacks.
+    /// The gain that a smaller limit must reach: the tolerance, without the part that the limit found lacks already.
     fn tolerated(&self) -> f64 {
-        ((1.0 - TOLERANCE) / self.level).ln()
+        ((1.0 - TOLERANCE) / self.expected.level).ln()
     }
 
-    /// What was measured is what is to be expected.
-    fn expect(&mut self, measured: &Measured) {
-        self.expected = measured.throughput;
-        self.expected_work = measured.work;
-    }
-
-    /// Throughput is expected to be e^gain times what it was.
-    fn expect_times(&mut self, gain: f64) {
-        if self.expected > 0.0 {
-            self.expected = (self.expected * gain.exp()).clamp(EXPECTED_LEAST, EXPECTED_MOST);
-        }
-    }
-
-    /// A decision with a segment's numbers.
+    /// A decision with the numbers of a segment.
     fn decision(&self, reason: Reason, phase: Phase, from: u32, measured: &Measured) -> Decision {
         Decision {
             throughput: measured.throughput,
@@ -403,7 +347,7 @@ impl Knee {
         }
     }
 
-    /// Tells of a decision that leads to the present state.
+    /// Records a decision that leads to the present state.
     fn tell(&self, reason: Reason, from: u32, shared: &mut Shared) {
         self.tell_phase(reason, self.phase(), from, shared);
     }
@@ -412,7 +356,7 @@ impl Knee {
         shared.journal.record(self.decision(reason, phase, from, &self.latest));
     }
 
-    /// Tells of a decision that a test led to.
+    /// Records a decision that a test led to.
     fn tell_verdict(&self, reason: Reason, phase: Phase, from: u32, verdict: &Verdict, shared: &mut Shared) {
         let decision = self.decision(reason, phase, from, &verdict.at_b);
         let (gain, threshold, error) = (verdict.gain, verdict.threshold, verdict.error);
@@ -420,7 +364,52 @@ impl Knee {
     }
 }
 
-/// Where an `f64` becomes a limit: at least 0, at most `u32::MAX`.
+impl Law for Knee {
+    fn limit(&self) -> u32 {
+        self.segment.limit()
+    }
+
+    fn phase(&self) -> Phase {
+        match self.state {
+            State::Base => Phase::Base,
+            State::Climb(_) => Phase::Climb,
+            State::Search(_) => Phase::Search,
+            State::Hold => Phase::Hold,
+            State::TestDown => Phase::TestDown,
+            State::TestUp => Phase::TestUp,
+            State::Pulse => Phase::Pulse,
+            State::Recover => Phase::Recover,
+        }
+    }
+
+    /// Other bounds or another guard: stays as near as it may, and climbs from there as soon as the load allows.
+    fn bounds_or_guard_changed(&mut self, now: u64, shared: &Shared) {
+        self.now = self.now.max(now);
+        self.ceiling = Ceiling::none();
+        self.test = None;
+        self.hold(shared);
+        self.tried = false;
+    }
+
+    #[inline]
+    fn on_completion(&mut self, event: &Event, shared: &mut Shared) {
+        self.now = event.now;
+        let offered = f64::from(event.in_flight) + f64::from(event.waiting);
+        self.demand += DEMAND_WEIGHT * (offered - self.demand);
+        if shared.sentry.watch(event, self.limit()) {
+            self.late(event, shared);
+        }
+        self.segment.take(event);
+        if self.segment.is_complete() {
+            let measured = self.segment.measured(self.now);
+            self.segment_ended(measured, shared);
+        } else if self.now > self.segment.patience_ends {
+            self.give_up_waiting(shared);
+        }
+    }
+}
+
+/// Turns an `f64` into a limit: at least 0, at most `u32::MAX`.
 fn as_limit(limit: f64) -> u32 {
     limit as u32
 }

@@ -1,25 +1,27 @@
-//! Time as the arithmetic wants it: it never goes back, and never far ahead at once.
+//! Time as the arithmetic needs it: it never goes back, and never far ahead at once.
 //!
-//! Samples bear a time, and that may stand still, jump by hours either way, or come a little out of order when several
-//! rings report. The timeline counts the time that provably went by.
+//! The times of samples may stand still or jump by hours, forward or back. They come a little out of order when several rings
+//! report. The timeline counts only time that went by for certain.
 
-/// How far behind the latest sample another ring's may be. What is further behind is taken for a clock that was set back.
+/// How far a sample of another ring may be behind the latest one, in nanoseconds. If it is further behind, the clock was set
+/// back.
 const DISORDER_MAX: u64 = 1_000_000_000;
 
-/// The most that goes by between two samples, in nanoseconds: an hour, so that no sum of leaps comes near the end of `u64`.
+/// At most this much time goes by between two samples, in nanoseconds: an hour. So the sum of many leaps stays far from the
+/// end of `u64`.
 const STEP_MAX: u64 = 3_600_000_000_000;
 
 /// Nanoseconds since the first sample.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Timeline {
+pub(crate) struct Timeline {
     /// The latest time seen, as it was given.
     latest: Option<u64>,
     now: u64,
 }
 
 impl Timeline {
-    /// Where `given` is on the timeline; moves it there if that is ahead.
-    pub(super) fn advance(&mut self, given: u64) -> u64 {
+    /// Answers where the time `given` is on the timeline, and moves the timeline there if that is ahead.
+    pub(crate) fn advance(&mut self, given: u64) -> u64 {
         let latest = *self.latest.get_or_insert(given);
         if given >= latest {
             self.now = self.now.saturating_add((given - latest).min(STEP_MAX));
@@ -30,8 +32,8 @@ impl Timeline {
         self.now
     }
 
-    /// The latest that it was advanced to.
-    pub(super) const fn now(&self) -> u64 {
+    /// The latest time on the timeline.
+    pub(crate) const fn now(&self) -> u64 {
         self.now
     }
 }

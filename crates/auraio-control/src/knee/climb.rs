@@ -1,31 +1,37 @@
-//! Climbing: slow start. The limit doubles for as long as a paired test shows that throughput follows.
+//! Climbing: the limit doubles for as long as a paired test shows that throughput grows, as in TCP's slow start.
 
 use super::{
-    FLOOR, Knee, Shared, State, TOLERANCE, as_limit,
+    FLOOR, Knee, State, TOLERANCE, as_limit,
+    ceiling::Ceiling,
     paired::{self, Verdict},
     segment::Measured,
 };
-use crate::control::decision::{Phase, Reason};
+use crate::{
+    decision::{Phase, Reason},
+    law::Shared,
+};
 
-/// The factor of a step, as in TCP's slow start: 256 is reached in six tests.
+/// The factor of a step. With 2, a limit of 256 is reached in six tests.
 pub(super) const DOUBLE: f64 = 2.0;
-/// And of a careful one, where the knee is thought to be near: half a doubling.
+/// The factor of a step on a slow device, whose tests take seconds. The larger the step, the sooner its gain is known.
+pub(super) const QUADRUPLE: f64 = 4.0;
+/// The factor of a careful step, when the knee is thought to be near: half a doubling.
 pub(super) const HALF_STEP: f64 = 1.42;
-/// A step that is worth it gains 4 %...
+/// A step by [`GAIN_STEP`] or more has to gain 4 %...
 pub(super) const GAIN: f64 = 0.04;
-/// ...for 1.4 times the depth, and less in proportion for less, on a logarithmic scale.
+/// ...and a smaller step less, in proportion on a logarithmic scale.
 const GAIN_STEP: f64 = 1.4;
-/// Steps of less than 5 % are not tested: no device's throughput could show it.
+/// On a slow device a large step has to gain up to twice as much. A hard disk with a queue gains 30 % with four times the depth.
+const GAIN_STEPS_SLOW: f64 = 2.0;
+/// Steps of less than 5 % are not tested: their gain is too small to be seen.
 const STEP_MIN: f64 = 1.05;
-/// The p99 at the next limit is assumed to be no lower than this multiple of the mean here.
-const P99_OF_MEAN: f64 = 1.5;
-/// Where the load has nothing more to offer, and the p99 is below this part of the guard, the limit is what is offered: no
-/// harm is done. Above it, a smaller one may be as fast: chance can lead a climb as far as the load goes, and where nothing
-/// waits any more nothing could be compared again.
+/// If the load has no more operations and the p99 is below this part of the guard, the limit is set to what the load has: it
+/// does no harm. If the p99 is above that, a search follows, because chance may have led the climb too far. Later, with no
+/// operation waiting, no test could show it.
 const WORTH_A_SEARCH: f64 = 0.2;
-/// A gain this large (35 %) shows that what a cut taught of the device holds no more.
+/// A gain this large (35 %) shows that the device has changed since the last cut, so the ceiling no longer holds.
 pub(super) const GAIN_UNCAPS: f64 = 0.3;
-/// If operations waited for less than these parts of both segments' time, the load cannot show anything.
+/// If operations waited for less than these parts of the time of both segments, the load is too small for the test.
 const UNSATURATED_A: f64 = 0.5;
 const UNSATURATED_B: f64 = 0.25;
 
@@ -37,11 +43,16 @@ pub(super) struct Climb {
 }
 
 impl Knee {
-    /// The next step of a climb from the limit found so far, `known` being a measurement there.
+    /// Takes the next step of a climb from the limit found so far. `known` is a measurement at that limit.
     pub(super) fn climb(&mut self, climb: Climb, known: Option<Measured>, shared: &mut Shared) {
         self.state = State::Climb(climb);
-        let p99 = known.map_or(self.latest.p99, |at| at.p99.max(P99_OF_MEAN * at.mean));
-        let factor = climb.factor.min(self.headroom(p99, shared));
+        let p99 = match known {
+            Some(at) if self.slow => at.cautious_p99_slow(self.found),
+            Some(at) => at.cautious_p99(),
+            None => self.latest.p99,
+        };
+        let factor_max = if self.slow { QUADRUPLE } else { DOUBLE };
+        let factor = climb.factor.min(factor_max).min(self.headroom(p99, shared));
         let offered = self.offered().max(4.0);
         let most = self.most(shared).min(offered);
         let found = f64::from(self.found);
@@ -58,11 +69,12 @@ impl Knee {
             return;
         }
         let step = (f64::from(target) / found).ln() / GAIN_STEP.ln();
-        let threshold = GAIN.ln_1p() * step.min(1.0);
+        let steps_max = if self.slow { GAIN_STEPS_SLOW } else { 1.0 };
+        let threshold = GAIN.ln_1p() * step.min(steps_max);
         self.test(State::Climb(climb), (self.found, target), threshold, paired::CLIMB, known);
     }
 
-    /// There is no step left.
+    /// Ends a climb that has no step left.
     fn end_climb(&mut self, climb: Climb, factor: f64, is_demand: bool, shared: &mut Shared) {
         let from = self.found;
         if is_demand {
@@ -79,7 +91,7 @@ impl Knee {
         }
     }
 
-    /// A pair of a climb's test is complete.
+    /// Goes on after a pair of a climb's test.
     pub(super) fn climb_compared(&mut self, climb: Climb, target: u32, verdict: Verdict, shared: &mut Shared) {
         if verdict.at_b.saturation < UNSATURATED_B && verdict.at_a.saturation < UNSATURATED_A {
             self.starved(shared);
@@ -95,22 +107,32 @@ impl Knee {
     fn climbed(&mut self, climb: Climb, target: u32, verdict: Verdict, shared: &mut Shared) {
         let from = std::mem::replace(&mut self.found, target);
         if verdict.gain > GAIN_UNCAPS {
-            self.ceiling = f64::INFINITY;
+            self.ceiling = Ceiling::none();
         }
-        self.expect_times(verdict.gain);
-        self.level = 1.0;
+        self.expected.multiply(verdict.gain);
+        self.expected.level = 1.0;
         self.tell_verdict(Reason::LargerIsFaster, Phase::Climb, from, &verdict, shared);
         self.climb(Climb { below: from, ..climb }, Some(verdict.at_b), shared);
     }
 
-    /// The larger limit was not faster enough. If it was a little, the knee is between, else at or below what was found.
+    /// Ends a climb whose larger limit gained too little. If it gained a little, the knee is between the two limits; else it is
+    /// at the smaller one or below.
     fn reached(&mut self, climb: Climb, target: u32, verdict: Verdict, shared: &mut Shared) {
         let from = self.found;
+        if self.slow {
+            // A bisection would take minutes. Tests of the nearest limits do the rest.
+            self.expected.level_below(verdict.cautious_gain());
+            self.expected.level = self.expected.level.max(1.0 - TOLERANCE);
+            self.hold(shared);
+            self.tell_verdict(Reason::Plateau, Phase::Hold, from, &verdict, shared);
+            return;
+        }
         let (low, high) = if verdict.gain > TOLERANCE && f64::from(target) > super::search::CLOSE * f64::from(from) {
-            self.level = 1.0;
+            self.expected.level = 1.0;
             (from, target)
         } else {
-            self.level = (-verdict.cautious_gain().max(0.0)).exp().max(1.0 - TOLERANCE);
+            self.expected.level_below(verdict.cautious_gain());
+            self.expected.level = self.expected.level.max(1.0 - TOLERANCE);
             (climb.below, from)
         };
         self.found = high;
