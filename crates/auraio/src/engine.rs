@@ -399,7 +399,7 @@ impl Shared {
         }
     }
 
-    /// Whether [`Shared::admit`] would have nothing to see to about an operation on this file.
+    /// Whether [`Shared::admit`] would have nothing to do for an operation on this file.
     #[inline(always)]
     fn admits(self: &Arc<Self>, file: Option<&File>) -> bool {
         !self.closed.load(Ordering::Relaxed) && file.is_none_or(|file| file.shared().is_of(self))

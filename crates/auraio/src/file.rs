@@ -345,7 +345,7 @@ impl File {
         self.inner.descriptor()
     }
 
-    /// Remembers that the file was written through, so that its close may have something to wait for.
+    /// Remembers that something was written to the file, so that its close may have to wait.
     #[inline(always)]
     pub(crate) fn note_write(&self) {
         self.inner.note_write();

@@ -45,9 +45,9 @@ pub struct Port {
     rings: Vec<(Arc<Ring>, u32)>,
     early: Vec<Completion>,
     outstanding: usize,
-    /// The port has a ring of its own.
+    /// Whether the port has a ring of its own.
     own: bool,
-    /// When the thread began to wait.
+    /// When the thread began to wait. 0 if it does not wait.
     waits_since: Cell<u64>,
     /// An epoll that watches the shared rings that this port uses, and its mailbox. `None` if the port has a ring of its
     /// own.
@@ -434,7 +434,7 @@ impl Port {
             return self.poll(completions);
         }
         if self.own {
-            // Hands over, waits and reaps in one go.
+            // The ring hands over, waits and reaps in one entry.
             let before = completions.len();
             self.wait_on_own(wanted as u32, None, completions);
             return self.collect(completions, before);
@@ -442,7 +442,7 @@ impl Port {
         self.wait(completions, None)
     }
 
-    /// Waits on the port's own ring, and takes what has completed there.
+    /// Hands over, waits on the port's own ring, and adds what has completed there to `completions`.
     fn wait_on_own(&self, wanted: u32, timeout: Option<Duration>, completions: &mut Vec<Completion>) {
         self.mailbox.bell.quiet();
         for (ring, number) in &self.rings {
@@ -451,7 +451,7 @@ impl Port {
         }
     }
 
-    /// Sleeps until something may have completed. What is taken thereby is added to `completions`.
+    /// Sleeps until something may have completed. Completions that it finds are added to `completions`. Answers how many.
     fn sleep(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> usize {
         if self.own {
             let before = completions.len();

@@ -83,7 +83,7 @@ impl Taker for Vec<Cqe> {
     }
 }
 
-/// How long a `submit` may stay.
+/// How long a `submit` may wait for completions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// It hands the entries over and returns.

@@ -195,7 +195,7 @@ impl UringBackend {
         unsafe { self.ring.submitter().enter::<()>(entries, wanted, flags, None) }
     }
 
-    /// The same where a thread of the kernel looks at the queue by itself and may have to be woken.
+    /// The same for a ring whose submission queue a thread of the kernel reads by itself. That thread may have to be woken.
     #[cold]
     fn submit_polled(&self, wait: Wait) -> io::Result<usize> {
         match wait {
@@ -209,7 +209,7 @@ impl UringBackend {
         }
     }
 
-    /// Pushes a call that is not one of the commonest.
+    /// Pushes a call that is not among the commonest.
     #[inline(never)]
     fn push_rare(&mut self, entry: Entry, flags: squeue::Flags) {
         let user_data = entry.user_data;
@@ -444,7 +444,7 @@ impl Backend for UringBackend {
         };
         let taken = match outcome {
             Ok(taken) => taken as u32,
-            // A wait that ended by its time limit or a signal may have taken entries all the same.
+            // If a time limit or a signal ended the wait, the kernel may still have taken entries.
             Err(error) => match before - self.unsubmitted() {
                 0 => return Err(error),
                 taken => taken,

@@ -18,7 +18,7 @@ struct Ringed {
     place: Place,
     in_flight: u32,
     waiting: [u32; 3],
-    /// When it last told of a high operation.
+    /// When the ring last reported a high operation.
     last_high: Option<u64>,
 }
 
@@ -154,7 +154,8 @@ impl Governor {
         self.tell();
     }
 
-    /// Writes every ring's share where the ring reads it. What has not changed is not written.
+    /// Writes every ring's share where the ring reads it. An unchanged value is not written, so that the ring's cache line
+    /// stays on its core.
     fn tell(&mut self) {
         let shares = &self.shares;
         self.divided.clear();

@@ -78,21 +78,22 @@ pub trait Operation: Send + Sized + 'static {
     #[doc(hidden)]
     fn prepare(self) -> Prepared;
 
-    /// The operation's call, if it may go by the short path. This runs the caller's buffer's code.
+    /// The operation's call, if it may take the short path. This calls methods of the caller's buffer, which are code of the
+    /// user's.
     #[doc(hidden)]
     #[inline(always)]
     fn plain(&mut self) -> Option<Plain> {
         None
     }
 
-    /// The file that such a call works on.
+    /// The file that the call of [`Operation::plain`] works on.
     #[doc(hidden)]
     #[inline(always)]
     fn plain_file(&self) -> Option<&File> {
         None
     }
 
-    /// What the slot of such a call keeps.
+    /// What the slot keeps for the call of [`Operation::plain`].
     #[doc(hidden)]
     #[inline(always)]
     fn into_owned(self) -> (Payload, Option<File>) {
@@ -124,8 +125,9 @@ pub trait Operation: Send + Sized + 'static {
     }
 }
 
-/// The call of an operation on the short path: one call on one file or none, at an explicit position or none, that needs no
-/// bounce and is small enough for one inline attempt. Nearly all operations are.
+/// The call of an operation on the short path. It is the operation's only call, on one file or on none, at an explicit
+/// position or at none. It needs no bounce, and it moves few enough bytes that the kernel may attempt it inside the
+/// submission. Nearly all operations are of this shape.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Plain {
@@ -137,7 +139,7 @@ pub struct Plain {
 /// A transfer of fewer bytes than this is attempted inside the submission, whatever file and memory it works on.
 pub(crate) const PLAIN_BYTES_MAX: usize = route::BUFFERED_READ_ASYNC_BYTES as usize;
 
-/// What follows the first call. Boxed, because hardly any operation has it and every slot has the place.
+/// What follows the first call. It is boxed, because every slot has a field for it and hardly any operation uses it.
 pub(crate) type Later = Box<More>;
 
 /// How an operation goes on after its first call.

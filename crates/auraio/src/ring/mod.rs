@@ -261,7 +261,7 @@ impl Ring {
         }
     }
 
-    /// Takes an operation by the short path. Gives it back where it has to go the long way.
+    /// Submits an operation by the short path. If it has to take the long path, it comes back.
     #[inline(always)]
     pub(crate) fn submit_plain<O: Operation>(
         &self,
@@ -282,7 +282,7 @@ impl Ring {
         Ok(key)
     }
 
-    /// Brings the counters up to date, for somebody who looks. Whoever is inside does so before long.
+    /// Brings the counters up to date, because somebody reads them. If another thread is inside, it does so before long.
     pub(crate) fn publish(&self) {
         if let Some(state) = self.access().try_enter() {
             self.leave_at_once(state);
@@ -419,9 +419,9 @@ impl Ring {
         self.reap_and_leave(self.enter(), port, out);
     }
 
-    /// Hands over all that is queued, stays until a completion can be reaped, an event ends the wait, or the time is over,
-    /// and reaps for a port. Only for the one thread that a ring belongs to: on a shared ring somebody else may take the
-    /// completion.
+    /// Hands over everything that is queued, waits until a completion can be reaped, `also` becomes readable, or the time is
+    /// over, and then reaps for a port. Only the owner of a ring may call this: on a shared ring another thread might take
+    /// the completion.
     pub(crate) fn wait_and_reap(
         self: &Arc<Self>,
         (wanted, timeout): (u32, Option<Duration>),
@@ -455,7 +455,7 @@ impl Ring {
         self.reap(Some(port), out);
     }
 
-    /// Reaps, hands over only what thereby became possible, and lets the state go.
+    /// Reaps, and lets the state go. What is queued is handed over only if the reap has let operations go on that waited.
     #[inline]
     fn reap_and_leave(self: &Arc<Self>, mut state: Held<'_>, port: Option<u32>, out: &mut Vec<Completion>) {
         let mut effects = Effects::default();

@@ -90,9 +90,9 @@ pub(super) mod flag {
     pub(crate) const INLINE: u16 = 1 << 8;
     /// It is counted against a place of registered memory.
     pub(crate) const COUNTED: u16 = 1 << 9;
-    /// A future fetches its result.
+    /// It belongs to a future, which fetches its result.
     pub(crate) const FUTURE: u16 = 1 << 11;
-    /// It may wait for ever: it works on something that has no end (a pipe, a terminal).
+    /// It may wait for ever, because it works on a file without positions (a pipe, a socket, a terminal).
     pub(crate) const ENDLESS: u16 = 1 << 10;
 }
 
@@ -193,7 +193,7 @@ impl Hot {
         }
     }
 
-    /// Whether a port has this number, where the flags say that the operation is a port's.
+    /// Whether the operation is of the port with this number. The caller knows from the flags that it is a port's.
     #[inline(always)]
     pub(super) const fn is_number(&self, port: u32) -> bool {
         self.number == port
@@ -402,7 +402,7 @@ impl Slots {
         (hot.place != Place::Free && u64::from(hot.generation) == key >> 32).then_some(index)
     }
 
-    /// The slot that a key of a completion names. A slot that is free has another generation already.
+    /// The slot that the key of a completion names. A free slot is never found, because its generation has changed already.
     #[inline(always)]
     pub(super) fn tenant(&self, key: Key) -> Option<&Hot> {
         self.hot.get(key as u32 as usize).filter(|hot| u64::from(hot.generation) == key >> 32)
