@@ -1,8 +1,8 @@
 //! Buffers that an operation can own.
 //!
-//! An operation takes its buffer by value and gives it back with its result. While the operation is in flight, the buffer lies
-//! in its slot. So a program cannot free or change memory that the kernel still uses. For the same reason an operation refuses
-//! borrowed memory (`&mut [u8]`), except by the `unsafe` [`BorrowedMemory::new`].
+//! An operation takes its buffer by value and gives it back with its result. While the operation is in flight, the buffer
+//! lies in its slot. So a program cannot free or change memory that the kernel still uses. For the same reason an operation
+//! refuses borrowed memory (`&mut [u8]`), except by the `unsafe` [`BorrowedMemory::new`].
 #![expect(unsafe_code, reason = "the traits promise a stable address, which only an implementer can argue")]
 
 use std::{
@@ -17,8 +17,8 @@ use crate::Block;
 /// A buffer whose bytes can be written to a file.
 ///
 /// # Safety
-/// [`IoBuf::as_slice`] gives the same address and length until the value is used by `&mut` or dropped, even if the value itself
-/// is moved.
+/// [`IoBuf::as_slice`] gives the same address and length until the value is used by `&mut` or dropped, even if the value
+/// itself is moved.
 ///
 /// ```
 /// use auraio::IoBuf;
@@ -138,7 +138,8 @@ pub(crate) enum OwnedMemory {
 }
 
 impl Drop for Payload {
-    /// Most completions keep nothing, or memory of somebody else's: they cost one comparison here, and no call.
+    /// Frees what the payload keeps. Most payloads keep nothing, or memory that somebody else owns: these cost one
+    /// comparison and no call.
     #[inline(always)]
     fn drop(&mut self) {
         if !matches!(self.kept(), OwnedMemory::Nothing | OwnedMemory::Borrowed(_)) {
@@ -155,7 +156,7 @@ impl Payload {
         Self(ManuallyDrop::new(kept))
     }
 
-    /// Whether it keeps nothing.
+    /// Whether the payload keeps nothing.
     pub(crate) const fn is_nothing(&self) -> bool {
         matches!(self.kept(), OwnedMemory::Nothing)
     }
@@ -172,7 +173,7 @@ impl Payload {
         unsafe { ManuallyDrop::drop(&mut self.0) };
     }
 
-    /// What it keeps.
+    /// Takes out what the payload keeps.
     #[inline(always)]
     fn into_kept(self) -> OwnedMemory {
         let mut this = ManuallyDrop::new(self);

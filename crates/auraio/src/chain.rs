@@ -1,4 +1,4 @@
-//! Linked operations, each of which starts when the one before it has done all that it was asked to.
+//! Chains: linked operations, each of which starts when the one before it has done all that it was asked to do.
 
 use std::{
     collections::VecDeque,
@@ -20,11 +20,11 @@ use crate::{
 /// The most operations of one chain.
 const CHAIN_MAX: usize = 32;
 
-/// A chain to be submitted: as one unit, in order.
+/// A chain of operations. It is submitted as one unit, and its steps are performed in order.
 ///
-/// A step that fails, and a read that comes to the end of its file early, cancel the steps behind them. A short write
-/// does not: the engine writes the rest first. So a write that is followed by a sync means that what was acknowledged is
-/// on the disk, in one system call.
+/// If a step fails, or a read meets the end of its file early, the steps behind it are cancelled. A short write cancels
+/// nothing: the engine first writes the rest. So a write and a sync in one chain are one system call, and when the chain has
+/// succeeded, the data is on the disk.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
@@ -49,7 +49,7 @@ pub struct Chain {
 }
 
 impl Engine {
-    /// Begins a chain.
+    /// Makes a chain without steps.
     ///
     /// ```
     /// use auraio::op;
@@ -85,11 +85,16 @@ impl Chain {
     /// Queues the chain.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when the chain has no step or more than 32, or one that cannot be linked: at a file's own
-    /// position, a close (it waits for the file's other users), more than one call can move, or [`op::ReadPath`](crate::op::ReadPath),
-    /// which is a chain already. What makes a step refuse by itself (a path with a NUL) is that step's result, and so is
-    /// `EINVAL` for a transfer that is not aligned on a file opened with [`OpenOptions::direct`](crate::OpenOptions::direct):
-    /// it takes several calls. Then no step is performed.
+    /// [`Error::InvalidInput`] if the chain has no step or more than 32, or if one of these is among them, which cannot be
+    /// linked:
+    /// - an operation at a file's own position;
+    /// - a close, because it waits for the file's other users;
+    /// - a transfer of more bytes than one call can move;
+    /// - an [`op::ReadPath`](crate::op::ReadPath), because it is a chain already.
+    ///
+    /// If a step's argument is refused, such as a path with a NUL, the error is that step's result, and no step is
+    /// performed. The same holds for a transfer that is not aligned on a file opened with
+    /// [`OpenOptions::direct`](crate::OpenOptions::direct): it would take several calls, so its result is `EINVAL`.
     ///
     /// ```
     /// use auraio::{Error, op};
@@ -119,7 +124,7 @@ impl Chain {
         if steps.iter().any(|step| matches!(step.early, Some(Err(_)))) {
             return Ok(ChainFuture { state: Stage::Early(refuse(steps)), engine });
         }
-        // A transfer of nothing is nothing, but keeps its place.
+        // A transfer of no bytes becomes a NOP, so that its result keeps its place in the chain.
         for step in steps.iter_mut().filter(|step| step.early.is_some()) {
             step.call = Call::Nop;
         }
@@ -129,7 +134,7 @@ impl Chain {
     }
 }
 
-/// The results of a chain of which a step was refused before anything was done.
+/// The results of a chain of which a step was refused. None of its steps is performed.
 fn refuse(steps: Vec<Prepared>) -> VecDeque<Done> {
     steps
         .into_iter()
@@ -144,10 +149,10 @@ fn refuse(steps: Vec<Prepared>) -> VecDeque<Done> {
         .collect()
 }
 
-/// A chain that was queued; it answers the [`ChainResults`]. Dropped, the chain goes on.
+/// A chain that was submitted. Awaited, it gives the [`ChainResults`]. If it is dropped, the chain goes on.
 ///
 /// # Panics
-/// When it is polled again after it was ready.
+/// If it is polled again after it was ready.
 ///
 /// ```
 /// use auraio::op;
@@ -198,7 +203,7 @@ impl Drop for ChainFuture {
     }
 }
 
-/// What the steps of a chain gave, to be taken in order.
+/// The results of a chain's steps. They are taken in order.
 ///
 /// ```
 /// use auraio::{OpenOptions, op};
@@ -216,11 +221,11 @@ pub struct ChainResults {
 }
 
 impl ChainResults {
-    /// The result of the next step, which is an `O`. A step that was cancelled because one before it failed answers
-    /// `ECANCELED` in its [`Error`].
+    /// Takes the result of the next step, which is an `O`. If the step was cancelled because one before it failed, its
+    /// [`Error`] has the errno `ECANCELED`.
     ///
     /// # Panics
-    /// If there is no further step, or it is not an `O`.
+    /// If there is no further step, or if it is not an `O`.
     ///
     /// ```
     /// use auraio::op;
@@ -235,7 +240,7 @@ impl ChainResults {
         O::finish(done)
     }
 
-    /// Whether every step that is left succeeded.
+    /// Whether every step whose result has not been taken succeeded.
     ///
     /// ```
     /// use auraio::op;
@@ -250,7 +255,7 @@ impl ChainResults {
         self.steps.iter().all(|done| done.result >= 0)
     }
 
-    /// The place of the first step, of those that are left, that failed by itself.
+    /// The index, among the steps whose results have not been taken, of the first that failed by itself.
     ///
     /// ```
     /// use auraio::op;

@@ -1,4 +1,4 @@
-//! The engine: which backend, which rings, and who reaps them.
+//! The engine: it chooses the backend and the ring of each submission, and sees to it that somebody reaps.
 
 use std::{
     cell::RefCell,
@@ -63,7 +63,7 @@ pub(crate) struct Shared {
     backend: BackendKind,
     reason: String,
     crew: Arc<Crew>,
-    /// By core, made when first used.
+    /// The rings of the cores. Each is made when it is first used.
     cores: Box<[OnceLock<Arc<Ring>>]>,
     /// Rings that belong to one thread or port, for statistics and the driver.
     others: Mutex<Vec<Weak<Ring>>>,
@@ -71,7 +71,7 @@ pub(crate) struct Shared {
     leftover: Leftover,
     making: Mutex<()>,
     driver: OnceLock<Driver>,
-    /// Counts the simulated kernels, each of which has a seed of its own.
+    /// The number of simulated kernels so far. Each of them has a seed of its own.
     #[cfg(feature = "sim")]
     seeds: AtomicU64,
     /// Memory that the program has registered.
@@ -145,7 +145,7 @@ impl Engine {
         Self { shared, client }
     }
 
-    /// What performs the operations.
+    /// The backend, which performs the operations.
     ///
     /// ```
     /// use auraio::{BackendChoice, BackendKind, Engine};
@@ -159,7 +159,7 @@ impl Engine {
         self.shared.backend
     }
 
-    /// Why that one, in one sentence; and in another why some memory is not registered, where that is so.
+    /// The reason for this backend, in one sentence. If some memory could not be registered, a second sentence says why.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().build()?;
@@ -174,8 +174,8 @@ impl Engine {
         }
     }
 
-    /// Whether a new engine with the same options would be a better one: this one serves its operations by threads because
-    /// `io_uring` could not be had when it was made, for want of descriptors or memory, and now it can.
+    /// Whether a new engine with the same options would be better than this one. That is so if `io_uring` could not be used
+    /// when this engine was made, for want of descriptors or memory, and it can be used now.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().build()?;
@@ -198,7 +198,7 @@ impl Engine {
     /// ```
     ///
     /// # Panics
-    /// When the system has no descriptor left to wait with.
+    /// If the system has no descriptor left to wait with.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let parker = match Bell::new() {
             Ok(bell) => Arc::new(Parker { woken: AtomicBool::new(true), parked: AtomicBool::new(false), bell }),
@@ -224,11 +224,11 @@ impl Engine {
         }
     }
 
-    /// Hands over what is queued, reaps what has completed, and wakes its futures. If there is nothing to reap, it waits for
-    /// that up to `timeout`. For event loops that do not want the engine's own thread: a turn never starts it.
+    /// Hands over what is queued, reaps what has completed, and wakes the futures of that. If there is nothing to reap, it
+    /// waits up to `timeout`. It is for event loops that do not want the engine's own thread: a turn never starts it.
     ///
     /// A future that is polled or dropped outside of a turn does start that thread, because the engine cannot know that
-    /// another turn will follow. A loop that polls its futures between turns says so by [`Engine::drive_here`].
+    /// another turn will follow. A loop that polls its futures between turns calls [`Engine::drive_here`] first.
     ///
     /// ```
     /// use std::time::Duration;
@@ -248,11 +248,11 @@ impl Engine {
         drop(driving);
     }
 
-    /// This thread drives the engine from now on, by calling [`Engine::turn`] again and again, until the answer is dropped.
-    /// Futures that are polled or dropped on this thread meanwhile start no thread of the engine's.
+    /// Tells the engine that this thread will call [`Engine::turn`] again and again, until the returned value is dropped.
+    /// Futures that are polled or dropped on this thread meanwhile do not start the engine's own thread.
     ///
-    /// As long as the answer lives, what this thread began completes only in turns (and in `block_on`): a thread that
-    /// stops turning must drop the answer first.
+    /// While the returned value lives, operations that this thread began complete only in turns and in `block_on`. A thread
+    /// that stops calling `turn` must drop the value first.
     ///
     /// ```
     /// use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
@@ -289,8 +289,8 @@ impl Engine {
         Stats { backend: self.shared.backend, rings, lanes, pool: self.pool().stats() }
     }
 
-    /// A block of aligned memory of at least one and at most `size` bytes' capacity, from the pool of the process, at a
-    /// multiple of 4,096. Operations on it take the short way through the kernel (registered buffers).
+    /// Takes a block of at least `size` bytes from the engine's pool. Its address is a multiple of 4,096. Operations on it
+    /// use registered buffers, which cost the kernel less.
     ///
     /// # Errors
     /// As [`Pool::acquire`].
@@ -324,7 +324,7 @@ impl Engine {
         self.shared.options.pool
     }
 
-    /// What the engine knows of the machine.
+    /// The cores and NUMA nodes of the machine, as the engine sees them.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().build()?;
@@ -366,8 +366,8 @@ impl Shared {
         self.options.pool
     }
 
-    /// Gives an operation to a ring of this engine. Answers how it is called there, or its result if it needed no call.
-    /// `publish` says whether the ring's counters are to be brought up to date at once.
+    /// Gives an operation to a ring of this engine. Answers its key there, or its result if it needed no call. `publish`
+    /// says whether to bring the ring's counters up to date at once.
     #[inline(always)]
     pub(crate) fn submit<O: Operation>(
         self: &Arc<Self>,
@@ -402,14 +402,14 @@ impl Shared {
         }
     }
 
-    /// Whether [`Shared::admit`] would have nothing to see to about an operation on this file.
+    /// Whether [`Shared::admit`] would have nothing to do for an operation on this file.
     #[inline(always)]
     fn admits(self: &Arc<Self>, file: Option<&File>) -> bool {
         !self.closed.load(Ordering::Relaxed) && file.is_none_or(|file| file.shared().is_of(self))
     }
 
-    /// What every submission passes that is not on the short path: refuses it if the engine is closed, and tells files of other
-    /// engines that this one uses them, so that their close looks at its rings too.
+    /// Checks an operation of the long path. If the engine is closed, the operation is refused. If one of its files belongs
+    /// to another engine, the file notes that this engine uses it, so that its close looks at this engine's rings too.
     #[inline]
     pub(crate) fn admit(self: &Arc<Self>, prepared: &mut Prepared) {
         for file in prepared.files() {
@@ -417,7 +417,7 @@ impl Shared {
                 file.note_user(self);
             }
         }
-        // What is open can still be closed.
+        // A file that is open can still be closed.
         if self.closed.load(Ordering::Relaxed) && prepared.closing.is_none() && prepared.early.is_none() {
             prepared.early = Some(Err(Box::new(Error::EngineClosed)));
         }
@@ -432,7 +432,7 @@ impl Shared {
         &self.waiters
     }
 
-    /// Whether nothing is under way on any ring, also on those of other threads.
+    /// Whether nothing is under way on any ring, those of other threads included.
     pub(crate) fn is_idle(&self) -> bool {
         self.rings().iter().all(|ring| ring.is_idle())
     }
@@ -452,7 +452,8 @@ impl Shared {
     }
 
     pub(crate) fn routing(&self) -> Routing {
-        // A ring shared by core is a thing of io_uring's: elsewhere a ring is a queue before a crew, and costs nothing.
+        // Only with io_uring is it worth sharing a ring among the threads of a core. On other backends a ring is only a
+        // queue in front of the crew.
         if cfg!(target_os = "linux") { self.options.routing } else { Routing::Thread }
     }
 
@@ -501,12 +502,12 @@ impl Shared {
         let mine = rings.iter().filter(|ring| ring.may_submit());
         let descriptors: Vec<_> =
             mine.flat_map(|ring| ring.descriptors().iter().copied()).chain(bell.and_then(Bell::descriptor)).collect();
-        // What the kernel could not take just now is offered again soon; nothing rings for that.
+        // If the kernel could not take entries, no descriptor tells when it can. So look again soon.
         let stuck = rings.iter().any(|ring| ring.counters.is_stuck());
         let soon = Duration::from_millis(1);
         let look = if stuck { Some(soon) } else { self.waiters.any().then_some(waiters::LOOK) };
         let timeout = look.into_iter().chain(timeout).min();
-        // An interrupted wait is one that ended early, and the caller looks again.
+        // If a signal interrupts the wait, the caller looks again.
         let _ = asleep(&rings, || sys::poll_readable(&descriptors, timeout));
     }
 
@@ -556,15 +557,15 @@ impl Shared {
         }
     }
 
-    /// Sees to it that somebody reaps for a future that is not ready: the caller, if it runs `block_on`, else a thread of
-    /// the engine's.
+    /// Sees to it that somebody reaps for a future that is not ready: this thread, if it drives the engine, and otherwise
+    /// the driver.
     pub(crate) fn ensure_driven(self: &Arc<Self>) {
         if !Drives::here(self.id) {
             self.have_driven(self.is_stuck());
         }
     }
 
-    /// Whether something waits that no completion will move on: the kernel could not take it, for want of memory, and
+    /// Whether something waits that no completion will move on: the kernel was short of memory and did not take it, and
     /// nothing is in flight. Somebody has to offer it again.
     fn is_stuck(&self) -> bool {
         self.rings().iter().any(|ring| ring.counters.is_stuck())
@@ -616,12 +617,12 @@ impl Drop for Shared {
     }
 }
 
-/// This thread drives the rings of an engine, for as long as this lives.
+/// Marks that this thread drives the rings of an engine, for as long as this value lives.
 struct Drives(u64);
 
 impl Drives {
     fn begin(engine: u64) -> Self {
-        // A thread that ends has no list any more. Then the engine's own thread reaps as well, which does no harm.
+        // A thread that is ending has no list any more. Then the driver reaps as well, which does no harm.
         let _ = DRIVING.try_with(|driving| driving.borrow_mut().push(engine));
         Self(engine)
     }
@@ -636,19 +637,19 @@ impl Drop for Drives {
     fn drop(&mut self) {
         let end = |driving: &RefCell<Vec<u64>>| {
             let mut driving = driving.borrow_mut();
-            // They may end in any order.
+            // Several such values may be dropped in any order.
             driving.iter().rposition(|engine| *engine == self.0).map(|at| driving.remove(at))
         };
         let _ = DRIVING.try_with(end);
     }
 }
 
-/// This thread drives an engine by [`Engine::turn`]. See [`Engine::drive_here`].
+/// Says that this thread drives an engine by [`Engine::turn`]. See [`Engine::drive_here`].
 #[must_use = "the thread drives the engine only as long as this lives"]
 pub struct Driving {
     _drives: Drives,
     engine: Arc<Shared>,
-    /// It speaks for one thread.
+    /// It belongs to one thread.
     not_send: PhantomData<*const ()>,
 }
 

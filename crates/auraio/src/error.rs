@@ -1,4 +1,4 @@
-//! What can go wrong, as a caller can act on it.
+//! The errors of this crate: one variant for each thing that a caller can act on.
 
 use std::{fmt, io, path::PathBuf};
 
@@ -17,11 +17,11 @@ use crate::sys::errno;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused: what `strace` would show.
+    /// The operating system refused a call. The fields are what `strace` would show.
     Os {
         /// The positive errno (on Windows: the POSIX number nearest to the system's code).
         errno: i32,
-        /// The system call, by its usual name.
+        /// The usual name of the system call.
         call: &'static str,
         /// The path that the call was given, if it was given one.
         path: Option<PathBuf>,
@@ -30,32 +30,33 @@ pub enum Error {
     Cancelled,
     /// A path has a NUL byte in it, which no system call can take.
     NulInPath(PathBuf),
-    /// An argument is outside what is allowed; the text says which and what is.
+    /// An argument is not allowed. The text says which one, and what is allowed.
     InvalidInput(&'static str),
-    /// The backend that was asked for cannot be had here.
+    /// The backend that was asked for cannot be used here.
     Unavailable {
-        /// The backend asked for.
+        /// The name of that backend.
         backend: &'static str,
-        /// Why not, in one sentence.
+        /// The reason, in one sentence.
         reason: String,
     },
     /// The engine has been closed.
     EngineClosed,
     /// No more buffers can be registered.
     TooManyBuffers {
-        /// How many can be.
+        /// How many can be registered.
         max: usize,
     },
     /// The kernel cannot register this memory: it is file-backed, read-only or not mapped.
     NotRegistrable,
-    /// The pool has no block left of this many bytes, and its ceiling allows no more to be mapped (or the system has none).
+    /// The pool has no free block of this size. It cannot map more memory, because its ceiling is reached or the system has
+    /// none.
     PoolExhausted {
-        /// Bytes asked for.
+        /// The size of the block, in bytes.
         wanted: usize,
     },
 }
 
-/// A result of this crate.
+/// A `Result` whose error is [`Error`] unless another is named.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
@@ -63,7 +64,7 @@ impl Error {
         Self::Os { errno, call, path: None }
     }
 
-    /// The positive errno that says the same, for callers that speak errno.
+    /// The positive errno that comes closest to this error, for callers that work with errno numbers.
     ///
     /// ```
     /// assert_eq!(auraio::Error::Cancelled.errno(), 125);

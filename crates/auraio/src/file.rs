@@ -1,5 +1,5 @@
-//! An open file, and what the engine keeps with it: what kind it is, whose turn it is at its own position, and who
-//! waits to close it.
+//! An open file, and what the engine keeps with it: its facts and its plan, whose turn it is at its own position, and the
+//! close that waits.
 
 use std::{
     collections::VecDeque,
@@ -25,12 +25,12 @@ pub(crate) use home::{Home, Opener, Resume, Waiting};
 
 /// An open file of an [`Engine`].
 ///
-/// Operations on it may also be given to another engine than the one that opened it ([`Engine::submit`]): a close ends and
-/// waits for those too. Until it is closed the file keeps both engines.
+/// Operations on it may also be given to another engine than the one that opened it ([`Engine::submit`]). A close waits for
+/// those too, and cancels those that could wait for ever. The file keeps both engines until it is closed.
 ///
-/// Every method queues an operation and answers a future; polling it, or the submit batch filling up, hands it to the
-/// kernel. Operations of one file are not ordered among each other unless they use the file's own position: await one
-/// before you start what depends on it, or link them with a [`Chain`](crate::Chain).
+/// Every method queues an operation and answers a future for its result. Operations on one file may be performed in any
+/// order, unless they use the file's own position. So await one before you start another that depends on it, or link them
+/// with a [`Chain`](crate::Chain).
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions};
@@ -54,7 +54,7 @@ pub(crate) struct FileInner {
     homes: Homes,
     /// What the file itself wishes, if anything.
     wishes: OnceLock<Arc<Wishes>>,
-    /// What governs its transfers.
+    /// The lane that governs its transfers.
     lane: Option<Arc<Lane>>,
     /// The class of its transfers, as [`Priority::index`].
     class: AtomicU8,
@@ -66,23 +66,23 @@ pub(crate) struct FileInner {
     /// Closed before the descriptor is.
     twin: BufferedTwin,
     wrote: AtomicBool,
-    /// A ring has a place for it in its table.
+    /// Whether a ring has a place for it in its table.
     placed: AtomicBool,
-    /// It is to have one before it has been used often.
+    /// Whether it gets a place when it is first used, instead of when it has been used often.
     wants_place: AtomicBool,
     cursor: Mutex<Cursor>,
     /// The close that waits for the last user; once it is there the descriptor is its, not ours.
     closer: Mutex<Option<Waiting>>,
 }
 
-/// What a submission has to know of a file to see that a transfer is on the short path, worked out once when the file is
-/// opened.
+/// The plan of a file: what a submission reads of it to decide whether a transfer may take the short path. It is made when
+/// the file is opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
-    /// A transfer on the short path has none of these bits in its length and its position: those that direct I/O does not
-    /// allow, and those that no position has. All bits where a file never takes the short path.
+    /// Bits that neither length nor position of a transfer on the short path may have: those that the alignment of direct
+    /// I/O forbids, and those that no position has. If all bits are set, no transfer on the file takes the short path.
     refused: u64,
-    /// The same for the address.
+    /// Bits that the address of such a transfer may not have.
     refused_address: u64,
 }
 
@@ -98,14 +98,14 @@ impl Plan {
         Self { refused: u64::from(unit - 1) | 1 << 63, refused_address: u64::from(memory - 1) }
     }
 
-    /// Whether a transfer of one buffer is on the short path, as far as its file is concerned.
+    /// Whether a transfer of one buffer may take the short path. The ring may still refuse it.
     #[inline(always)]
     pub(crate) const fn takes(self, address: usize, len: usize, offset: u64) -> bool {
         (offset | len as u64) & self.refused | address as u64 & self.refused_address == 0
     }
 }
 
-/// Openings so far. The first is 1, so that 0 is none.
+/// The number of openings so far. The first opening is 1, so that 0 stands for none.
 static OPENED: AtomicU64 = AtomicU64::new(1);
 
 /// Whose turn it is at the file's own position.
@@ -239,26 +239,27 @@ impl FileInner {
         self.homes.opener().pool()
     }
 
-    /// Remembers that the file was written through, so that its close may have something to wait for.
+    /// Remembers that something was written to the file, so that its close may have to wait.
     pub(crate) fn note_write(&self) {
         if !self.wrote.load(Ordering::Relaxed) {
             self.wrote.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Whether the submitting thread closes the file at once: the close can neither wait for a device or server nor report
-    /// anything. So it is with a local file that was not written through. Of one that was, a ring makes the close, unless
-    /// the kernel would need a worker for it: to ask overlay or f2fs takes no time, but a worker does.
+    /// Whether the submitting thread closes the file itself. It does so if the close can neither wait for a device or server
+    /// nor report an error, which holds for a local file that nothing was written to. After a write, a ring closes the file.
+    /// On overlay and f2fs the submitting thread closes it even then: such a close takes no time, but the kernel would use a
+    /// worker for it.
     pub(crate) fn closes_at_once(&self) -> bool {
         let facts = &self.facts;
         let needs_worker = facts.seekable && !facts.plain_close;
         facts.local && (needs_worker || !self.wrote.load(Ordering::Relaxed))
     }
 
-    /// Whether a ring may close the file. The kernel hands the close of a file whose file system has a `flush` to a worker. If
-    /// it has no worker, the result is `ECANCELED` and the file is still open; but `ECANCELED` may as well be what the file
-    /// system answered, and then the file is closed (measured on 6.18 with FUSE under RLIMIT_NPROC). Nobody can tell the two
-    /// apart, so such a close is made by a thread of the engine, with close(2).
+    /// Whether a ring may close the file. If a file system has a `flush`, the kernel gives the close to a worker. If it has
+    /// no worker, the result is `ECANCELED`, and the file is still open. But the file system may have answered `ECANCELED`
+    /// itself, and then the file is closed (measured on 6.18 with FUSE under RLIMIT_NPROC). Nobody can tell the two apart.
+    /// So a thread of the engine closes such a file, with close(2).
     pub(crate) const fn closes_on_ring(&self) -> bool {
         self.facts.plain_close
     }
@@ -289,8 +290,8 @@ impl FileInner {
 }
 
 impl Drop for FileInner {
-    /// The last share in the file is gone, wherever it was: in a slot, in an operation that was never submitted, in the
-    /// results of one that was refused. The close that waits for this starts now; without one the descriptor is closed here.
+    /// The last share in the file is gone. It may have been in a slot, in an operation that was never submitted, or in the
+    /// result of one that was refused. If a close waits for this, it starts now. Otherwise the descriptor is closed here.
     fn drop(&mut self) {
         self.leave_places();
         match self.closer.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
@@ -338,7 +339,7 @@ impl File {
         self.inner.descriptor()
     }
 
-    /// Remembers that the file was written through, so that its close may have something to wait for.
+    /// Remembers that something was written to the file, so that its close may have to wait.
     #[inline(always)]
     pub(crate) fn note_write(&self) {
         self.inner.note_write();

@@ -1,4 +1,4 @@
-//! Futures over slots, for any executor.
+//! Futures for operations, for any executor.
 
 use std::{
     fmt,
@@ -16,14 +16,14 @@ use crate::{
     ring::{Sink, Ticket},
 };
 
-/// An operation that was queued. Polling it hands it to the kernel with everything else that is queued on its ring; so
-/// does the submit batch filling up.
+/// An operation that was queued. A poll alone does not hand it over: everything that is queued on a ring is handed over
+/// together, when the submit batch is full or when the thread has nothing else to poll.
 ///
-/// Dropping it does not undo the operation: its buffer stays with the engine until the kernel is done with it, and is
-/// freed then. Only what could wait for ever (a pipe, an open) is cancelled.
+/// Dropping it does not undo the operation. Its buffer stays with the engine until the kernel is done with it, and is freed
+/// then. Only an operation that could wait for ever (on a pipe, or an open) is cancelled.
 ///
 /// # Panics
-/// When it is polled again after it was ready.
+/// If it is polled again after it was ready.
 ///
 /// ```
 /// use auraio::op;
@@ -85,8 +85,8 @@ impl<O: Operation> OpFuture<O> {
         Self { engine, state: Stage::Early(done), operation: PhantomData }
     }
 
-    /// Asks the operation to end early. It completes all the same: with [`Error::Cancelled`](crate::Error::Cancelled) if
-    /// the request came in time, else as if nothing had been asked. Await it to know, and to get the buffer back.
+    /// Asks that the operation end early. It completes in any case: with [`Error::Cancelled`](crate::Error::Cancelled) if
+    /// the request came in time, and as usual if not. Await the future to know which, and to get the buffer back.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().build()?;
@@ -121,7 +121,7 @@ impl<O: Operation> Future for OpFuture<O> {
     }
 }
 
-// Nothing in it is pinned: the kernel's memory lies in the slot.
+// A future may move: the memory that the kernel uses lies in the slot.
 impl<O: Operation> Unpin for OpFuture<O> {}
 
 impl<O: Operation> Drop for OpFuture<O> {

@@ -1,7 +1,7 @@
-//! One event loop's end of the engine: operations go in with a token, completions come out with it.
+//! A port: operations go in, each with a token, and completions come out with it.
 //!
-//! A port belongs to one thread. It is what the JavaScript binding is built on, and what serves any loop that would
-//! rather look at completions in bulk than poll futures.
+//! A port belongs to one thread. The JavaScript binding is built on it. It also serves any other event loop that takes
+//! completions in bulk instead of polling futures.
 
 use std::{
     cell::Cell,
@@ -24,7 +24,7 @@ use crate::{
     sys::{self, Bell, Descriptor, errno},
 };
 
-/// Operations in, completions out, on one thread.
+/// Takes operations and gives completions, on one thread.
 ///
 /// ```
 /// use auraio::{Engine, op};
@@ -45,14 +45,15 @@ pub struct Port {
     rings: Vec<(Arc<Ring>, u32)>,
     early: Vec<Completion>,
     outstanding: usize,
-    /// The port has a ring of its own.
+    /// Whether the port has a ring of its own.
     own: bool,
-    /// When the thread began to wait.
+    /// When the thread began to wait. 0 if it does not wait.
     waits_since: Cell<u64>,
-    /// Of the shared rings that this port uses and its mailbox, where rings are shared.
+    /// An epoll that watches the shared rings that this port uses, and its mailbox. `None` if the port has a ring of its
+    /// own.
     #[cfg(target_os = "linux")]
     watch: Option<Arc<rustix::fd::OwnedFd>>,
-    /// Tells those who wait for the port that it was dropped.
+    /// Whether the port was dropped. Those who wait for it look here.
     gone: Arc<AtomicBool>,
     not_send: PhantomData<*const ()>,
 }
@@ -75,10 +76,10 @@ pub struct PortTicket {
 }
 
 impl Engine {
-    /// A port for this thread.
+    /// Makes a port for this thread.
     ///
     /// # Errors
-    /// When the system has no descriptors or memory left for it.
+    /// If the system has no descriptors or memory left for it.
     ///
     /// ```
     /// let engine = auraio::Engine::builder().build()?;
@@ -119,8 +120,8 @@ impl Port {
         Ok(port)
     }
 
-    /// Queues an operation; its completion will carry `token`. It is handed over when the submit batch is full, and at
-    /// [`Port::flush`], [`Port::poll`] or [`Port::wait`].
+    /// Queues an operation, whose completion will carry `token`. It is handed over when the submit batch is full, or by the
+    /// next [`Port::flush`], [`Port::poll`] or [`Port::wait`].
     ///
     /// ```
     /// use auraio::op;
@@ -149,7 +150,7 @@ impl Port {
         }
     }
 
-    /// The operation is complete without a call.
+    /// Notes the completion of an operation that needed no call.
     #[cold]
     fn complete_early(&mut self, completion: Completion) -> PortTicket {
         self.early.push(completion);
@@ -157,7 +158,7 @@ impl Port {
         PortTicket { ring: u32::MAX, key: 0 }
     }
 
-    /// There is no ring to be had for the operation.
+    /// Completes an operation with an error, because no ring could be made for it.
     #[cold]
     fn refuse<O: Operation>(&mut self, operation: O, token: u64, error: Error) -> PortTicket {
         let done = Done::early(operation.prepare(), Err(Box::new(error)));
@@ -190,7 +191,7 @@ impl Port {
                     if let Err(done) = engine.submit(ring, operation, sink, false) {
                         early.push(Completion { token, done });
                     }
-                    // At once: whatever gives the next operation may panic.
+                    // This is counted at once, because the iterator is code of the user's and may panic.
                     *outstanding += 1;
                 }
             }
@@ -202,7 +203,7 @@ impl Port {
         }
     }
 
-    /// Hands over what is queued, one system call for each ring that has something.
+    /// Hands over what is queued, with one system call for each ring that has something.
     ///
     /// ```
     /// use auraio::op;
@@ -221,15 +222,15 @@ impl Port {
         self.come_back();
     }
 
-    /// What the kernel could not take just now, for want of memory, is offered again in the loop's next turn. While
-    /// something is in flight its completion does that; otherwise nothing would.
+    /// Makes the event loop come back soon, if the kernel was short of memory and did not take what was queued. While
+    /// something is in flight, its completion makes the loop come back; otherwise nothing would.
     fn come_back(&self) {
         if self.rings.iter().any(|(ring, _)| ring.counters.is_stuck()) {
             self.mailbox.bell.ring();
         }
     }
 
-    /// Hands over what is queued and adds what has completed to `completions`; never waits. Answers how many were added.
+    /// Hands over what is queued, and adds what has completed to `completions`. It never waits. Answers how many it added.
     ///
     /// ```
     /// use auraio::op;
@@ -255,7 +256,8 @@ impl Port {
         self.collect(completions, before)
     }
 
-    /// As [`Port::poll`], but leaves what is queued where it is: for a loop that flushes at its own time.
+    /// As [`Port::poll`], but it does not hand over what is queued. It is for a loop that calls [`Port::flush`] at a time of
+    /// its own.
     ///
     /// ```
     /// use auraio::op;
@@ -289,8 +291,8 @@ impl Port {
         added
     }
 
-    /// As [`Port::poll`], and when nothing has completed yet waits until something has, or the time is over (`None`: no
-    /// limit). With nothing under way it answers 0 at once.
+    /// As [`Port::poll`], but if nothing has completed it waits until something has, or until the time is over (`None`: no
+    /// limit). If nothing is under way, it answers 0 at once.
     ///
     /// ```
     /// use auraio::op;
@@ -318,8 +320,8 @@ impl Port {
         }
     }
 
-    /// As [`Port::wait`], but for `wanted` completions at once where the kernel can: with a batch under way, waiting for
-    /// each of them alone costs a system call each.
+    /// As [`Port::wait`], but it waits for `wanted` completions. Where the kernel can wait for several, that is one system
+    /// call instead of one for each.
     ///
     /// ```
     /// use auraio::op;
@@ -346,7 +348,7 @@ impl Port {
             return self.poll(completions);
         }
         if self.own {
-            // Hands over, waits and reaps in one go.
+            // The ring hands over, waits and reaps in one entry.
             let before = completions.len();
             self.wait_on_own(wanted as u32, None, completions);
             return self.collect(completions, before);
@@ -354,7 +356,7 @@ impl Port {
         self.wait(completions, None)
     }
 
-    /// Waits on the port's own ring, and takes what has completed there.
+    /// Hands over, waits on the port's own ring, and adds what has completed there to `completions`.
     fn wait_on_own(&self, wanted: u32, timeout: Option<Duration>, completions: &mut Vec<Completion>) {
         self.mailbox.bell.quiet();
         for (ring, number) in &self.rings {
@@ -363,21 +365,22 @@ impl Port {
         }
     }
 
-    /// Sleeps until something may have completed. What is taken thereby is added to `completions`.
+    /// Sleeps until something may have completed. Completions that it finds are added to `completions`. Answers how many.
     fn sleep(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion>) -> usize {
         if self.own {
             let before = completions.len();
             self.wait_on_own(1, timeout, completions);
             return self.collect(completions, before);
         }
-        // A wait that ended early is one that the caller repeats.
+        // If the wait ended early, the caller waits again.
         self.begin_wait();
         let _ = sys::poll_readable(&self.raw_descriptors(), timeout);
         self.end_wait();
         0
     }
 
-    /// What the rings that this port uses have done so far; a shared ring's numbers are those of all its ports.
+    /// What the rings that this port uses have done so far. The numbers of a shared ring are those of all its ports
+    /// together.
     ///
     /// ```
     /// use auraio::op;
@@ -394,7 +397,7 @@ impl Port {
         self.rings.iter().map(|(ring, _)| RingStats::of(ring)).collect()
     }
 
-    /// Asks an operation to end early. Its completion comes all the same.
+    /// Asks that an operation end early. Its completion comes in any case.
     ///
     /// ```
     /// use auraio::{Error, op};
@@ -415,7 +418,7 @@ impl Port {
         }
     }
 
-    /// Operations whose completions have not been taken yet.
+    /// The number of operations whose completions have not been taken yet.
     ///
     /// ```
     /// use auraio::op;
@@ -433,7 +436,7 @@ impl Port {
         self.outstanding
     }
 
-    /// Whether something is ready to be taken without asking the kernel.
+    /// Whether a completion can be taken without asking the kernel.
     ///
     /// ```
     /// use auraio::op;
@@ -449,8 +452,8 @@ impl Port {
         !self.early.is_empty() || !self.mailbox.letters.is_empty()
     }
 
-    /// What to watch for readability: whenever one of them is readable, [`Port::poll`] has something to do. They live as
-    /// long as the port and do not change. None on Windows; use [`Port::waiter`] there.
+    /// The descriptors to watch for readability. When one of them is readable, [`Port::poll`] has something to do. They live
+    /// as long as the port and do not change. Windows has none; use [`Port::waiter`] there.
     ///
     /// ```
     /// # let engine = auraio::Engine::builder().build()?;
@@ -464,7 +467,7 @@ impl Port {
         self.raw_descriptors()
     }
 
-    /// Something that another thread can wait with until this port has something to do.
+    /// Makes a waiter, with which another thread can wait until this port has something to do.
     ///
     /// ```
     /// use auraio::op;
@@ -490,8 +493,8 @@ impl Port {
         }
     }
 
-    /// Wakes this port's thread, from any thread: one of the [`Port::descriptors`] becomes readable, as if something had
-    /// completed. For futures that the thread polls beside the port.
+    /// A waker that any thread may use to wake this port's thread: it makes one of the [`Port::descriptors`] readable, as if
+    /// something had completed. It is for futures that the thread polls beside the port.
     ///
     /// ```
     /// use std::{future::Future, pin::pin, task::{Context, Poll}};
@@ -524,7 +527,7 @@ impl Port {
         rings.chain(self.mailbox.bell.descriptor()).collect()
     }
 
-    /// What the engine runs on.
+    /// The engine's backend.
     ///
     /// ```
     /// # let engine = auraio::Engine::builder().build()?;
@@ -537,8 +540,8 @@ impl Port {
         self.engine.backend()
     }
 
-    /// Cancels what can be cancelled and waits until everything has completed; the completions are dropped. Answers false
-    /// when the time was over before (`None`: no limit).
+    /// Cancels what can be cancelled, waits until everything has completed, and drops the completions. Answers false if the
+    /// time was over first (`None`: no limit).
     ///
     /// ```
     /// use auraio::op;
@@ -570,10 +573,10 @@ impl Port {
         }
     }
 
-    /// This thread goes to sleep, in a wait of its own, until one of [`Port::descriptors`] is readable. The outer loop needs
-    /// to know: what completes while the thread is awake may have lain there for some time, which is not the device's doing,
-    /// and the inner loop gathers fewer operations for a system call the more the thread sleeps. A loop that never tells is
-    /// taken to be always busy. [`Port::wait`] tells by itself.
+    /// Tells the engine that this thread begins a wait of its own, until one of [`Port::descriptors`] is readable. Both
+    /// control loops use this. While the thread is awake, a completion may lie unseen for some time, and the outer loop must
+    /// not count that time against the device. The more the thread sleeps, the fewer operations the inner loop gathers for a
+    /// system call. A thread that never calls this counts as always awake. [`Port::wait`] calls it by itself.
     ///
     /// ```
     /// use auraio::op;
@@ -596,7 +599,7 @@ impl Port {
         self.rings.iter().filter(|(ring, _)| ring.is_working()).for_each(|(ring, _)| ring.falls_asleep(now));
     }
 
-    /// The wait is over: see [`Port::begin_wait`].
+    /// Tells the engine that the wait is over. See [`Port::begin_wait`].
     ///
     /// ```
     /// # let engine = auraio::Engine::builder().build()?;
@@ -614,7 +617,7 @@ impl Port {
         self.rings.iter().filter(|(ring, _)| ring.is_working()).for_each(|(ring, _)| ring.woke(since, now));
     }
 
-    /// Passes on that another thread slept for this one ([`PortWaiter::wait`]).
+    /// Tells the rings that another thread has slept for this one ([`PortWaiter::wait`]).
     #[inline]
     fn look_at_sleep(&self) {
         let woken = self.mailbox.woken_at.load(Ordering::Acquire);
@@ -628,7 +631,7 @@ impl Port {
         }
     }
 
-    /// The place in `rings` of the ring that a submission made now goes to.
+    /// The index in `rings` of the ring that a submission goes to now.
     fn ring_here(&mut self) -> Result<usize> {
         if self.own {
             return Ok(0);
@@ -656,7 +659,8 @@ impl Port {
         bell.map_or(Ok(()), |bell| self.watch_one(bell, rustix::event::epoll::EventFlags::IN))
     }
 
-    /// Of the ports that wait for a shared ring, a completion wakes one: it hands the others theirs.
+    /// Watches a shared ring. If several ports wait for it, a completion wakes one of them, and that one gives the others
+    /// theirs.
     #[cfg(target_os = "linux")]
     fn watch_ring(&self, ring: &Ring) -> Result<()> {
         use rustix::event::epoll::EventFlags;
@@ -684,13 +688,13 @@ impl Port {
 }
 
 impl Drop for Port {
-    /// Waits for everything that is under way: memory that the kernel may write to is never given back before.
+    /// Waits for everything that is under way, so that no memory is given back that the kernel may still write to.
     fn drop(&mut self) {
         self.drain(None);
         for (ring, number) in &self.rings {
             ring.remove_port(*number);
         }
-        // Nobody quiets the bell any more: it ends every wait, those that go on and those that begin later.
+        // From now on nobody quiets the bell, so it ends every wait, also those that begin later.
         self.gone.store(true, Ordering::Release);
         self.mailbox.bell.ring();
     }
@@ -704,8 +708,8 @@ impl fmt::Debug for Port {
 
 /// Waits for a port on another thread.
 ///
-/// It shares what it waits with, so it may outlive the port. Once the port is dropped every wait ends at once, as the port
-/// never again has something to do.
+/// It may outlive the port. Once the port is dropped, every wait ends at once, because the port never has something to do
+/// again.
 ///
 /// ```
 /// use auraio::op;
@@ -729,13 +733,14 @@ pub struct PortWaiter {
     mailbox: Arc<Mailbox>,
     #[cfg(target_os = "linux")]
     watch: Option<Arc<rustix::fd::OwnedFd>>,
-    /// Looked at where nothing watches them for the port. They end with the port, unless somebody waits at that moment.
+    /// The port's rings. The waiter watches them if no epoll does. They end with the port, unless a wait is going on.
     rings: Vec<Weak<Ring>>,
     gone: Arc<AtomicBool>,
 }
 
 impl PortWaiter {
-    /// Waits until the port has something to do or is dropped, [`PortWaiter::interrupt`] is called, or the time is over.
+    /// Waits until the port has something to do, the port is dropped, [`PortWaiter::interrupt`] is called, or the time is
+    /// over.
     ///
     /// ```
     /// use std::time::Duration;
@@ -750,15 +755,15 @@ impl PortWaiter {
             return;
         }
         let began = lanes::now();
-        // The rings are held for as long as this waits, so that no descriptor becomes somebody else's meanwhile.
+        // The rings are kept for as long as this waits. Otherwise a descriptor could be closed and name another file.
         let rings: Vec<_> = self.rings.iter().filter_map(Weak::upgrade).collect();
-        // A wait that ended early is one that the caller repeats.
+        // If the wait ended early, the caller waits again.
         let _ = sys::poll_readable(&self.descriptors(&rings), timeout);
         self.mailbox.slept_from.store(began, Ordering::Relaxed);
         self.mailbox.woken_at.store(lanes::now(), Ordering::Release);
     }
 
-    /// What the waiter looks at. The bell is the mailbox's, which this shares.
+    /// The descriptors that the waiter watches. The bell lives as long as the mailbox, which this waiter shares.
     fn descriptors(&self, rings: &[Arc<Ring>]) -> Vec<Descriptor> {
         #[cfg(target_os = "linux")]
         if let Some(watch) = &self.watch {
@@ -769,7 +774,7 @@ impl PortWaiter {
         rings.chain(self.mailbox.bell.descriptor()).collect()
     }
 
-    /// Ends a wait of any thread.
+    /// Ends the wait of whichever thread waits.
     ///
     /// ```
     /// # let engine = auraio::Engine::builder().build()?;

@@ -3,7 +3,7 @@
 
 use crate::{BackendKind, LaneStats, PoolStats, ring::RingStats};
 
-/// What an engine has done so far. Every number is read without stopping anything, so they may be of slightly different
+/// What an engine has done so far. The numbers are read while operations go on, so they may be of slightly different
 /// moments.
 ///
 /// ```
@@ -16,12 +16,12 @@ use crate::{BackendKind, LaneStats, PoolStats, ring::RingStats};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
-    /// What performs the operations.
+    /// The backend, which performs the operations.
     pub backend: BackendKind,
-    /// One for each ring that was made.
+    /// One entry for each ring that was made.
     pub rings: Vec<RingStats>,
-    /// One for each device and mode that the process has used: what its in-flight limit is, and why.
+    /// One entry for each lane of the process, which is a device in one mode: its in-flight limit, and what led to it.
     pub lanes: Vec<LaneStats>,
-    /// The memory that the engine takes blocks from.
+    /// The pool that the engine takes blocks from.
     pub pool: PoolStats,
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Builder {
-    /// How the in-flight limit of each device is found (default [`Policy::Knee`]).
+    /// Sets the policy, which finds the in-flight limit of each device (default [`Policy::Knee`]).
     ///
     /// ```
     /// use auraio::{Engine, control::Policy};
@@ -29,8 +29,8 @@ impl Builder {
         self
     }
 
-    /// The p99 of a device past which concurrency is cut at once. Without it: 10 ms, or 20 times the idle mean of a device
-    /// that is slower than that allows.
+    /// Sets the guard: when a device's p99 latency exceeds it, the in-flight limit is cut at once. Without this call the
+    /// guard is 10 ms, or 20 times the mean latency of the idle device if that is more.
     ///
     /// ```
     /// use std::time::Duration;
@@ -47,8 +47,8 @@ impl Builder {
         self
     }
 
-    /// Between which numbers the in-flight limit of a device is kept. Without it: 1 and the queue depth, or on the backend
-    /// `threads` 1 and the number of threads.
+    /// Sets the bounds of a device's in-flight limit. Without this call they are 1 and the queue depth; on the backend
+    /// `threads` they are 1 and the number of threads.
     ///
     /// ```
     /// use auraio::{Engine, Error};
@@ -64,7 +64,7 @@ impl Builder {
         self
     }
 
-    /// The class of transfers on files that say nothing else (default [`Priority::Normal`]).
+    /// Sets the class of transfers on files that have no class of their own (default [`Priority::Normal`]).
     ///
     /// ```
     /// use auraio::{Engine, control::Priority};
@@ -229,7 +229,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Changes the class of files that are opened from now on.
+    /// Changes the class of the files that this engine opens from now on.
     ///
     /// ```
     /// use auraio::control::Priority;
@@ -242,7 +242,8 @@ impl Engine {
         self.client().change(|wish| wish.priority = Some(class));
     }
 
-    /// The latencies of a lane since it was first used, in nanoseconds, to 1 %; `None` where there is no such lane.
+    /// The latencies of a lane since it was first used, in nanoseconds, with an error of at most 1 %. `None` if there is no
+    /// such lane.
     ///
     /// ```
     /// use auraio::{HistogramKind, OpenOptions};
@@ -263,7 +264,7 @@ impl Engine {
         lanes::by_id(lane).map(|lane| lane.histogram(kind))
     }
 
-    /// What the loops of the process decided, oldest first: those with a number above `after`, as far as the last 1,024 go.
+    /// The decisions of all loops of the process that have a number above `after`, oldest first. The last 1,024 are kept.
     ///
     /// ```
     /// # let engine = auraio::Engine::builder().build()?;
@@ -279,7 +280,7 @@ impl Engine {
         lanes::decisions_after(after)
     }
 
-    /// The number of the last decision; 0 before the first. It costs one load.
+    /// The number of the last decision, or 0 if there was none. It costs one load.
     ///
     /// ```
     /// # let engine = auraio::Engine::builder().build()?;
@@ -293,7 +294,7 @@ impl Engine {
 }
 
 impl File {
-    /// The lane that governs transfers on the file. `None` for what is no regular file.
+    /// The lane that governs transfers on the file. `None` if it is not a regular file.
     ///
     /// ```
     /// use auraio::OpenOptions;
@@ -308,7 +309,8 @@ impl File {
         self.inner().lane().map(|lane| lane.id())
     }
 
-    /// A guard for the device as long as this file is open: the strictest of all guards counts. `None` takes it back.
+    /// Sets a guard for the file's device, for as long as the file is open. The strictest of all guards of the device
+    /// counts. `None` takes the guard back.
     ///
     /// # Errors
     /// [`Error::InvalidInput`](crate::Error::InvalidInput) for zero.
@@ -331,7 +333,7 @@ impl File {
         Ok(())
     }
 
-    /// The class of the file's transfers from now on, for those that say nothing else.
+    /// Sets the class of the file's transfers from now on. A transfer with a class of its own keeps that.
     ///
     /// ```
     /// use auraio::{OpenOptions, control::Priority};

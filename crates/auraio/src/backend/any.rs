@@ -1,7 +1,7 @@
-//! The backend behind one ring, whichever it is.
+//! The backend behind one ring, as an enum over all backends.
 //!
-//! A ring asks its backend several things for each operation. As an enum (and not as `dyn Backend`) the answers are
-//! inlined, so a push writes the entry straight into the kernel's queue.
+//! A ring asks its backend several things for each operation. Because this is an enum and not a `dyn Backend`, the compiler
+//! inlines the answers, and a push writes the entry straight into the kernel's queue.
 
 use std::io;
 
@@ -22,7 +22,7 @@ pub(crate) enum AnyBackend {
     Sim(Box<SimBackend>),
 }
 
-/// Asks whichever backend it is.
+/// Calls a method of the backend that the enum holds.
 macro_rules! ask {
     ($any:expr, $backend:ident => $answer:expr) => {
         match $any {
@@ -140,8 +140,8 @@ impl Backend for AnyBackend {
 }
 
 impl AnyBackend {
-    /// Hands every completion that is there to `each`. Those of a ring of the kernel are taken from its queue in place; the
-    /// others come by way of `list`, which is empty before and after.
+    /// Calls `each` for every completion that can be reaped. Completions of `io_uring` are read where they lie in the
+    /// kernel's queue. Those of the other backends are first moved to `list`, which is empty before and after.
     #[inline(always)]
     pub(crate) fn reap_each(&mut self, list: &mut Vec<Cqe>, each: &mut impl Taker) {
         #[cfg(target_os = "linux")]

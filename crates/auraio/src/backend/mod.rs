@@ -1,8 +1,9 @@
 //! What stands behind a ring, and how it is chosen.
 //!
-//! A [`Backend`] takes calls and gives completions: the kernel through `io_uring` ([`uring`]), a crew of threads
-//! ([`threads`]), or a seeded stand-in for tests (`sim`, behind the cargo feature of that name). It knows nothing of slots, owners, retries or limits: those
-//! are the ring's (`ring/`), written once, so the three differ in nothing that a caller can see but speed.
+//! A [`Backend`] takes calls and gives completions. There are three: the kernel through `io_uring` ([`uring`]), a crew of
+//! threads ([`threads`]), and a seeded stand-in for the kernel, for tests (`sim`, behind the cargo feature of that name). A
+//! backend knows nothing of slots, owners, retries or limits. Those are the ring's (`ring/`) and are written once, so a
+//! caller sees no difference between the three but speed.
 
 use std::{io, sync::OnceLock, time::Duration};
 
@@ -24,35 +25,36 @@ pub(crate) mod uring;
 pub(crate) use any::AnyBackend;
 pub use choice::{BackendChoice, BackendKind};
 
-/// One submission queue entry: what to do and what to call it.
+/// One submission queue entry: a call, and the number that its completion carries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub(crate) call: Call,
-    /// Comes back in the [`Cqe`]. Never [`Cqe::INTERNAL`].
+    /// The number that the [`Cqe`] carries. It is never [`Cqe::INTERNAL`].
     pub(crate) user_data: u64,
-    /// The next entry pushed starts only when this one has done all that it was asked to (a short write is a failure);
-    /// if it fails, every entry linked behind it completes with `ECANCELED`.
+    /// The next pushed entry starts only when this one has done all that it was asked to do; a short write counts as a
+    /// failure. If this one fails, every entry that is linked behind it completes with `ECANCELED`.
     pub(crate) link: bool,
-    /// Never performed inside `submit`: for what would block the submitting thread (`IOSQE_ASYNC`).
+    /// A worker performs the call from the start (`IOSQE_ASYNC`), because an attempt inside `submit` would block the
+    /// submitting thread.
     pub(crate) force_async: bool,
-    /// A read that is to fail with `EAGAIN` rather than wait, where [`Backend::attempts`] says that this can be had.
+    /// The read fails with `EAGAIN` if it would have to wait. Only for backends of which [`Backend::attempts`] is true.
     pub(crate) attempt: bool,
-    /// The class that the device is told, where the kernel does that.
+    /// The class. The kernel tells it to devices that have priorities.
     pub(crate) class: Priority,
-    /// Other names for what the call works on, where the backend has been told of them.
+    /// The places in the ring's tables of the memory and the file that the call works on, if they are registered.
     pub(crate) fixed: Fixed,
 }
 
 impl Entry {
-    /// A call by itself, with nothing asked beyond it.
+    /// An entry for a call, with every other field at its default.
     pub(crate) const fn new(call: Call, user_data: u64) -> Self {
         let fixed = Fixed { buffer: None, file: None };
         Self { call, user_data, link: false, force_async: false, attempt: false, class: Priority::Normal, fixed }
     }
 }
 
-/// Places in the tables of a ring: of the buffer that a call's memory lies in ([`Backend::set_buffer`]), and of its file
-/// ([`Backend::set_file`]). They are hints: the call has the address and the descriptor too.
+/// Places in the tables of a ring: that of the buffer that a call's memory lies in ([`Backend::set_buffer`]), and that of
+/// its file ([`Backend::set_file`]). A backend may ignore them, because the call has the address and the descriptor too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fixed {
     pub(crate) buffer: Option<u16>,
@@ -68,7 +70,7 @@ pub(crate) struct Cqe {
 }
 
 impl Cqe {
-    /// The `user_data` of a backend's own entries, which never leave it.
+    /// The `user_data` of a backend's own entries. The ring never sees their completions.
     pub(crate) const INTERNAL: u64 = u64::MAX;
 
     /// The `user_data` of the alarm ([`Backend::set_alarm`]).
@@ -86,26 +88,28 @@ impl Taker for Vec<Cqe> {
     }
 }
 
-/// How long a `submit` may stay.
+/// How long a `submit` may wait for completions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// Hands over and returns.
+    /// It hands the entries over and returns.
     No,
-    /// Returns once so many completions can be reaped, or the time is over (`None`: no limit). An interrupted wait
-    /// returns early; the caller looks and waits again.
+    /// It returns when this many completions can be reaped, or when the time is over (`None`: no limit). A signal makes it
+    /// return early; then the caller looks, and waits again.
     AtLeast(u32, Option<Duration>),
 }
 
-/// What a ring asks of the thing behind it. One ring owns one, under its lock, so no method is called twice at once.
+/// What a ring asks of its backend. One ring owns one backend, and lets in one thread at a time, so no two methods run at
+/// once.
 #[expect(unsafe_code, reason = "whoever pushes an entry promises to keep its addresses valid")]
 pub(crate) trait Backend: Send {
-    /// Entries that can be pushed before the next `submit`. A linked chain must fit as a whole.
+    /// The number of entries that can be pushed before the next `submit`. A linked chain must fit as a whole.
     fn room(&self) -> u32;
 
-    /// Whether this backend can perform the call at all; what it cannot goes to the `threads` pool of the engine.
+    /// Whether this backend can perform the call. If not, the ring gives it to the engine's crew of threads.
     fn supports(&self, call: &Call) -> bool;
 
-    /// Entries of the completion queue that the call may take (more than one for [`Call::ReadPath`] on a ring).
+    /// The number of completion queue entries that the call may take. It is more than one for a [`Call::ReadPath`] on a
+    /// ring.
     fn weight(&self, call: &Call) -> u32 {
         let _ = call;
         1
@@ -114,40 +118,41 @@ pub(crate) trait Backend: Send {
     /// Queues one entry. The caller has checked [`Backend::room`] and [`Backend::supports`].
     ///
     /// # Safety
-    /// Every address in `entry.call` stays valid, and what the call writes to stays untouched by anybody else, until the
-    /// completion with this `user_data` has been reaped.
+    /// Until the completion with this `user_data` has been reaped, every address in `entry.call` stays valid, and nobody
+    /// else touches the memory that the call writes to.
     unsafe fn push(&mut self, entry: Entry);
 
-    /// Asks for the operation with this `user_data` to end early. It still completes, with `ECANCELED` if the request
-    /// came in time. May be called before the entry was submitted.
+    /// Asks that the operation with this `user_data` end early. It still completes, with `ECANCELED` if the request came in
+    /// time. The entry need not have been submitted yet.
     fn cancel(&mut self, user_data: u64);
 
-    /// Hands over what was pushed: one `io_uring_enter` on a ring. Answers how many entries were taken; what was not
-    /// stays queued for the next call.
+    /// Hands over the pushed entries: on a ring with one `io_uring_enter`. Answers how many entries were taken. The others
+    /// stay queued for the next call.
     ///
     /// # Errors
-    /// Whatever the kernel refuses the whole call with. No pushed entry is lost by an error.
+    /// The error with which the kernel refuses the whole call. No pushed entry is lost by an error.
     fn submit(&mut self, wait: Wait) -> io::Result<u32>;
 
-    /// Gives up on entries that were pushed and never taken, and names them: the kernel refuses submissions for good. They
-    /// will not be performed.
+    /// Gives up the entries that were pushed and never taken, and answers their `user_data`. They will not be performed. The
+    /// ring calls this when the kernel refuses submissions for good.
     fn withdraw(&mut self) -> Vec<u64>;
 
-    /// Moves every completion that is there to the end of `into`.
+    /// Moves every completion that can be reaped to the end of `into`.
     fn reap(&mut self, into: &mut Vec<Cqe>);
 
-    /// Entries pushed and not yet taken by `submit`.
+    /// The number of entries that were pushed and that no `submit` has taken yet.
     fn unsubmitted(&self) -> u32;
 
-    /// Whether it can attempt a read on condition that it does not wait ([`Entry::attempt`]).
+    /// Whether the backend can attempt a read that fails instead of waiting ([`Entry::attempt`]).
     fn attempts(&self) -> bool {
         false
     }
 
-    /// Completions that can be held at once: the size of the CQ. The ring keeps at most so many operations in flight.
+    /// The number of completions that the backend can hold: the size of the CQ. The ring keeps at most as many operations in
+    /// flight.
     fn in_flight_max(&self) -> u32;
 
-    /// Places of the table of registered buffers; 0 where there is none.
+    /// The number of places in the table of registered buffers; 0 if there is no table.
     fn buffers_max(&self) -> usize {
         0
     }
@@ -157,27 +162,28 @@ pub(crate) trait Backend: Send {
         false
     }
 
-    /// Registers `len` bytes of a piece of memory under a place of the table.
+    /// Registers the first `len` bytes of a piece of memory at a place of the table.
     ///
     /// # Errors
-    /// What the kernel gives: `ENOMEM` where there is no allowance for so many.
+    /// What the kernel gives: `ENOMEM` if the process may not pin so many bytes.
     fn set_buffer(&mut self, place: u16, pin: &registry::Pin, len: usize) -> io::Result<()> {
         let _ = (place, pin, len);
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Empties a place of the table of buffers. No entry that names it is queued or in flight.
+    /// Empties a place of the table of buffers. The caller knows that no queued entry and no operation in flight uses the
+    /// place.
     fn clear_buffer(&mut self, place: u16) {
         let _ = place;
     }
 
-    /// Places of the table of registered files; 0 where there is none.
+    /// The number of places in the table of registered files; 0 if there is no table.
     fn files_max(&self) -> u32 {
         0
     }
 
-    /// Registers an open file under a place of the table, or empties the place, which no entry that is queued or in flight
-    /// names.
+    /// Registers an open file at a place of the table, or empties the place. The caller knows that no queued entry and no
+    /// operation in flight uses the place.
     ///
     /// # Errors
     /// What the kernel gives.
@@ -207,23 +213,23 @@ pub(crate) trait Backend: Send {
     /// Becomes readable when there is something to reap, and stays so until it is reaped.
     fn descriptor(&self) -> Option<Descriptor>;
 
-    /// Calls of `io_uring_enter` so far; 0 for a backend that makes none.
+    /// The number of calls of `io_uring_enter` so far; 0 for a backend that makes none.
     fn enters(&self) -> u64;
 }
 
-/// The environment variable that decides where the program does not.
+/// The environment variable that chooses the backend if the program leaves the choice open.
 const ENVIRONMENT: &str = "AURAIO_BACKEND";
 
-/// Whether an engine that has fallen back to threads would get `io_uring` if it were made now.
+/// Whether an engine that fell back to threads would get `io_uring` if it were made now.
 pub(crate) fn uring_is_back() -> bool {
     probed().is_ok()
 }
 
-/// Decides on a backend, and says why in one sentence.
+/// Chooses a backend, and gives the reason in one sentence.
 ///
 /// # Errors
-/// [`Error::Unavailable`] when one was asked for by name and cannot be had, [`Error::InvalidInput`] when the environment
-/// asks for one that is not known.
+/// [`Error::Unavailable`] if a backend was asked for by name and cannot be used here, [`Error::InvalidInput`] if the
+/// environment variable names a backend that does not exist.
 pub(crate) fn choose(choice: &BackendChoice) -> Result<(BackendKind, String)> {
     match choice {
         #[cfg(feature = "sim")]
@@ -249,8 +255,8 @@ fn by_name(backend: &'static str, why: &str) -> Result<(BackendKind, String)> {
     }
 }
 
-/// Whether `io_uring` works. Asked once a process, because a refusal by sysctl or seccomp stays one; for want of
-/// descriptors or memory it does not, so then it is asked again.
+/// Whether `io_uring` works here. The answer is kept for the process, because a refusal by sysctl or seccomp does not
+/// change. A refusal for want of descriptors or memory may pass, so it is not kept and the next call tries again.
 fn probed() -> Result<(), Refusal> {
     static PROBED: OnceLock<Result<(), Refusal>> = OnceLock::new();
     if let Some(known) = PROBED.get() {
@@ -263,15 +269,16 @@ fn probed() -> Result<(), Refusal> {
     found
 }
 
-/// Why `io_uring` is not to be had.
+/// Why `io_uring` cannot be used.
 #[derive(Clone, Debug)]
 struct Refusal {
     reason: String,
-    /// It may be had later.
+    /// Whether a later try may succeed.
     passing: bool,
 }
 
-/// A set-up alone proves little: a seccomp filter may allow it and refuse the submission.
+/// Sets a ring up and submits one NOP. Setting up alone proves little, because a seccomp filter may allow the set-up and
+/// refuse the submission.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "the trait's method is unsafe; a nop has no address")]
 fn probe() -> Result<(), Refusal> {

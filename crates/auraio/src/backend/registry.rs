@@ -1,11 +1,12 @@
-//! Memory that the kernel has pinned for the process, for its rings to use without pinning it again.
+//! Memory that the kernel has pinned for the process, so that the process's rings need not pin it again for each operation.
 //!
-//! Where the kernel can copy a registration from one ring to another (6.13), each piece of memory is registered once,
-//! with a ring that does nothing else, and every other ring copies it for a microsecond: what is pinned is what is
-//! registered, however many rings there are. Older kernels register with each ring, and count it each time.
+//! From 6.13 on the kernel can copy a registration from one ring to another. There each piece of memory is registered once,
+//! with a ring that does nothing else (the master), and every other ring copies the registration, which takes a microsecond.
+//! So the memory is pinned and counted once, however many rings there are. On older kernels each ring registers the memory
+//! itself, and the kernel counts it each time.
 //!
-//! What the kernel refuses to pin for want of allowance (RLIMIT_MEMLOCK) is asked for in halves, down to nothing: an
-//! operation on memory that is not registered works as any other, only dearer.
+//! If the process may not pin so much (RLIMIT_MEMLOCK), half as much is tried, and half of that, down to nothing. An
+//! operation on memory that is not registered works too; it only costs more.
 
 use std::{
     collections::HashMap,
@@ -28,24 +29,24 @@ pub(crate) const BUFFERS_MAX: usize = 16_384;
 /// The most bytes that one entry can have (Linux).
 pub(crate) const BUFFER_BYTES_MAX: usize = 1 << 30;
 
-/// Less than this is not worth an entry.
+/// A smaller piece of memory is not worth an entry.
 const BYTES_MIN: usize = 64 << 10;
 
-/// One piece of memory that is, or may be, registered. The last share unpins it.
+/// One piece of memory that is registered, or may be. When the last share in it is dropped, it is unpinned.
 #[derive(Debug)]
 pub(crate) struct Pin {
     pub(crate) address: usize,
-    /// Bytes from the address on that rings may register.
+    /// The number of bytes, from the address on, that rings may register.
     pub(crate) len: usize,
-    /// Bytes that it was to be.
+    /// The number of bytes that the caller wanted registered.
     asked: usize,
-    /// Its place in the table that rings copy from.
+    /// Its place in the master's table, if it is there.
     source: Option<u32>,
     /// The slabs that it keeps mapped.
     held: Option<(Pool, Extent)>,
 }
 
-/// Where a ring copies a registration from.
+/// The place that a ring copies a registration from.
 #[cfg(target_os = "linux")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source {
@@ -56,7 +57,7 @@ pub(crate) struct Source {
 }
 
 impl Pin {
-    /// Where to copy the registration from; without, a ring has to register the memory itself.
+    /// Where to copy the registration from. With `None` a ring has to register the memory itself.
     #[cfg(target_os = "linux")]
     pub(crate) fn source(&self) -> Option<Source> {
         let index = self.source?;
@@ -72,19 +73,19 @@ impl Pin {
         self.held.as_ref().map(|(pool, _)| *pool)
     }
 
-    /// Where the memory ends, registered or not.
+    /// The end of the memory that the caller wanted registered, whether or not all of it is.
     pub(crate) const fn asked_end(&self) -> usize {
         self.address + self.asked
     }
 
-    /// A ring has registered so many bytes of it.
+    /// Counts bytes of this memory that a ring has registered.
     pub(crate) fn note_copy(&self, len: usize) {
         if self.source.is_none() {
             note_registered(self.pool(), len as i64);
         }
     }
 
-    /// A ring has unregistered so many bytes of it.
+    /// Counts bytes of this memory that a ring has unregistered.
     pub(crate) fn note_copy_gone(&self, len: usize) {
         if self.source.is_none() {
             note_registered(self.pool(), -(len as i64));
@@ -110,7 +111,7 @@ impl Drop for Pin {
     }
 }
 
-/// Counts bytes that rings register by themselves or that the process does.
+/// Counts bytes that a ring has registered by itself, or that the master has.
 fn note_registered(pool: Option<Pool>, delta: i64) {
     pool.unwrap_or_else(Pool::global).note_registered(delta);
 }
@@ -118,9 +119,9 @@ fn note_registered(pool: Option<Pool>, delta: i64) {
 struct Registry {
     state: Mutex<RegistryState>,
     master: OnceLock<Option<Master>>,
-    /// Grows when something is unpinned, so that what was refused may be tried again.
+    /// Grows when memory is unpinned. Then memory that was refused may be tried again.
     unpinned: AtomicU64,
-    /// Why not all is registered that could be, once that is so.
+    /// The reason why some memory is not registered. It is set when that first happens.
     shed: OnceLock<String>,
 }
 
@@ -128,7 +129,7 @@ struct Registry {
 struct RegistryState {
     /// By pool and first slab. Slabs have a share from each ring that uses them, none from here.
     slabs: HashMap<(usize, u32), Weak<Pin>>,
-    /// Places of the master's table that are free again.
+    /// Places of the master's table that were used and are free again.
     free: Vec<u32>,
     used: u32,
     bytes: usize,
@@ -150,17 +151,18 @@ pub(crate) fn copies() -> bool {
     registry().master().is_some()
 }
 
-/// How often something was unpinned so far: while this stands, asking again for what was refused is of no use.
+/// How often memory was unpinned so far. While this number stays the same, a registration that was refused need not be tried
+/// again.
 pub(crate) fn unpinned() -> u64 {
     registry().unpinned.load(Ordering::Acquire)
 }
 
-/// Why some memory is not registered that could be.
+/// The reason why some memory is not registered, if that has happened.
 pub(crate) fn shed() -> Option<&'static str> {
     registry().shed.get().map(String::as_str)
 }
 
-/// Notes that memory is not registered for want of allowance.
+/// Notes that memory is not registered because the process may not pin more.
 pub(crate) fn note_shed() {
     let limit =
         sys::locked_memory_max().map_or(String::new(), |bytes| format!(" (RLIMIT_MEMLOCK, {} KiB)", bytes >> 10));
@@ -168,14 +170,14 @@ pub(crate) fn note_shed() {
     registry().shed.get_or_init(why);
 }
 
-/// The registration of the slab that an address of the pool lies in, made if it is not there yet. `None` where there is
-/// nothing to register, or no allowance.
+/// The registration of a slab of the pool. It is made if it does not exist yet. `None` if there is nothing to register, or
+/// if the process may not pin more.
 pub(crate) fn pin_slab(pool: Pool, slab: u32) -> Option<Arc<Pin>> {
     let registry = registry();
     let extent = pool.hold(slab)?;
     let key = (pool.id(), extent.first_slab);
     let mut state = lock(&registry.state);
-    // Kept until the lock is let go: the last share's end takes it again.
+    // This share is kept until the lock has been let go, because dropping the last share takes the lock.
     let known = state.slabs.get(&key).and_then(Weak::upgrade);
     if known.as_ref().and_then(|pin| pin.extent()).is_some_and(|its| its.slabs == extent.slabs) {
         drop(state);
@@ -198,11 +200,11 @@ pub(crate) fn pin_slab(pool: Pool, slab: u32) -> Option<Arc<Pin>> {
     Some(pin)
 }
 
-/// Registers memory of a caller's.
+/// Registers memory that belongs to the caller.
 ///
 /// # Errors
-/// What the kernel gives for memory that cannot be registered: `EFAULT` for file-backed, read-only or unmapped memory,
-/// `EOPNOTSUPP` for some. Not `ENOMEM`: then fewer bytes are registered, down to none.
+/// What the kernel gives for memory that cannot be registered: `EFAULT`, and sometimes `EOPNOTSUPP`, for file-backed,
+/// read-only or unmapped memory. It never fails with `ENOMEM`: then fewer bytes are registered, down to none.
 pub(crate) fn pin_memory(address: usize, len: usize) -> io::Result<Arc<Pin>> {
     let registry = registry();
     let mut state = lock(&registry.state);
@@ -215,13 +217,13 @@ pub(crate) fn pin_memory(address: usize, len: usize) -> io::Result<Arc<Pin>> {
     Ok(Arc::new(Pin { address, len, asked, source, held: None }))
 }
 
-/// The same for an engine that has nothing to register with.
+/// The same for an engine whose backend cannot register memory: none of it is registered.
 pub(crate) fn unpinned_memory(address: usize, len: usize) -> Arc<Pin> {
     Arc::new(Pin { address, len: 0, asked: len, source: None, held: None })
 }
 
 impl Registry {
-    /// The ring that others copy from; `None` where the kernel cannot do that.
+    /// The ring that the others copy from. `None` if the kernel cannot copy registrations.
     fn master(&self) -> Option<&Master> {
         self.master.get_or_init(Master::new).as_ref()
     }
@@ -258,8 +260,8 @@ impl Registry {
     }
 }
 
-/// How many of so many bytes a process with a limit on locked memory registers: a ring's own memory counts against the
-/// same limit, and a ring is worth more than registered buffers, so half of it is left to rings.
+/// The part of the limit on locked memory that registered buffers may use: one in this many. The rest is left to rings,
+/// whose own memory counts against the same limit, and which are worth more than registered buffers.
 const LIMIT_SHARE: usize = 2;
 
 impl Registry {
@@ -273,8 +275,8 @@ impl Registry {
     }
 }
 
-/// Tries to register so many bytes, and half as many for as long as there is no allowance for them. Answers how many it
-/// were.
+/// Tries to register `len` bytes, and halves that for as long as the kernel answers that the process may not pin so many.
+/// Answers how many bytes were registered.
 pub(crate) fn halving(len: usize, mut attempt: impl FnMut(usize) -> io::Result<()>) -> io::Result<usize> {
     let mut part = len;
     loop {
@@ -295,7 +297,7 @@ pub(crate) fn halving(len: usize, mut attempt: impl FnMut(usize) -> io::Result<(
 #[cfg(target_os = "linux")]
 use super::uring::Master;
 
-/// No ring, so nothing to copy from.
+/// There is no `io_uring` on this platform, and so no master.
 #[cfg(not(target_os = "linux"))]
 enum Master {}
 

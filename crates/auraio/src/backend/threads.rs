@@ -1,10 +1,10 @@
-//! The portable backend: each entry, or linked chain, is performed by a thread of the engine's own crew.
+//! The portable backend: a thread of the engine's own crew performs each entry, or each linked chain.
 //!
-//! What it gives is what a ring gives: a chain runs in order and breaks at the first failure, a cancel in time completes
-//! an entry with `ECANCELED`, each entry completes exactly once, and nothing touches its memory after that. No thread is
-//! spent on what may never end (an empty pipe, a FIFO without a reader): such entries lie in `park.rs` until they can go
-//! on. It has no queue of its own: what is in flight is what the threads hold, so the in-flight limit is the number of
-//! busy threads, as far as the crew has them.
+//! It keeps the same promises as `io_uring`. A chain runs in order and ends at the first failure. A cancel that comes in
+//! time completes an entry with `ECANCELED`. Each entry completes exactly once, and after that nothing touches its memory.
+//! Entries that may never end, such as a read of an empty pipe or the open of a FIFO without a reader, occupy no thread:
+//! they lie in `park.rs` until they can go on. The backend has no queue of its own. The operations in flight are those that
+//! the threads hold, so the in-flight limit is the number of busy threads, as long as the crew has that many.
 
 mod crew;
 #[cfg(unix)]
@@ -28,29 +28,29 @@ use crate::sys::{Bell, Call, Descriptor};
 
 pub(crate) use self::crew::Crew;
 
-/// Entries between two submissions.
+/// The most entries that can be pushed between two submissions.
 const PUSHED_MAX: u32 = 1 << 20;
 
 /// Performs entries on the threads of a [`Crew`], which any number of backends may share.
 ///
-/// Dropping it cancels what can be cancelled and waits for the rest, so that no thread writes to memory that the owner
-/// frees next. Whoever must not wait for a stuck disk leaks it instead.
+/// Dropping it cancels the entries that can be cancelled and waits for the others, so that no thread writes to memory that
+/// the owner frees afterwards. An owner that must not wait for a stuck disk leaks the backend instead.
 pub(crate) struct ThreadsBackend {
     crew: Arc<Crew>,
     sink: Arc<Sink>,
-    /// Pushed, not yet submitted.
+    /// Entries that were pushed and not yet submitted.
     pushed: Vec<Step>,
-    /// Pushed and not yet reaped, by `user_data`.
+    /// Entries that were pushed and not yet reaped, by `user_data`.
     owed: HashMap<u64, Arc<Task>>,
     in_flight_max: u32,
-    /// The simulated kernel that this backend stands beside, whose faults go on here.
+    /// The simulated kernel of the ring that this backend helps. Some of its faults go on here.
     #[cfg(feature = "sim")]
     simulated: Option<crate::SimOptions>,
 }
 
 impl ThreadsBackend {
     /// # Errors
-    /// When the descriptor for the wake-up cannot be had (`EMFILE`, `ENFILE`).
+    /// If there is no descriptor left for the wake-up (`EMFILE`, `ENFILE`).
     pub(crate) fn new(crew: Arc<Crew>, in_flight_max: u32) -> io::Result<Self> {
         let sink = Arc::new(Sink { completions: SegQueue::new(), bell: Bell::new()? });
         Ok(Self {
@@ -64,7 +64,7 @@ impl ThreadsBackend {
         })
     }
 
-    /// Goes on with the faults of the simulated kernel of the same ring.
+    /// From now on this backend goes on with the faults of the ring's simulated kernel.
     #[cfg(feature = "sim")]
     pub(crate) fn simulate(&mut self, sim: crate::SimOptions) {
         self.simulated = Some(sim);
@@ -80,7 +80,7 @@ impl ThreadsBackend {
         }
     }
 
-    /// Waits until so many completions are queued, the time is over, or a signal came.
+    /// Waits until `count` completions are queued, the time is over, or a signal comes.
     fn wait(&self, count: u32, deadline: Option<Instant>) {
         let count = (count as usize).min(self.owed.len());
         loop {
@@ -102,7 +102,7 @@ impl ThreadsBackend {
 
 impl Backend for ThreadsBackend {
     fn room(&self) -> u32 {
-        // What is pushed lies in a list that grows; how much may be in flight is the ring's business.
+        // Pushed entries lie in a list that grows. The ring limits how many are in flight.
         PUSHED_MAX.saturating_sub(self.unsubmitted())
     }
 
@@ -139,17 +139,18 @@ impl Backend for ThreadsBackend {
                 self.hand_over(mem::take(&mut chain));
             }
         }
-        // A link at the end of what was pushed leads nowhere: a chain ends with its submission, as on a ring.
+        // If the last pushed entry has a link, it has nothing to link to: a chain ends with its submission, as on
+        // `io_uring`.
         self.hand_over(chain);
         if let Wait::AtLeast(count, timeout) = wait {
-            // A time-out too long for the clock is none.
+            // A time-out that the clock cannot express counts as no time-out.
             self.wait(count, timeout.and_then(|timeout| Instant::now().checked_add(timeout)));
         }
         Ok(taken)
     }
 
     fn withdraw(&mut self) -> Vec<u64> {
-        // One that was cancelled has its completion in the queue, and ends by that.
+        // An entry that was cancelled has its completion in the queue already, so it is not withdrawn.
         let never_taken = mem::take(&mut self.pushed).into_iter().filter(|step| !step.task.is_done());
         let names: Vec<u64> = never_taken.map(|step| step.task.user_data).collect();
         for name in &names {
@@ -196,7 +197,8 @@ impl Drop for ThreadsBackend {
         for task in self.owed.values() {
             self.cancel_task(task);
         }
-        // Each task still owed has its completion in the queue by the end, and only then is nothing performed any more.
+        // A thread may perform an entry until its completion is in the queue. So this waits for the completion of every
+        // entry.
         loop {
             self.sink.bell.quiet();
             if self.sink.completions.len() >= self.owed.len() {

@@ -1,10 +1,14 @@
 //! The kernel, through `io_uring` (Linux 5.19 and later).
 //!
-//! A ring is set up with COOP_TASKRUN (completions are posted when the thread is in the kernel anyway; 5.19),
-//! SUBMIT_ALL (a refused entry does not hold up those behind it; 5.18) and a CQ of the size that the in-flight limit asks
-//! for, plus SINGLE_ISSUER (6.0) where one thread owns the ring. DEFER_TASKRUN is never asked for: a ring with it wakes
-//! nobody who polls its descriptor. SQPOLL only on demand: its thread keeps the credentials that the process had when
-//! the ring was made, so after a setuid it would open files for the wrong user.
+//! A ring is set up with these flags:
+//! - COOP_TASKRUN (5.19): the kernel posts completions when the thread enters it anyway.
+//! - SUBMIT_ALL (5.18): an entry that the kernel refuses does not stop those behind it.
+//! - CQSIZE: the CQ is as large as the in-flight limit needs.
+//! - SINGLE_ISSUER (6.0), if one thread owns the ring.
+//!
+//! DEFER_TASKRUN is never used, because such a ring does not wake a thread that polls its descriptor. SQPOLL is used only if
+//! the user asks for it: the kernel's polling thread keeps the credentials that the process had when the ring was made, so
+//! after a setuid it would open files for the wrong user.
 #![expect(unsafe_code, reason = "entries hand the kernel addresses; whoever pushes keeps them valid")]
 
 use std::{io, os::fd::AsRawFd, time::Duration};
@@ -23,21 +27,21 @@ mod master;
 use ioprio::ioprio_of;
 pub(crate) use master::Master;
 
-/// Submission queue entries of one ring; a batch never holds more. With its CQ a ring takes about 28 KiB of memory that
-/// counts against RLIMIT_MEMLOCK for each 256.
+/// The most submission queue entries of one ring, and so of one batch. For each 256 entries, a ring and its CQ take about 28
+/// KiB of memory that counts against RLIMIT_MEMLOCK.
 const SQ_ENTRIES_MAX: u32 = 256;
 
-/// Slots of the ring's own file table, for chains that open, read and close without a descriptor.
+/// Places of the ring's file table for chains that open, read and close a file without a descriptor.
 const DIRECT_SLOTS: u32 = 64;
 
-/// Places of the same table behind those, for files that are used often.
+/// Further places of the same table, behind those, for files that are used often.
 const FILE_SLOTS: u32 = 960;
 
-/// Places of the table of buffers, where the kernel cannot make it grow.
+/// Places of the table of buffers, if the kernel cannot extend it.
 const BUFFER_SLOTS: u32 = 1024;
 
-/// Workers that the kernel may use for one thread's calls: those that end by themselves (files), and those that may
-/// block without end (pipes, opens).
+/// The most workers that the kernel may use for one thread's calls: for calls that end by themselves (on files), and for
+/// calls that may block without end (pipes, opens).
 const WORKERS_MAX: [u32; 2] = [4, 16];
 
 /// How long after it was set the alarm rings.
@@ -49,19 +53,19 @@ const GETEVENTS: u32 = 1;
 /// The top bit of `user_data` marks the parts of a [`Call::ReadPath`].
 const PART: u64 = 1 << 63;
 
-/// How a ring of the kernel is to be made.
+/// How to set an `io_uring` up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UringSpec {
     pub(crate) in_flight_max: u32,
     pub(crate) single_issuer: bool,
-    /// Milliseconds that the kernel's polling thread stays awake, if there is to be one.
+    /// The milliseconds that the kernel's polling thread stays awake. With `None` there is no such thread.
     pub(crate) kernel_poll_ms: Option<u32>,
 }
 
 pub(crate) struct UringBackend {
     ring: IoUring,
     features: Features,
-    /// The `user_data` of each place of the submission queue, for `withdraw`.
+    /// The `user_data` of the entry in each place of the submission queue. `withdraw` needs it.
     pushed: Box<[u64]>,
     /// Entries pushed so far, and entries that the kernel has taken.
     tail: u32,
@@ -70,26 +74,26 @@ pub(crate) struct UringBackend {
     polled: bool,
     enters: u64,
     paths: Paths,
-    /// What openat2 entries point to until they are handed over.
+    /// The arguments that openat2 entries point to until they are handed over.
     #[expect(clippy::vec_box, reason = "their addresses must not change when another is added")]
     hows: Vec<Box<types::OpenHow>>,
-    /// What lies in the submission queue was given up. It can be neither taken out nor ever handed over: its memory is no
-    /// longer ours.
+    /// The entries in the submission queue were given up. They cannot be taken out, and they must never be handed over,
+    /// because their memory belongs to its owners again.
     withdrawn: bool,
-    /// Whether there is a table of buffers yet.
+    /// Whether the kernel has made the table of buffers.
     buffers: bool,
     /// The alarm has rung.
     alarm: bool,
 }
 
-/// What the kernel has beyond 5.19.
+/// What this kernel can do beyond 5.19.
 #[derive(Clone, Copy, Debug)]
 struct Features {
     truncate: bool,
     direct_slots: bool,
-    /// Places of the file table behind [`DIRECT_SLOTS`].
+    /// The number of places of the file table behind [`DIRECT_SLOTS`].
     file_slots: u32,
-    /// Vectored calls on registered buffers (6.15).
+    /// Whether vectored calls can use registered buffers (6.15).
     vectors_fixed: bool,
 }
 
@@ -112,8 +116,8 @@ impl UringBackend {
     /// Sets a ring up.
     ///
     /// # Errors
-    /// What io_uring_setup(2) gives: `EPERM`, `ENOSYS`, `ENOMEM` (RLIMIT_MEMLOCK), `EMFILE`, `EINVAL` (a kernel before
-    /// 5.19).
+    /// What io_uring_setup(2) gives: `EPERM`, `ENOSYS`, `ENOMEM` (RLIMIT_MEMLOCK), `EMFILE`, and `EINVAL` from a kernel
+    /// before 5.19.
     pub(crate) fn new(spec: UringSpec) -> io::Result<Self> {
         let build = |single_issuer: bool| {
             let mut builder = IoUring::builder();
@@ -126,10 +130,10 @@ impl UringBackend {
             }
             builder.build(sq_entries(spec.in_flight_max))
         };
-        // SINGLE_ISSUER is of 6.0: a 5.19 refuses it with EINVAL and does without.
+        // A 5.19 kernel does not know SINGLE_ISSUER (6.0) and refuses it with EINVAL. Then the ring is set up without it.
         let ring = match build(spec.single_issuer) {
             Err(error) if spec.single_issuer && error.raw_os_error() == Some(errno::EINVAL) => build(false)?,
-            // The memory of a ring that was closed just now is given back a little later.
+            // The kernel gives the memory of a ring that was just closed back a little later, so try once more.
             Err(error) if error.raw_os_error() == Some(errno::ENOMEM) => {
                 std::thread::sleep(Duration::from_millis(20));
                 build(spec.single_issuer)?
@@ -138,9 +142,10 @@ impl UringBackend {
         };
         let mut probe = Probe::new();
         let known = ring.submitter().register_probe(&mut probe).is_ok();
-        // The limit on workers only keeps one process from using all of a machine; a kernel that refuses has its own.
+        // This limit only keeps one process from using all of a machine. If the kernel refuses it, the kernel's own limit
+        // holds.
         let _ = ring.submitter().register_iowq_max_workers(&mut WORKERS_MAX.clone());
-        // A table of more places than the process may have descriptors is refused.
+        // The kernel refuses a table with more places than the process may have descriptors.
         let file_slots = FILE_SLOTS.min(sys::descriptors_max().saturating_sub(DIRECT_SLOTS));
         let table = |places: u32| ring.submitter().register_files_sparse(places).is_ok();
         let (direct_slots, file_slots) =
@@ -178,7 +183,7 @@ impl UringBackend {
         assert!(pushed.is_ok(), "the ring was asked for room before the push");
     }
 
-    /// An openat2, whose argument has to stay where it is until the kernel has taken the entry.
+    /// The entry of an openat2. Its argument must stay where it is until the kernel has taken the entry.
     fn open_how(&mut self, path: PathPtr, flags: i32, mode: u32, resolve: u64) -> squeue::Entry {
         let creates = flags & (libc::O_CREAT | libc::O_TMPFILE) != 0;
         let how = types::OpenHow::new()
@@ -198,7 +203,7 @@ impl UringBackend {
         unsafe { self.ring.submitter().enter::<()>(entries, wanted, flags, None) }
     }
 
-    /// The same where a thread of the kernel looks at the queue by itself and may have to be woken.
+    /// The same for a ring whose submission queue a thread of the kernel reads by itself. That thread may have to be woken.
     #[cold]
     fn submit_polled(&self, wait: Wait) -> io::Result<usize> {
         match wait {
@@ -212,7 +217,7 @@ impl UringBackend {
         }
     }
 
-    /// Pushes a call that is not one of the commonest.
+    /// Pushes a call that is not among the commonest.
     #[inline(never)]
     fn push_rare(&mut self, entry: Entry, flags: squeue::Flags) {
         let user_data = entry.user_data;
@@ -226,7 +231,8 @@ impl UringBackend {
         }
     }
 
-    /// Open into a slot of the ring's file table, read, close: three entries, one completion.
+    /// Pushes three linked entries: open into a place of the ring's file table, read, close. The ring gets one completion
+    /// for them.
     fn push_path(&mut self, entry: Entry) {
         let Call::ReadPath { path, buf, len } = entry.call else { return };
         let index = self.paths.free.pop().unwrap_or_else(|| {
@@ -240,7 +246,8 @@ impl UringBackend {
         let open = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path).file_index(Some(slot)).flags(libc::O_RDONLY);
         let read = opcode::Read::new(types::Fixed(index), buf, len);
         let close = opcode::Close::new(types::Fixed(index));
-        // A read to the end of a file is short, which would cut a plain link: the close hangs on a hard one.
+        // A read that meets the end of the file is short, and a short read would cancel what is linked behind it by a plain
+        // link. So the close is linked by a hard link.
         let parts = [
             open.build().flags(squeue::Flags::IO_LINK).user_data(part(0)),
             read.build().flags(squeue::Flags::IO_HARDLINK).user_data(part(1)),
@@ -251,7 +258,7 @@ impl UringBackend {
         }
     }
 
-    /// Hands every completion that is there to `each`, straight from the completion queue.
+    /// Calls `each` for every completion, read where it lies in the completion queue.
     #[inline(always)]
     pub(crate) fn reap_each(&mut self, each: &mut impl Taker) {
         // SAFETY: the ring that owns this backend lets one thread in at a time, so nobody else reads these flags' queue.
@@ -272,7 +279,7 @@ impl UringBackend {
         }
     }
 
-    /// Completions that did not fit into the queue wait in the kernel; an enter makes it hand them over.
+    /// Makes the kernel hand over the completions that did not fit into the queue. It does so in an enter.
     #[cold]
     fn fetch_overflow(&mut self) {
         self.enters += 1;
@@ -282,7 +289,7 @@ impl UringBackend {
 }
 
 impl Paths {
-    /// One part of a chain of open, read and close has completed; the last one completes the whole.
+    /// Takes the completion of one part of an open, read and close. The last part gives the completion of the whole.
     fn complete_part(&mut self, user_data: u64, result: i32) -> Option<Cqe> {
         let index = user_data as u32;
         let state = &mut self.entries[index as usize];
@@ -302,17 +309,18 @@ impl Paths {
     }
 }
 
-/// The SQ for so many in flight: a power of two.
+/// The size of the SQ for an in-flight limit: a power of two.
 fn sq_entries(in_flight_max: u32) -> u32 {
     in_flight_max.clamp(64, SQ_ENTRIES_MAX).next_power_of_two()
 }
 
-/// The CQ for so many in flight, with room for the backend's own entries.
+/// The size of the CQ for an in-flight limit, with room for the backend's own entries.
 fn cq_entries(in_flight_max: u32) -> u32 {
     in_flight_max.next_power_of_two().clamp(2 * sq_entries(in_flight_max), 65_536)
 }
 
-/// A transfer, by the descriptor or the file's place in the table, on plain memory or on a registered buffer.
+/// Builds the entry of a transfer. It names the file by its descriptor or by its place in the table, and plain memory or a
+/// registered buffer.
 macro_rules! transfer {
     ($plain:ident, $fixed:ident, $entry:expr, $fd:expr, ($memory:expr, $size:expr), $offset:expr) => {{
         let (class, flags) = (ioprio_of($entry.class), if $entry.attempt { libc::RWF_NOWAIT } else { 0 });
@@ -335,7 +343,7 @@ impl Backend for UringBackend {
         if self.withdrawn {
             return 0;
         }
-        // One place is kept for a cancellation, which cannot wait.
+        // One place is kept free for a cancellation, because a cancellation cannot wait.
         (self.pushed.len() as u32 - 1).saturating_sub(self.unsubmitted())
     }
 
@@ -365,8 +373,9 @@ impl Backend for UringBackend {
             flags |= squeue::Flags::ASYNC;
         }
         let user_data = entry.user_data;
-        // The commonest calls are built and pushed in one piece each: gathered from all arms of a match, an entry is copied
-        // through the stack in parts that the processor cannot forward (perf annotate on benches/rings.rs).
+        // Each of the commonest calls is built and pushed in one place. If the arms of the match only built the entry, and
+        // one push followed them, the entry would be copied through the stack in parts, and the processor could not forward
+        // its stores (perf annotate on benches/rings.rs).
         match entry.call {
             Call::Nop => {
                 let sqe = opcode::Nop::new().build().flags(flags).user_data(user_data);
@@ -420,7 +429,7 @@ impl Backend for UringBackend {
             .map_or(user_data, |index| PART | 1 << 32 | index as u64);
         let entry = opcode::AsyncCancel::new(target).build().user_data(Cqe::INTERNAL);
         if self.withdrawn || self.unsubmitted() as usize >= self.pushed.len() {
-            // What cannot be told to the kernel now is not cancelled: its completion comes all the same.
+            // There is no room for a cancellation, so the operation is not cancelled. Its completion comes as always.
             return;
         }
         self.push_entry(&entry, Cqe::INTERNAL);
@@ -444,7 +453,7 @@ impl Backend for UringBackend {
         };
         let taken = match outcome {
             Ok(taken) => taken as u32,
-            // A wait that ended by its time limit or a signal may have taken entries all the same.
+            // If a time limit or a signal ended the wait, the kernel may still have taken entries.
             Err(error) => match before - self.unsubmitted() {
                 0 => return Err(error),
                 taken => taken,
@@ -512,7 +521,7 @@ impl Backend for UringBackend {
     }
 
     fn clear_buffer(&mut self, place: u16) {
-        // It can always be emptied, and if it were not it would be replaced by the next.
+        // Emptying a place does not fail. If it did, the next use of the place would replace the entry.
         let _ = master::update(&self.ring, u32::from(place), 0, 0);
     }
 
@@ -556,16 +565,16 @@ impl Backend for UringBackend {
     }
 }
 
-/// A place of the file table, behind those that chains use.
+/// The entry of the file table for a place: the first [`DIRECT_SLOTS`] entries belong to chains.
 const fn place_of(place: u32) -> types::Fixed {
     types::Fixed(DIRECT_SLOTS + place)
 }
 
-/// The submission queue entry of a call that takes one.
+/// The submission queue entry of a call that takes one entry.
 fn sqe(call: &Call) -> squeue::Entry {
     let here = types::Fd(libc::AT_FDCWD);
     match *call {
-        // These are pushed in their own way, or not at all.
+        // Other functions push these calls, or nobody does.
         Call::Nop
         | Call::Read { .. }
         | Call::Write { .. }
@@ -598,7 +607,8 @@ fn sqe(call: &Call) -> squeue::Entry {
         }
         Call::Truncate { fd, len } => opcode::Ftruncate::new(types::Fd(fd), len).build(),
         Call::Advise { fd, offset, len, advice } => {
-            // posix_fadvise64 takes a signed length in the crate's wording; what does not fit went to the helper.
+            // The io-uring crate declares the length as signed. `supports` has sent a length that does not fit to the
+            // helper.
             opcode::Fadvise::new(types::Fd(fd), len as libc::off_t, advice).offset(offset).build()
         }
         Call::Rename { from, to, flags } => opcode::RenameAt::new(here, from, here, to).flags(flags).build(),

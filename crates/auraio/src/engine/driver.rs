@@ -1,5 +1,5 @@
-//! The thread that reaps for futures whose executor knows nothing of rings. It is started when the first such future has
-//! to wait, sleeps on the descriptors of all rings, and holds the engine only while it works.
+//! The driver: a thread that reaps for futures while their executor sleeps. It is started when the first future on a foreign
+//! executor has to wait. It sleeps on the descriptors of all rings, and holds the engine only while it works.
 
 use std::{
     sync::{
@@ -28,7 +28,7 @@ struct Control {
 }
 
 impl Driver {
-    /// Starts the thread. Where none can be had futures still complete when they are polled.
+    /// Starts the thread. If the system has none, futures still complete when they are polled.
     pub(crate) fn start(engine: Weak<Shared>) -> Self {
         let Ok(bell) = Bell::new() else { return Self { thread: None, control: None } };
         let control = Arc::new(Control { stop: AtomicBool::new(false), bell });
@@ -37,14 +37,14 @@ impl Driver {
         Self { thread, control: Some(control) }
     }
 
-    /// There is a new ring.
+    /// Makes the thread look at the rings again: there is a new one, or something waits that no completion will move on.
     pub(crate) fn look_again(&self) {
         if let Some(control) = &self.control {
             control.bell.ring();
         }
     }
 
-    /// Ends the thread, and waits for its end unless this is it.
+    /// Ends the thread, and waits for its end. If the driver's own thread calls this, it does not wait.
     pub(crate) fn stop(self) {
         if let Some(control) = &self.control {
             control.stop.store(true, Ordering::SeqCst);
@@ -53,7 +53,7 @@ impl Driver {
         if let Some(thread) = self.thread
             && thread.thread().id() != thread::current().id()
         {
-            // A panic of the thread was reported when it happened.
+            // If the thread panicked, that was reported when it happened.
             let _ = thread.join();
         }
     }

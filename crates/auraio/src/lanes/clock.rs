@@ -1,4 +1,4 @@
-//! The time that the loops are told.
+//! The clock whose time the control loops are given.
 
 /// Nanoseconds of the monotonic clock.
 #[cfg(unix)]
@@ -7,7 +7,7 @@ pub(crate) fn now() -> u64 {
     time.tv_sec.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec.cast_unsigned())
 }
 
-/// Nanoseconds since the first call, and one so that 0 is before all.
+/// Nanoseconds since the first call, plus one, so that 0 lies before every moment.
 #[cfg(not(unix))]
 pub(crate) fn now() -> u64 {
     use std::{sync::LazyLock, time::Instant};

@@ -1,12 +1,13 @@
-//! Which disk a file lies on: operations on its partitions, and on whatever is laid over it one to one, compete for the
-//! same queue, so they share one in-flight limit.
+//! Finds the disk that a file lies on. Operations on all partitions of a disk, and on devices that are mapped onto it one to
+//! one, compete for the same queue. Therefore they share one in-flight limit.
 //!
-//! Linux tells it in `/sys/dev/block` (Documentation/ABI/stable/sysfs-block) and, of file systems with anonymous device
-//! numbers, in `/proc/self/mountinfo` (proc_pid_mountinfo(5)). Both are only read, by an open on a device not seen before.
-//! What cannot be told is a disk of its own: the worst that follows is a limit of its own.
+//! Linux tells the disk in `/sys/dev/block` (Documentation/ABI/stable/sysfs-block). For file systems with anonymous device
+//! numbers it tells the source in `/proc/self/mountinfo` (proc_pid_mountinfo(5)). An open on a device that was not seen
+//! before reads both, and writes neither. If the disk cannot be found, the device counts as a disk of its own, whose only
+//! drawback is a limit of its own.
 //!
-//! It does not look behind loop devices, whose image file is read through another lane as often as not, nor under arrays
-//! of several disks, which have the queue of none of them.
+//! The search stops at a loop device, because its image file is often read through another lane as well. It also stops at an
+//! array of several disks, because the array's queue is not that of any one of them.
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -16,33 +17,35 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
-/// Which disk: equal for all devices that lead to the same.
+/// Names a disk. It is equal for all devices that lie on the same disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct DiskId(u64);
 
-/// A disk, or what has to pass for one.
+/// A disk, or a device that counts as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Disk {
     pub(crate) id: DiskId,
-    /// The kernel's name for it (`nvme0n1`), or of what is no block device its type and number (`tmpfs 0:35`).
+    /// The kernel's name of the disk (`nvme0n1`). If it is no block device, its type and number (`tmpfs 0:35`).
     pub(crate) name: String,
-    /// Whether it has heads that move, where that is known.
+    /// Whether the disk has moving heads. `None` if that is not known.
     pub(crate) rotational: Option<bool>,
 }
 
-/// Devices and mounts come and go in a long-lived process; past this many the table starts afresh.
+/// When the table has this many entries, it is emptied, because devices and mounts come and go in a long-lived process.
 const KNOWN_MAX: usize = 1024;
 
-/// What `stat` gives, and the mount's id: an id is used again after an unmount, and not every kernel tells it.
+/// The device number that `stat` gives, and the mount's id. The number is needed too, because the kernel uses an id again
+/// after an unmount, and older kernels do not tell it.
 type Key = (u64, Option<u64>);
 
 static KNOWN: RwLock<Option<HashMap<Key, Disk>>> = RwLock::new(None);
 
 /// The disk under the device that `stat` names in `st_dev`. `mount` is the id that `statx` gives with STATX_MNT_ID
-/// (Linux 5.8): without it the disk under a btrfs is not found, for `stat` names its subvolumes by numbers of their own.
+/// (Linux 5.8). Without the id the disk under a btrfs is not found, because `stat` gives btrfs subvolumes numbers of their
+/// own.
 ///
-/// Remembered, so that only the first open on a device waits for anything. A device that is unplugged, and another that
-/// gets its number, are one and the same until then.
+/// The answer is remembered, so that only the first open on a device reads files. If a device is unplugged and another one
+/// gets its number, both count as the same disk until the table is emptied.
 pub(crate) fn disk_of(st_dev: u64, mount: Option<u64>) -> Disk {
     let key = (st_dev, mount);
     let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|map| map.get(&key).cloned());
@@ -64,7 +67,7 @@ fn look_up((st_dev, mount): Key) -> Disk {
     linux::Trees::of_this_machine().disk_of(st_dev, mount)
 }
 
-/// Other systems number volumes, and do not tell by the number which disk they lie on.
+/// Other systems number volumes, and the number does not tell which disk a volume lies on.
 #[cfg(not(target_os = "linux"))]
 fn look_up((st_dev, _): Key) -> Disk {
     Disk { id: DiskId(st_dev), name: format!("device {:x}:{:x}", st_dev >> 32, st_dev & 0xFFFF_FFFF), rotational: None }

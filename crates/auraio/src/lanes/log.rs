@@ -1,4 +1,4 @@
-//! What the loops of the process decided, for whoever listens.
+//! The decisions of all outer loops of the process, kept for listeners.
 
 use std::{
     collections::VecDeque,
@@ -23,27 +23,27 @@ use crate::{control::Decision, lock};
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct LaneDecision {
-    /// Decisions of the process are numbered from 1.
+    /// The decision's number. All decisions of the process are numbered, from 1.
     pub number: u64,
-    /// Whose loop it was.
+    /// The lane whose loop decided.
     pub lane: LaneId,
-    /// What was decided, and the numbers that led to it.
+    /// The decision, and the numbers that led to it.
     pub decision: Decision,
 }
 
-/// Decisions that are kept for those who have not asked yet: some minutes of a busy process.
+/// The most decisions that are kept for listeners who have not asked yet. A busy process makes so many in some minutes.
 const KEPT_MAX: usize = 1024;
 
 static DECIDED: Mutex<VecDeque<LaneDecision>> = Mutex::new(VecDeque::new());
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// How many there were: one load, for those who look often.
+/// The number of decisions so far. It costs one load, because some callers ask often.
 #[inline]
 pub(crate) fn decisions_so_far() -> u64 {
     COUNT.load(Ordering::Acquire)
 }
 
-/// Those with a number above `number`, oldest first, as far as they are kept.
+/// The decisions with a number above `number`, oldest first, as far as they are still kept.
 pub(crate) fn decisions_after(number: u64) -> Vec<LaneDecision> {
     if decisions_so_far() <= number {
         return Vec::new();

@@ -1,12 +1,13 @@
-//! Lanes: what one in-flight limit governs.
+//! Lanes: a lane is all operations that one in-flight limit governs.
 //!
 //! A lane is one device in one mode: the disk under a file system, with `O_DIRECT` or through the page cache. All rings of
-//! the process that drive it share one outer loop ([`crate::control`]), because two loops that do not know of each other
-//! take each other's load for the device's own and climb to the guard together. The loop's limit is shared out among the
-//! rings ([`Shares`]); a ring keeps to its share by itself (`ring/gate.rs`) and reports what completed now and then, in
-//! bulk, so that no operation writes to memory that cores share.
+//! the process that use the lane share one outer loop ([`crate::control`]). With a loop each, every loop would take the load
+//! of the others for slowness of the device, and all of them would raise their limits until the guard cuts. The loop's limit
+//! is divided into shares, one for each ring ([`Shares`](crate::control::Shares)). A ring keeps to its share by itself
+//! (`ring/gate.rs`). From time to time it reports in bulk what has completed, so that a single operation writes to no memory
+//! that cores share.
 //!
-//! What the page cache has is no load on a device: it is neither counted nor held back.
+//! A read that the page cache serves puts no load on a device, so it is neither counted nor held back.
 
 use std::{
     fmt,
@@ -38,7 +39,7 @@ pub(crate) use seen::Sample;
 pub use stats::{ClassStats, HistogramKind, LaneStats};
 pub(crate) use wishes::Wishes;
 
-/// Names a lane, for as long as the process lives.
+/// Names a lane. A lane lives as long as the process, so its name stays valid.
 ///
 /// ```
 /// use auraio::OpenOptions;
@@ -70,7 +71,7 @@ impl LaneId {
         self.0 as u32
     }
 
-    /// The lane with a number, if there can be one.
+    /// The id with this number. `None` if no lane can have the number.
     ///
     /// ```
     /// use auraio::LaneId;
@@ -114,10 +115,11 @@ impl LaneMode {
     }
 }
 
-/// Lanes that a process may have. Past it, what is on further devices is not governed.
+/// The most lanes of a process. Operations on further devices have no limit.
 const LANES_MAX: usize = 1024;
 
-/// Every lane of the process, by number. They stay: what a loop has learnt of a device outlives the files on it.
+/// Every lane of the process, by number. No lane is ever removed, so that what its loop has learnt about the device is still
+/// there when the next file on it is opened.
 static LANES: RwLock<Vec<Arc<Lane>>> = RwLock::new(Vec::new());
 
 /// One device in one mode.
@@ -125,7 +127,7 @@ pub(crate) struct Lane {
     id: LaneId,
     disk: Disk,
     mode: LaneMode,
-    /// Somebody waits for a place that another ring has: everybody reports at once.
+    /// Some ring waits for a place that another ring has. Then every ring reports as soon as something has completed.
     scarce: AtomicBool,
     governor: Mutex<Governor>,
 }
@@ -139,7 +141,7 @@ pub(crate) struct LaneShareCounts {
     share: AtomicU32,
     /// How many of those may be of the lowest class.
     share_low: AtomicU32,
-    /// Operations that other rings have in flight on the lane, as they told.
+    /// Operations that the other rings had in flight on the lane when they last reported.
     others: AtomicU32,
 }
 
@@ -159,23 +161,23 @@ impl LaneShareCounts {
     }
 }
 
-/// What a ring tells of itself.
+/// What a ring reports to a lane.
 pub(crate) struct Report<'a> {
     pub(crate) member: u32,
     pub(crate) now: u64,
     pub(crate) in_flight: u32,
-    /// By class, the highest first.
+    /// Operations that wait for a place, by class, the highest first.
     pub(crate) waiting: [u32; 3],
-    /// What completed since the last report, in order. Emptied.
+    /// What completed since the last report, in order. The report empties the list.
     pub(crate) samples: &'a mut Vec<Sample>,
     /// Reads that the page cache served since the last report.
     pub(crate) hits: u64,
-    /// What the ring's inner loop says.
+    /// The submit batch that the ring's inner loop has chosen.
     pub(crate) batch: u32,
     pub(crate) sqe_per_enter: f64,
 }
 
-/// The lane of a file: `dev` as `st_dev` of `stat`.
+/// The lane of a file. `dev` is the file's `st_dev` from `stat`. `None` if the process has [`LANES_MAX`] lanes already.
 pub(crate) fn lane_of(dev: u64, mount: Option<u64>, mode: LaneMode) -> Option<Arc<Lane>> {
     let disk = disk_of(dev, mount);
     let find = |lanes: &[Arc<Lane>]| lanes.iter().find(|lane| lane.disk.id == disk.id && lane.mode == mode).cloned();
@@ -183,7 +185,7 @@ pub(crate) fn lane_of(dev: u64, mount: Option<u64>, mode: LaneMode) -> Option<Ar
         return Some(known);
     }
     let mut lanes = LANES.write().unwrap_or_else(PoisonError::into_inner);
-    // Another thread may have made it meanwhile.
+    // Another thread may have made the lane between the two locks.
     if let Some(known) = find(&lanes) {
         return Some(known);
     }
@@ -207,7 +209,7 @@ pub(crate) fn all() -> Vec<Arc<Lane>> {
     LANES.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// The lane with a number.
+/// The lane that an id names.
 pub(crate) fn by_id(id: LaneId) -> Option<Arc<Lane>> {
     LANES.read().unwrap_or_else(PoisonError::into_inner).get(id.0 as usize).cloned()
 }
@@ -221,7 +223,7 @@ impl Lane {
         self.mode
     }
 
-    /// Whether every ring is to report as soon as something has completed.
+    /// Whether every ring has to report as soon as something has completed.
     #[inline]
     pub(crate) fn is_scarce(&self) -> bool {
         self.scarce.load(Ordering::Relaxed)
@@ -232,12 +234,12 @@ impl Lane {
         lock(&self.governor).join(capacity)
     }
 
-    /// A ring is gone.
+    /// Removes a ring.
     pub(crate) fn leave(&self, member: u32) {
         lock(&self.governor).leave(member);
     }
 
-    /// What a ring has to tell.
+    /// Takes a ring's report.
     pub(crate) fn report(&self, report: Report<'_>) {
         let mut governor = lock(&self.governor);
         let scarce = governor.report(report);
@@ -254,12 +256,12 @@ impl Lane {
         lock(&self.governor).histogram(kind)
     }
 
-    /// A client begins to use the lane.
+    /// Adds a client, whose wishes count from now on.
     pub(crate) fn add_client(&self, wishes: &Arc<Wishes>) {
         self.change_clients(|governor| governor.add_client(wishes));
     }
 
-    /// What clients wish has changed, or one has gone.
+    /// Has the lane read its clients' wishes again: one has changed, or a client has gone.
     pub(crate) fn reconsider(&self) {
         self.change_clients(|_| {});
     }
@@ -269,7 +271,7 @@ impl Lane {
         change(&mut governor);
         let kept = governor.reconsider(now());
         drop(governor);
-        // The last share of a client may be among them: its end comes back here.
+        // This may drop the last share of a client, and the client's drop takes the governor's lock again.
         drop(kept);
     }
 }

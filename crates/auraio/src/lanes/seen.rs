@@ -1,20 +1,20 @@
-//! What has been seen of a lane: latencies and counts.
+//! Latencies and counts of the operations that a lane has completed.
 
 use hdrhistogram::Histogram;
 
 use super::stats::{ClassStats, HistogramKind};
 use crate::control::Priority;
 
-/// One completed operation, as its ring saw it. Times are of [`super::now`].
+/// One completed operation, as its ring saw it. All times are those of [`super::now`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     pub(crate) now: u64,
-    /// When it was asked for, if it had to wait for a place; else as `submitted`.
+    /// When the operation began to wait for a place. If it did not have to wait, this is `submitted`.
     pub(crate) asked: u64,
     pub(crate) submitted: u64,
     pub(crate) unseen: u64,
     pub(crate) in_flight_then: u32,
-    /// In flight and waiting on its ring just before the reap, this one among them.
+    /// Operations in flight on its ring just before the reap, this one among them. `waiting` is of the same moment.
     pub(crate) in_flight: u32,
     pub(crate) waiting: u32,
     pub(crate) bytes: u32,
@@ -22,29 +22,29 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// From the system call that carried it to the reap.
+    /// The time from the system call that handed the operation over to the reap.
     pub(crate) const fn completion(&self) -> u64 {
         self.now.saturating_sub(self.submitted)
     }
 
-    /// The same with the wait for a place before it.
+    /// The completion latency, and the wait for a place before it.
     pub(crate) const fn total(&self) -> u64 {
         self.now.saturating_sub(self.asked)
     }
 
-    /// Operations plus bytes / 64 KiB.
+    /// The work for the device: one for the operation, and one for each 64 KiB.
     pub(crate) fn work(&self) -> f32 {
         1.0 + self.bytes as f32 / 65_536.0
     }
 }
 
-/// The shortest latency that is told apart, in nanoseconds.
+/// The shortest latency that the histograms tell apart, in nanoseconds.
 const LATENCY_MIN: u64 = 100;
-/// The longest: an hour. What takes longer counts as this.
+/// The longest latency of the histograms: an hour. A longer one counts as this.
 const LATENCY_MAX: u64 = 3_600_000_000_000;
-/// Significant digits: latencies are told apart by 1 %, in 25 KiB a histogram.
+/// Significant digits of the histograms. Two digits tell latencies apart that differ by 1 %, and a histogram takes 25 KiB.
 const DIGITS: u8 = 2;
-/// Percentiles in stats are of the last one to two of these.
+/// The percentiles in stats are of the last one to two windows of this length.
 const WINDOW_NS: u64 = 1_000_000_000;
 
 /// An empty histogram of latencies in nanoseconds.
@@ -55,7 +55,7 @@ fn latencies() -> Histogram<u64> {
     }
 }
 
-/// Latencies of the whole life, and of the last moments by themselves.
+/// The latencies of the lane's whole life. Those of the last two windows are kept by themselves too.
 #[derive(Debug)]
 struct Latencies {
     window: Histogram<u64>,
@@ -86,9 +86,9 @@ impl Latencies {
         self.since = at;
     }
 
-    /// The present window becomes the one before, and that one a part of what is older.
+    /// Ends the present window: it becomes the window before, and the window before is added to the older latencies.
     fn retire(&mut self) {
-        // Histograms of one make always add up.
+        // Adding fails only for histograms with different bounds, and these have the same.
         let _ = self.older.add(&self.window_before);
         self.window_before.reset();
         std::mem::swap(&mut self.window, &mut self.window_before);
@@ -116,7 +116,7 @@ pub(super) struct Seen {
     pub(super) bytes: u64,
     pub(super) hits: u64,
     classes: [ByClass; 3],
-    /// Something of another class than normal has completed: from then on latencies are kept by class.
+    /// An operation of another class than normal has completed. From then on latencies are kept by class.
     classed: bool,
 }
 
@@ -191,7 +191,7 @@ impl Seen {
         let its = &self.classes[class as usize];
         let total_p99_us = match &its.total {
             Some(total) => Percentiles::of(&total.recent()).p99,
-            // All that there is, is of this class.
+            // Every operation so far was of this class.
             None if its.completed > 0 => self.total_p99(),
             None => 0.0,
         };

@@ -1,4 +1,4 @@
-//! What a lane tells of itself.
+//! What `stats()` tells of a lane.
 
 use super::{LaneId, LaneMode};
 use crate::numbers::numbers;
@@ -94,7 +94,7 @@ numbers! {
     }
 }
 
-/// Which latencies a histogram is of.
+/// The kind of latency that a histogram is of.
 ///
 /// ```
 /// use auraio::HistogramKind;
@@ -103,9 +103,9 @@ numbers! {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HistogramKind {
-    /// From the system call that carried an operation to its completion.
+    /// From the system call that handed an operation over to its completion.
     #[default]
     Completion,
-    /// The same with the wait behind the in-flight limit.
+    /// The same, with the wait behind the in-flight limit before it.
     Total,
 }

@@ -21,21 +21,22 @@ use crate::{File, Result, buf::Payload, file::FileInner, sys::Call};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Advice {
-    /// Nothing special.
+    /// No particular order: the kernel's default.
     Normal = 0,
-    /// In no order: read no further than asked.
+    /// The file is read in no order: the kernel reads no further than asked.
     Random = 1,
-    /// In order: read further ahead.
+    /// The file is read in order: the kernel reads further ahead.
     Sequential = 2,
-    /// Soon: start reading now.
+    /// The range is needed soon: the kernel starts to read it.
     WillNeed = 3,
-    /// Not soon: drop it from the page cache.
+    /// The range is not needed soon: the kernel drops it from the page cache.
     DontNeed = 4,
-    /// Once.
+    /// The range is used once.
     NoReuse = 5,
 }
 
-/// Gives advice about a range; it changes no result, only timing. Where the platform has no such call it does nothing.
+/// Tells the kernel how a range will be used. It changes when the kernel reads, and no result. On a platform without such a
+/// call it does nothing.
 ///
 /// # Errors
 /// What posix_fadvise(2) gives: `ESPIPE` for a pipe.

@@ -1,12 +1,12 @@
-//! Change which blocks stand behind a file.
+//! Reserve, free or move the blocks of a file.
 
 use std::sync::Arc;
 
 use super::{Done, Operation, Prepared};
 use crate::{File, Result, buf::Payload, file::FileInner, sys::Call};
 
-/// What [`Allocate`] does with the range: each is one mode of Linux's fallocate(2). A file system or platform that lacks
-/// one answers `EOPNOTSUPP`.
+/// What [`Allocate`] does with the range. Each variant is one mode of Linux's fallocate(2). A file system or platform that
+/// lacks the mode answers `EOPNOTSUPP`.
 ///
 /// ```
 /// use auraio::op::AllocateMode;
@@ -32,15 +32,18 @@ pub enum AllocateMode {
     KeepSize,
     /// Give the blocks back; the range reads as zeros and the length stays.
     PunchHole,
-    /// Zeros, by giving back or marking blocks where that is faster than writing; extends the file.
+    /// Fill the range with zeros, and extend the file if the range goes past its end. The file system frees or marks blocks
+    /// where that is faster than writing.
     Zero,
-    /// The same, leaving the length as it is.
+    /// Fill the range with zeros, and leave the length as it is.
     ZeroKeepSize,
-    /// Cut the range out of the file: what follows moves up. Offset and length are multiples of the block size.
+    /// Cut the range out of the file: the bytes behind it move to its beginning. Offset and length must be multiples of the
+    /// file system's block size.
     Collapse,
-    /// Make room: what follows moves down and the range is a hole. Offset and length are multiples of the block size.
+    /// Make room: the bytes from the offset on move behind the range, which becomes a hole. Offset and length must be
+    /// multiples of the file system's block size.
     Insert,
-    /// Make blocks that are shared with another file this file's own.
+    /// Copy blocks that the file shares with another file, so that it has blocks of its own.
     Unshare,
 }
 
@@ -63,8 +66,8 @@ impl AllocateMode {
 /// Reserves, frees, zeroes, cuts out or inserts blocks, as fallocate(2).
 ///
 /// # Errors
-/// What fallocate(2) gives: `EOPNOTSUPP`, `ENOSPC`, `EBADF` where the file was not opened for writing, `EINVAL` for no
-/// bytes or a range that is no multiple of the block size where it has to be.
+/// What fallocate(2) gives: `EOPNOTSUPP`, `ENOSPC`, `EBADF` if the file was not opened for writing, `EINVAL` if the range is
+/// empty, or if it has to consist of whole blocks and does not.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};

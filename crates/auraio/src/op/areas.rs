@@ -1,4 +1,4 @@
-//! Which memory the kernel reads and writes for each call: what the simulated kernel watches.
+//! Which memory the kernel reads and writes for each call. The simulated kernel watches this memory.
 
 use crate::sys::{Call, FileTime, IoVec, PathPtr, RawStat};
 
@@ -7,7 +7,7 @@ use crate::sys::{Call, FileTime, IoVec, PathPtr, RawStat};
 pub(crate) enum Area {
     Nothing,
     Bytes(*mut u8, usize),
-    /// What these vectors name.
+    /// The memory that these vectors point to.
     Vectors(*const IoVec, u32),
     /// A path, with the NUL at its end.
     Text(PathPtr),

@@ -1,4 +1,4 @@
-//! Change who owns an open file, who may use it and when it was touched. The kernel has no ring opcode for these.
+//! Change an open file's owner, permissions and times. The kernel has no `io_uring` opcode for these calls.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
 /// Sets the permission bits, as fchmod(2).
 ///
 /// # Errors
-/// What fchmod(2) gives: `EPERM` for whoever does not own the file, `EROFS`.
+/// What fchmod(2) gives: `EPERM` if the process does not own the file, `EROFS`.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
@@ -35,7 +35,7 @@ pub struct SetMode {
 }
 
 impl SetMode {
-    /// The low twelve bits of `mode` count.
+    /// Only the low twelve bits of `mode` are used.
     ///
     /// ```
     /// use auraio::op;
@@ -74,7 +74,7 @@ impl Operation for SetMode {
 /// Sets owner and group, as fchown(2).
 ///
 /// # Errors
-/// What fchown(2) gives: `EPERM` without the right to give the file away, `EROFS`.
+/// What fchown(2) gives: `EPERM` if the process may not give the file away, `EROFS`.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
@@ -97,7 +97,7 @@ pub struct SetOwner {
 }
 
 impl SetOwner {
-    /// `None` leaves that one as it is.
+    /// `None` leaves the owner or the group as it is.
     ///
     /// ```
     /// use auraio::op;
@@ -137,7 +137,7 @@ impl Operation for SetOwner {
 /// Sets the times of last access and last change, as futimens(2).
 ///
 /// # Errors
-/// What futimens(2) gives: `EPERM` for whoever does not own the file, `EROFS`.
+/// What futimens(2) gives: `EPERM` if the process does not own the file, `EROFS`.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, Timestamp, op};
@@ -162,7 +162,7 @@ pub struct SetTimes {
 }
 
 impl SetTimes {
-    /// The two times.
+    /// The file gets these two times.
     ///
     /// ```
     /// use auraio::{Timestamp, op};

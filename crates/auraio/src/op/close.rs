@@ -5,16 +5,16 @@ use std::sync::Arc;
 use super::{Done, Operation, Prepared};
 use crate::{File, Result, buf::Payload, file::FileInner, sys::Call};
 
-/// Closes a file once every operation on it has completed: a descriptor that is still named by an entry in a queue is
-/// never given back, because the next file to be opened would get its number. Operations that could wait for ever (a
-/// read of an empty pipe) are cancelled.
+/// Closes a file once every operation on it has completed. While an entry in a queue still names the descriptor, the
+/// descriptor is not given back: the next file to be opened would get its number. Operations on the file that could wait
+/// for ever, such as a read of an empty pipe, are cancelled.
 ///
-/// Dropping a [`File`] closes it too, but then nobody hears of an error.
+/// Dropping a [`File`] closes it too, but then nobody learns of an error.
 ///
 /// # Errors
-/// What close(2) gives, for example `EIO`, `ENOSPC` or `EDQUOT` of a write that failed late on a network file system. The
-/// file is closed all the same, so a close is made once, whatever it answers, and cannot be cancelled. One that a signal
-/// interrupted (`EINTR`) is done, and no error.
+/// What close(2) gives, for example `EIO`, `ENOSPC` or `EDQUOT` if a write failed late on a network file system. The file is
+/// closed even then. Therefore the engine makes a close once, whatever the answer is, and a close cannot be cancelled. If
+/// a signal interrupts it (`EINTR`), the file is closed, and that is no error.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};

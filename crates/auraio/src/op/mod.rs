@@ -58,9 +58,9 @@ use table::CallKind;
 
 /// Something that an engine can be asked to do.
 ///
-/// The trait is sealed in effect: the operations of this module are all there are. Each is a plain value, made by its own
-/// constructor and handed to [`Engine::submit`](crate::Engine::submit), a [`Port`](crate::Port) or a
-/// [`Chain`](crate::Chain).
+/// Other crates cannot implement this trait, because its methods take and give types that are not public: the operations of
+/// this module are all there are. Each is a plain value. Its own constructor makes it, and the caller hands it to
+/// [`Engine::submit`](crate::Engine::submit), a [`Port`](crate::Port) or a [`Chain`](crate::Chain).
 ///
 /// ```
 /// use auraio::{Engine, Operation, op};
@@ -73,27 +73,28 @@ use table::CallKind;
 /// # Ok::<(), auraio::Error>(())
 /// ```
 pub trait Operation: Send + Sized + 'static {
-    /// What it answers.
+    /// What the caller gets when the operation has completed.
     type Output: Send + 'static;
 
     #[doc(hidden)]
     fn prepare(self) -> Prepared;
 
-    /// The operation's call, if it may go by the short path. This runs the caller's buffer's code.
+    /// The operation's call, if it may take the short path. This calls methods of the caller's buffer, which are code of the
+    /// user's.
     #[doc(hidden)]
     #[inline(always)]
     fn plain(&mut self) -> Option<Plain> {
         None
     }
 
-    /// The file that such a call works on.
+    /// The file that the call of [`Operation::plain`] works on.
     #[doc(hidden)]
     #[inline(always)]
     fn plain_file(&self) -> Option<&File> {
         None
     }
 
-    /// What the slot of such a call keeps.
+    /// What the slot keeps for the call of [`Operation::plain`].
     #[doc(hidden)]
     #[inline(always)]
     fn into_owned(self) -> (Payload, Option<File>) {
@@ -103,8 +104,8 @@ pub trait Operation: Send + Sized + 'static {
     #[doc(hidden)]
     fn finish(done: Done) -> Self::Output;
 
-    /// The same operation in a class of its own, instead of its file's: of those that wait for a device, the high come
-    /// first. Says nothing for what works on no file.
+    /// The same operation with a class of its own instead of its file's class. Of the operations that wait for a device,
+    /// those of the class high go first. The class has no effect on an operation that works on no file.
     ///
     /// ```
     /// use auraio::{OpenOptions, Operation, control::Priority, op};
@@ -125,8 +126,9 @@ pub trait Operation: Send + Sized + 'static {
     }
 }
 
-/// The call of an operation on the short path: one call on one file or none, at an explicit position or none, that needs no
-/// bounce and is small enough for one inline attempt. Nearly all operations are.
+/// The call of an operation on the short path. It is the operation's only call, on one file or on none, at an explicit
+/// position or at none. It needs no bounce, and it moves few enough bytes that the kernel may attempt it inside the
+/// submission. Nearly all operations are of this shape.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Plain {
@@ -136,18 +138,18 @@ pub struct Plain {
     pub(crate) address: usize,
 }
 
-/// A transfer of fewer bytes than this is attempted inside the submission, whatever it works on.
+/// A transfer of fewer bytes than this is attempted inside the submission, whatever file and memory it works on.
 pub(crate) const PLAIN_BYTES_MAX: usize = route::BUFFERED_READ_ASYNC_BYTES as usize;
 
-/// What follows the first call. Boxed, because hardly any operation has it and every slot has the place.
+/// What follows the first call. It is boxed, because every slot has a field for it and hardly any operation uses it.
 pub(crate) type Later = Box<More>;
 
-/// How an operation goes on.
+/// How an operation goes on after its first call.
 #[derive(Debug)]
 pub(crate) enum More {
-    /// With these calls, each with the bytes that it moves.
+    /// With these calls. The number beside each call is the bytes that it moves.
     Calls(VecDeque<(Call, u64)>),
-    /// As its bounce says, whose block the kernel may write to.
+    /// With the calls that the bounce makes. The bounce owns a block that the kernel may write to.
     Bounced(Bounce),
 }
 
@@ -156,21 +158,21 @@ pub(crate) enum More {
 #[derive(Debug)]
 pub struct Prepared {
     pub(crate) call: Call,
-    /// Bytes that `call` moves when it moves all: with fewer, `more` is not performed.
+    /// Bytes that `call` moves if it moves all that it is asked to. If it moves fewer, `more` is not performed.
     pub(crate) expect: u64,
-    /// What follows when `call` moved all that it was asked to: the rest of what does not fit in one call.
+    /// The rest of the operation, if it does not fit into one call. It follows once `call` has moved all its bytes.
     pub(crate) more: Option<Later>,
     pub(crate) payload: Payload,
     pub(crate) file: Option<Arc<FileInner>>,
     /// The second file of an operation that works on two. Its close waits for the operation, as that of the first does.
     pub(crate) other: Option<Arc<FileInner>>,
-    /// A file to be closed: `call` is performed once nobody else holds it.
+    /// The file that this operation closes. `call` is performed once nobody else has a share in the file.
     pub(crate) closing: Option<Arc<FileInner>>,
-    /// Uses the file's own position, so it waits for others that do.
+    /// The operation uses the file's own position, so it waits until earlier operations that use it have completed.
     pub(crate) cursor: bool,
-    /// The class that was asked for; else it is the file's.
+    /// The class that the caller asked for. With `None`, the file's class counts.
     pub(crate) class: Option<Priority>,
-    /// Known without a call: a refused argument, or nothing to do.
+    /// A result that is known without a call: an argument was refused, or there is nothing to do.
     pub(crate) early: Option<Result<u64, Box<Error>>>,
 }
 
@@ -194,7 +196,7 @@ impl Prepared {
         Self { file: Some(file), ..Self::new(call, payload) }
     }
 
-    /// Every file that the operation is on, the one that it closes among them.
+    /// The operation's first file, and the file that it closes.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Arc<FileInner>> {
         self.file.iter().chain(&self.closing)
     }
@@ -204,7 +206,7 @@ impl Prepared {
     }
 }
 
-/// What became of an operation.
+/// How an operation ended.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Done {
@@ -225,7 +227,7 @@ impl Done {
         Self { kind: prepared.call.kind(), result, refused, payload: prepared.payload, cancelled: false }
     }
 
-    /// The result as Rust spells it.
+    /// The result as a Rust `Result`: a value, or the error that the errno stands for.
     pub(crate) fn value(&mut self) -> Result<u64> {
         if let Some(error) = self.refused.take() {
             return Err(*error);
@@ -249,14 +251,14 @@ impl Done {
         self.value().map(drop)
     }
 
-    /// Takes what the operation owned.
+    /// Takes the payload: what the operation owned while it was under way.
     pub(crate) fn take_payload(&mut self) -> Payload {
         std::mem::replace(&mut self.payload, Payload::NOTHING)
     }
 }
 
 impl Drop for Done {
-    /// A descriptor that was opened and that nobody took is closed again.
+    /// Closes the descriptor that an open gave, if nobody has taken it.
     #[inline]
     fn drop(&mut self) {
         if self.kind == CallKind::Open
@@ -269,8 +271,8 @@ impl Drop for Done {
     }
 }
 
-/// The names of all kinds of calls, for the tests of what is built on this crate: a kind that such a crate has no row for
-/// fails there.
+/// The names of all kinds of calls. The binding's tests compare them with the binding's own table, and fail if it has no row
+/// for a kind.
 #[doc(hidden)]
 #[must_use]
 pub fn kinds() -> Vec<String> {

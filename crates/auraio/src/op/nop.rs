@@ -1,4 +1,4 @@
-//! Nothing, through the whole engine: what the engine itself costs.
+//! An operation that does nothing. It goes through the whole engine, so it shows what the engine itself costs.
 
 use super::{Done, Operation, Plain, Prepared};
 use crate::{Result, buf::Payload, sys::Call};

@@ -11,7 +11,8 @@ use crate::{
 };
 
 bitflags::bitflags! {
-    /// How a path may be walked, as Linux's openat2(2) numbers it. Elsewhere any of them is refused with `ENOSYS`.
+    /// Limits on how the kernel follows a path, with the numbers of Linux's openat2(2). Other platforms refuse each of them
+    /// with `ENOSYS`.
     ///
     /// ```
     /// use auraio::{OpenOptions, op::Resolve};
@@ -23,22 +24,22 @@ bitflags::bitflags! {
     /// ```
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Resolve: u64 {
-        /// Never onto another mount.
+        /// Do not cross onto another mount.
         const NO_CROSS_DEVICE = 0x01;
-        /// Never through a magic link of /proc.
+        /// Do not follow the magic links of /proc.
         const NO_MAGIC_LINKS = 0x02;
-        /// Never through a symbolic link.
+        /// Do not follow symbolic links.
         const NO_SYMLINKS = 0x04;
-        /// Never out of the directory that it starts in, by `..`, an absolute path or a link.
+        /// Do not leave the directory that the path starts in, be it by `..`, by an absolute path or by a link.
         const BENEATH = 0x08;
-        /// As if that directory were the root.
+        /// Treat the directory that the path starts in as the root.
         const IN_ROOT = 0x10;
-        /// Only what is in the cache: otherwise `EAGAIN`.
+        /// Answer `EAGAIN` if the path is not in the kernel's cache of directory entries.
         const CACHED = 0x20;
     }
 }
 
-/// How a file is to be opened. It starts with everything off.
+/// How to open a file. At first every option is off.
 ///
 /// ```
 /// use auraio::OpenOptions;
@@ -80,7 +81,7 @@ macro_rules! switches {
 }
 
 impl OpenOptions {
-    /// Everything off, mode 0o666.
+    /// Every option off, and mode 0o666 for a new file.
     ///
     /// ```
     /// use auraio::OpenOptions;
@@ -108,7 +109,7 @@ impl OpenOptions {
     }
 
     switches! {
-        /// For reading.
+        /// Opens the file for reading.
         ///
         /// ```
         /// use auraio::OpenOptions;
@@ -119,7 +120,7 @@ impl OpenOptions {
         /// # Ok::<(), auraio::Error>(())
         /// ```
         read,
-        /// For writing.
+        /// Opens the file for writing.
         ///
         /// ```
         /// use auraio::OpenOptions;
@@ -132,7 +133,7 @@ impl OpenOptions {
         /// # Ok::<(), auraio::Error>(())
         /// ```
         write,
-        /// For writing at the end, wherever it is at the time.
+        /// Opens the file for writing, and puts every write at the end that the file has when the write is performed.
         ///
         /// ```
         /// use auraio::OpenOptions;
@@ -147,7 +148,7 @@ impl OpenOptions {
         /// # Ok::<(), auraio::Error>(())
         /// ```
         append,
-        /// Cut to nothing first.
+        /// Empties the file when it is opened.
         ///
         /// ```
         /// use auraio::OpenOptions;
@@ -161,7 +162,7 @@ impl OpenOptions {
         /// # Ok::<(), auraio::Error>(())
         /// ```
         truncate,
-        /// Made if it is not there.
+        /// Makes the file if it does not exist.
         ///
         /// ```
         /// use auraio::OpenOptions;
@@ -174,7 +175,7 @@ impl OpenOptions {
         /// # Ok::<(), auraio::Error>(())
         /// ```
         create,
-        /// Made, and refused with `EEXIST` if it is there.
+        /// Makes the file, and fails with `EEXIST` if it exists.
         ///
         /// ```
         /// use auraio::OpenOptions;
@@ -188,18 +189,23 @@ impl OpenOptions {
         /// # Ok::<(), auraio::Error>(())
         /// ```
         create_new,
-        /// Past the page cache (`O_DIRECT`), whatever the alignment. Refused with `EINVAL` by file systems that cannot.
+        /// Bypasses the page cache (`O_DIRECT`), and still takes transfers of any alignment. A file system that cannot
+        /// bypass the cache refuses the open with `EINVAL`.
         ///
-        /// A transfer whose buffer, position and length are multiples of what [`File::direct_alignment`] says goes straight
-        /// between the device and the buffer. Any other gives what it would give without this option, at more cost: a read
-        /// takes in what is around it, by way of a block of the engine's [`Pool`](crate::Pool) of 1 MiB at most; a write that is
-        /// only at the wrong address is copied to such a block; and one that begins or ends within a block of the file
-        /// system goes through the page cache with what lies in blocks of which it writes only a part, with all of itself if
-        /// it has less than 64 KiB of whole blocks or is appended. [`RingStats::bounced`](crate::RingStats::bounced) counts
-        /// them. A [`Chain`](crate::Chain) refuses them.
+        /// If buffer, position and length of a transfer are multiples of what [`File::direct_alignment`] says, it goes
+        /// straight between the device and the buffer. Any other transfer gives the same result as without this option, but
+        /// costs more:
+        /// - A read also reads the bytes around it, into a block of at most 1 MiB of the engine's [`Pool`](crate::Pool), and
+        ///   is copied from there.
+        /// - A write whose address alone is not aligned is copied to such a block first.
+        /// - A write that begins or ends within a block of the file system goes through the page cache for the blocks that
+        ///   it writes only in part. If it has less than 64 KiB of whole blocks, or is appended, all of it goes through the
+        ///   cache.
         ///
-        /// On Windows (`FILE_FLAG_NO_BUFFERING`) there is no such way through the page cache: a write that begins or ends
-        /// within a block fails with `EINVAL`, as does what is not aligned at the file's own position.
+        /// [`RingStats::bounced`](crate::RingStats::bounced) counts these transfers. A [`Chain`](crate::Chain) refuses them.
+        ///
+        /// On Windows (`FILE_FLAG_NO_BUFFERING`) there is no way through the page cache for them: a write that begins or
+        /// ends within a block fails with `EINVAL`, and so does a transfer at the file's own position that is not aligned.
         ///
         /// ```
         /// use auraio::OpenOptions;
@@ -215,9 +221,9 @@ impl OpenOptions {
         /// # Ok::<(), auraio::Error>(())
         /// ```
         direct,
-        /// Past the page cache (`O_DIRECT`), and never otherwise: what is not aligned is left to the kernel, which refuses it
-        /// with `EINVAL` (some file systems take anything). Beats [`OpenOptions::direct`]. `O_DIRECT` among
-        /// [`OpenOptions::flags`] means the same.
+        /// Bypasses the page cache (`O_DIRECT`) for every transfer. A transfer that is not aligned is left to the kernel,
+        /// which refuses it with `EINVAL`, except on file systems that take any alignment. If [`OpenOptions::direct`] is set
+        /// too, this option wins. `O_DIRECT` among [`OpenOptions::flags`] means the same.
         ///
         /// ```
         /// use auraio::OpenOptions;
@@ -238,7 +244,7 @@ impl OpenOptions {
         direct_strict,
     }
 
-    /// Further `O_*` flags of the platform, added to what the rest makes.
+    /// Further `O_*` flags of the platform, added to those that the other options give.
     ///
     /// ```
     /// use auraio::OpenOptions;
@@ -257,7 +263,7 @@ impl OpenOptions {
         self
     }
 
-    /// The permission bits of a file that is made, less the process's umask.
+    /// The permission bits of a file that the open makes. The process's umask is taken off them.
     ///
     /// ```
     /// use auraio::OpenOptions;
@@ -277,7 +283,7 @@ impl OpenOptions {
         self
     }
 
-    /// How the path may be walked; anything but nothing uses openat2 (Linux 5.6).
+    /// How the path may be followed. With any flag set, the open uses openat2 (Linux 5.6).
     ///
     /// ```
     /// use auraio::{OpenOptions, op::Resolve};
@@ -293,7 +299,7 @@ impl OpenOptions {
         self
     }
 
-    /// The platform's flags.
+    /// These options as `O_*` flags of the platform.
     fn platform_flags(&self) -> Result<i32> {
         let access = match (self.read, self.write || self.append) {
             (true, true) => libc::O_RDWR,
@@ -319,8 +325,8 @@ impl OpenOptions {
 /// Opens a file; completes with a [`File`].
 ///
 /// # Errors
-/// What open(2) gives, with the path: `ENOENT`, `EACCES`, `EEXIST`, ...; [`Error::NulInPath`]; `EINVAL` for direct I/O
-/// that the file system cannot do.
+/// What open(2) gives, with the path: `ENOENT`, `EACCES`, `EEXIST`, ..., and `EINVAL` if direct I/O is asked for and the
+/// file system cannot do it; [`Error::NulInPath`].
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
@@ -378,7 +384,7 @@ impl Operation for Open {
         }
         let Owned { opener, path, flags, bounces } = done.take_payload().take_any();
         let descriptor = opened.map_err(|error| error.with_path(path.to_path_buf()))? as Descriptor;
-        // From here on it is the file's.
+        // From here on the file owns the descriptor, so `done` must not close it.
         done.kind = super::table::CallKind::Nop;
         FileInner::adopt(opener, descriptor, flags, bounces)
             .map(File::new)

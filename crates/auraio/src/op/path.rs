@@ -1,4 +1,4 @@
-//! Change directories: names come, go and move.
+//! Operations on names in directories: make, remove, rename and link them.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,8 @@ use crate::{
 };
 
 bitflags::bitflags! {
-    /// How [`Rename`] treats what is there already, as Linux's renameat2(2) numbers it; elsewhere any is `EINVAL`.
+    /// What [`Rename`] does if the new name exists already, with the numbers of Linux's renameat2(2). Other platforms refuse
+    /// each flag with `EINVAL`.
     ///
     /// ```
     /// use auraio::op;
@@ -26,9 +27,9 @@ bitflags::bitflags! {
     /// ```
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct RenameFlags: u32 {
-        /// Refuse with `EEXIST` when the new name is there.
+        /// Fail with `EEXIST` if the new name exists.
         const NO_REPLACE = 1;
-        /// Exchange the two.
+        /// Exchange the two names.
         const EXCHANGE = 2;
     }
 }
@@ -74,7 +75,7 @@ macro_rules! path_operations {
         }
 
         impl $name {
-            /// Of these paths.
+            /// The operation on these paths.
             ///
             /// ```
             /// # let (path, from, to, target, link) = ("a", "a", "b", "a", "b");
@@ -103,7 +104,7 @@ macro_rules! path_operations {
 }
 
 path_operations! {
-    /// Removes a name that is not a directory, as unlink(2).
+    /// Removes a name, as unlink(2). The name must not be that of a directory.
     ///
     /// # Errors
     /// What unlink(2) gives, with the path: `ENOENT`, `EACCES`, `EISDIR`, ...; [`Error::NulInPath`].
@@ -150,7 +151,7 @@ path_operations! {
     /// ```
     HardLink(from, to) => |this| prepare_two(&this.from, &this.to, |from, to| Call::HardLink { from, to });
 
-    /// Makes a symbolic link at `link` that says `target`, as symlink(2).
+    /// Makes a symbolic link at `link` that points to `target`, as symlink(2).
     ///
     /// # Errors
     /// What symlink(2) gives, with the path: `EEXIST`, `ENOENT`, ...; [`Error::NulInPath`].
@@ -166,7 +167,7 @@ path_operations! {
     Symlink(target, link) => |this| prepare_two(&this.target, &this.link, |target, link| Call::Symlink { target, link });
 }
 
-/// Moves a name, replacing what is there, as rename(2).
+/// Renames a file or directory, as rename(2). A file that has the new name already is replaced.
 ///
 /// # Errors
 /// What rename(2) gives, with the path: `ENOENT`, `EXDEV`, `EEXIST` by its flags, ...; [`Error::NulInPath`].
@@ -205,7 +206,7 @@ impl Rename {
         Self { from: from.into(), to: to.into(), flags: RenameFlags::empty() }
     }
 
-    /// With a say in what happens to the file that has the new name.
+    /// Says what happens to a file that has the new name already.
     ///
     /// ```
     /// use auraio::op;
@@ -259,7 +260,7 @@ pub struct CreateDir {
 }
 
 impl CreateDir {
-    /// With mode 0o777 less the umask.
+    /// The directory gets mode 0o777 less the umask.
     ///
     /// ```
     /// use auraio::op;
@@ -276,7 +277,7 @@ impl CreateDir {
         Self { path: path.into(), mode: 0o777 }
     }
 
-    /// With another mode.
+    /// The directory gets this mode, less the umask.
     ///
     /// ```
     /// use auraio::op;

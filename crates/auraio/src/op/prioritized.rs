@@ -1,4 +1,4 @@
-//! An operation in a class of its own.
+//! An operation with a class of its own, instead of its file's class.
 
 use super::{Done, Operation, Prepared};
 use crate::control::Priority;

@@ -8,14 +8,14 @@ use crate::{
     sys::{BYTES_MAX, CURRENT_POSITION, Call},
 };
 
-/// Reads up to the length of a buffer. Fewer bytes than that mean the end of the file, a signal, or a pipe that held no
-/// more; 0 means the end.
+/// Reads up to the length of a buffer. It may read fewer bytes: at the end of the file, after a signal, or from a pipe that
+/// held no more. 0 bytes mean the end of the file.
 ///
-/// A buffer longer than one call can fill (2 GiB less a page) is filled by several.
+/// One call fills at most 2 GiB less a page. For a longer buffer the engine makes several calls.
 ///
 /// # Errors
-/// What pread(2) gives: `EBADF` where the file was not opened for reading, `EISDIR`, `EIO`, `EINVAL` for what is not
-/// aligned where direct I/O is strict about that.
+/// What pread(2) gives: `EBADF` if the file was not opened for reading, `EISDIR`, `EIO`, and `EINVAL` if the transfer is not
+/// aligned and the file was opened with [`OpenOptions::direct_strict`](crate::OpenOptions::direct_strict).
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
@@ -37,7 +37,7 @@ pub struct Read<B> {
 }
 
 impl<B: IoBufMut> Read<B> {
-    /// Reads from `offset` on (which a pipe or a socket ignores).
+    /// Reads from `offset` on. A pipe or a socket ignores the offset.
     ///
     /// ```
     /// use auraio::op;
@@ -137,9 +137,9 @@ impl<B: IoBufMut> Operation for Read<B> {
 pub(super) struct Position {
     /// As the kernel takes it.
     pub(super) offset: u64,
-    /// At the file's own position, so in turn with others there.
+    /// The transfer is at the file's own position, so it waits for its turn.
     pub(super) cursor: bool,
-    /// The offset is one that no file has.
+    /// The result, if the offset is larger than any file can have.
     pub(super) refused: Option<Result<u64, Box<Error>>>,
 }
 
@@ -154,7 +154,7 @@ pub(super) fn place(offset: Option<u64>, file: &FileInner) -> Position {
     }
 }
 
-/// `offset` moved on, unless it is the file's own position.
+/// `offset` plus `by`. The mark that stands for the file's own position stays as it is.
 pub(super) const fn advanced(offset: u64, by: u64) -> u64 {
     if offset == CURRENT_POSITION { CURRENT_POSITION } else { offset.saturating_add(by) }
 }

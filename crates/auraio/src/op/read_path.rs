@@ -1,4 +1,4 @@
-//! Open, read and close in one go.
+//! Open a file, read it and close it, as one operation.
 
 use std::path::PathBuf;
 
@@ -9,9 +9,9 @@ use crate::{
     sys::{BYTES_MAX, Call, SysPath},
 };
 
-/// Reads the beginning of a file, by path, into a buffer: on a ring the open, the read and the close are one linked chain
-/// over a slot of the ring's file table, so they cost one system call and no descriptor. For many small files this is
-/// the fastest way there is.
+/// Reads the beginning of a file, by path, into a buffer. On a ring the open, the read and the close are linked entries that
+/// use a slot of the ring's own file table, so together they take one system call and no descriptor. For many small files
+/// this is the fastest way.
 ///
 /// # Errors
 /// What open(2) and pread(2) give, with the path: `ENOENT`, `EACCES`, `EISDIR`, ...;

@@ -1,4 +1,4 @@
-//! What is known of a file.
+//! Read a file's metadata.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -10,7 +10,8 @@ use crate::{
     sys::{Call, NO_DESCRIPTOR, RawStat, SysPath, raw_stat_zeroed},
 };
 
-/// Reads a file's metadata, as statx(2). For an open local file this is a plain system call (0.4 us), at once.
+/// Reads a file's metadata, as statx(2). For an open file on a local file system the submitting thread makes the system call
+/// itself (0.4 us).
 ///
 /// # Errors
 /// What statx(2) gives, with the path if there is one: `ENOENT`, `EACCES`, ...; [`Error::NulInPath`].
@@ -35,7 +36,7 @@ enum Of {
 }
 
 impl Stat {
-    /// Of an open file.
+    /// The metadata of an open file.
     ///
     /// ```
     /// use auraio::op;
@@ -53,7 +54,7 @@ impl Stat {
         Self { of: Of::File(file.inner()) }
     }
 
-    /// Of a path, through symbolic links.
+    /// The metadata of the file that a path leads to. Symbolic links are followed.
     ///
     /// ```
     /// use auraio::op;
@@ -67,7 +68,7 @@ impl Stat {
         Self { of: Of::Path(path.into(), true) }
     }
 
-    /// Of a path, and of the link itself if its last part is one.
+    /// The metadata of a path. If its last part is a symbolic link, it is the metadata of the link itself.
     ///
     /// ```
     /// use auraio::op;

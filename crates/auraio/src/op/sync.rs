@@ -1,16 +1,16 @@
-//! Make what was written durable.
+//! Wait until written data is on the disk.
 
 use std::sync::Arc;
 
 use super::{Done, Operation, Prepared};
 use crate::{File, Result, buf::Payload, file::FileInner, sys::Call};
 
-/// Waits until everything that had completed before it is on the disk. Operations still in flight are not waited for:
-/// link the sync behind them with a [`Chain`](crate::Chain), or submit it after their completions.
+/// Waits until every write to the file that has completed before is on the disk. It does not wait for writes that are still
+/// in flight: link the sync behind them with a [`Chain`](crate::Chain), or submit it after they have completed.
 ///
 /// # Errors
-/// What fsync(2) gives: `EIO`, `ENOSPC` or `EDQUOT` say that something written before is lost. The next sync does not
-/// say it again.
+/// What fsync(2) gives. `EIO`, `ENOSPC` or `EDQUOT` mean that data that was written before is lost. The next sync does not
+/// report the same loss again.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
@@ -33,7 +33,7 @@ pub struct Sync {
 }
 
 impl Sync {
-    /// Data and metadata, as fsync(2).
+    /// Syncs data and metadata, as fsync(2).
     ///
     /// ```
     /// use auraio::op;
@@ -54,7 +54,7 @@ impl Sync {
         Self { file: file.inner(), data_only: false }
     }
 
-    /// Data, and only the metadata needed to find it, as fdatasync(2).
+    /// Syncs the data, and only the metadata that is needed to find it, as fdatasync(2).
     ///
     /// ```
     /// use auraio::op;
@@ -90,7 +90,7 @@ impl Operation for Sync {
 }
 
 bitflags::bitflags! {
-    /// What [`SyncRange`] does, as Linux numbers it.
+    /// What [`SyncRange`] does, with Linux's numbers.
     ///
     /// ```
     /// use auraio::op::SyncRangeFlags;
@@ -100,20 +100,21 @@ bitflags::bitflags! {
     /// ```
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct SyncRangeFlags: u32 {
-        /// Wait for write-back that is under way.
+        /// First wait for write-back of the range that is under way.
         const WAIT_BEFORE = 1;
-        /// Start write-back of dirty pages.
+        /// Start write-back of the range's dirty pages.
         const WRITE = 2;
-        /// Wait for what was started.
+        /// Then wait for the write-back that was started.
         const WAIT_AFTER = 4;
     }
 }
 
-/// Starts or waits for the write-back of a range, as sync_file_range(2): it never writes metadata, so it is a hint about
-/// when to write and no promise of durability. Where the platform has no such call the data of the whole file is synced.
+/// Starts the write-back of a range, or waits for it, as sync_file_range(2). It never writes metadata, so it decides when
+/// data is written but does not make the data durable. On a platform without such a call, the data of the whole file is
+/// synced.
 ///
 /// # Errors
-/// What sync_file_range(2) gives: `EIO`, `ENOSPC`, `ESPIPE` for what has no positions.
+/// What sync_file_range(2) gives: `EIO`, `ENOSPC`, and `ESPIPE` for a file without positions, such as a pipe.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::{Done, Operation, Prepared};
 use crate::{File, Result, buf::Payload, file::FileInner, sys::Call};
 
-/// Cuts or extends a file to a length; what is added reads as zeros.
+/// Sets a file's length. A longer file is cut; a shorter one is extended with zeros.
 ///
 /// # Errors
-/// What ftruncate(2) gives: `EINVAL` where the file was not opened for writing, `EFBIG`, `EIO`.
+/// What ftruncate(2) gives: `EINVAL` if the file was not opened for writing, `EFBIG`, `EIO`.
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
@@ -31,7 +31,7 @@ pub struct Truncate {
 }
 
 impl Truncate {
-    /// To `len` bytes.
+    /// Sets the length to `len` bytes.
     ///
     /// ```
     /// use auraio::op;

@@ -14,8 +14,8 @@ use crate::{
     sys::{BYTES_MAX, Call, IoVec, VECTORS_MAX, io_vec},
 };
 
-/// Reads into buffers in turn, filling each before the next. However many there are: past what one call takes (1,024
-/// vectors, 2 GiB less a page) several calls are made.
+/// Reads into several buffers, one after the other: the next begins when the one before it is full. There may be any number
+/// of buffers. One call takes at most 1,024 vectors and 2 GiB less a page; for more, the engine makes several calls.
 ///
 /// # Errors
 /// As for [`Read`](super::Read).
@@ -100,7 +100,7 @@ impl<B: IoBufMut> Operation for ReadVectored<B> {
     }
 }
 
-/// Writes buffers in turn, as [`ReadVectored`] reads them.
+/// Writes several buffers, one after the other. As with [`ReadVectored`] there may be any number of them.
 ///
 /// # Errors
 /// As for [`Write`](super::Write).
@@ -192,11 +192,12 @@ impl<B: IoBuf> Operation for WriteVectored<B> {
     }
 }
 
-/// What the kernel reads for a vectored call. The vectors lie on the heap, so they stay where they are when this moves.
+/// The list of vectors that the kernel reads for a vectored call. It lies on the heap, so it stays where it is when this
+/// value moves.
 #[derive(Debug)]
 struct Vectors {
     iov: Vec<IoVec>,
-    /// One for each call: the first vector, how many, and their bytes.
+    /// One entry for each call: the index of its first vector, the number of its vectors, and their bytes.
     runs: Vec<(usize, u32, u64)>,
 }
 
@@ -209,7 +210,7 @@ struct Owned<B> {
 }
 
 impl Vectors {
-    /// Vectors for the parts, cut so that no call is asked for more than it can move.
+    /// Makes vectors for the parts, and cuts them where one call cannot move more.
     fn new(parts: impl Iterator<Item = (*mut u8, usize)>) -> Self {
         let mut iov = Vec::new();
         let mut runs = vec![(0, 0u32, 0u64)];

@@ -10,12 +10,13 @@ use crate::{
     sys::{BYTES_MAX, Call},
 };
 
-/// Writes a buffer. Fewer bytes than its length mean that the device or a limit took no more; asking again for the rest
-/// tells why.
+/// Writes a buffer. If it writes fewer bytes than the buffer has, the device is full or a limit was reached. A second write,
+/// of the rest, gives the reason as its error.
 ///
 /// # Errors
-/// What pwrite(2) gives: `EBADF` where the file was not opened for writing, `ENOSPC`, `EDQUOT`, `EFBIG`, `EIO`,
-/// `EINVAL` for what is not aligned where direct I/O is strict about that.
+/// What pwrite(2) gives: `EBADF` if the file was not opened for writing, `ENOSPC`, `EDQUOT`, `EFBIG`, `EIO`, and `EINVAL` if
+/// the transfer is not aligned and the file was opened with
+/// [`OpenOptions::direct_strict`](crate::OpenOptions::direct_strict).
 ///
 /// ```
 /// use auraio::{Engine, OpenOptions, op};
@@ -40,7 +41,7 @@ pub struct Write<B> {
 }
 
 impl<B: IoBuf> Write<B> {
-    /// Writes at `offset` (which a pipe, a socket and a file opened for appending ignore).
+    /// Writes at `offset`. A pipe, a socket and a file opened for appending ignore the offset.
     ///
     /// ```
     /// use auraio::op;

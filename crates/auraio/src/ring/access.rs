@@ -79,7 +79,7 @@ impl Access {
         }
     }
 
-    /// The same, but not where somebody else is inside.
+    /// The same, and also `None` if another thread is inside.
     pub(super) fn try_enter(&self) -> Option<Held<'_>> {
         if self.owner.is_some() {
             return if self.is_mine() && !self.inside.get() { self.enter() } else { None };
@@ -124,18 +124,18 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Something that another thread wants of a ring that belongs to one thread.
+/// What another thread wants of a ring that belongs to one thread.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Letter {
-    /// The turn of a held operation has come.
+    /// The turn of a held operation has come: start it.
     Release(Key),
-    /// The file with this number is to be closed: operations on it that may wait for ever are to end early.
+    /// The file with this number is being closed: cancel the operations on it that may wait for ever.
     CancelFile(u64),
-    /// The engine shuts down: operations that may wait for ever are to end early.
+    /// The engine shuts down: cancel all operations that may wait for ever.
     CancelEndless,
-    /// Nothing works on an opening of a file any more: its place in the ring's table is to be emptied.
+    /// Nothing works on this opening of a file any more: empty its place in the ring's table.
     ForgetFile(Descriptor, u64),
-    /// Memory is to be let go of.
+    /// Memory was unregistered: give up the ring's registration of it.
     Tidy,
 }
 
@@ -143,14 +143,14 @@ pub(super) enum Letter {
 #[derive(Default)]
 pub(super) struct Inbox {
     letters: SegQueue<Letter>,
-    /// There may be letters.
+    /// Whether there may be letters.
     any: AtomicBool,
-    /// The owner's port, whose bell wakes it.
+    /// The owner's port. Its bell wakes the owner.
     owner: OnceLock<Arc<Mailbox>>,
 }
 
 impl Inbox {
-    /// The port that is to be woken by a letter.
+    /// Sets the port that a letter wakes.
     pub(super) fn belongs_to(&self, mailbox: &Arc<Mailbox>) {
         let _ = self.owner.set(Arc::clone(mailbox));
     }
@@ -170,7 +170,7 @@ impl Inbox {
 
     /// Takes one letter.
     pub(super) fn take(&self) -> Option<Letter> {
-        // Cleared first: a letter that is posted after the last look sets it again.
+        // The flag is cleared first. A letter that is posted after the look below sets it again.
         self.any.store(false, Ordering::Release);
         let letter = self.letters.pop();
         if !self.letters.is_empty() {

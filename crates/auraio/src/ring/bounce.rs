@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Cold {
-    /// Whether the slot's transfer is on a file that takes any alignment, and needs that.
+    /// Whether the slot's transfer has to bounce: its file takes any alignment, and the transfer is not aligned.
     #[inline(always)]
     pub(super) fn must_bounce(&self) -> bool {
         let Some(file) = &self.file else { return false };
@@ -37,13 +37,14 @@ impl Cold {
         (rest || misaligned(&self.call)) && self.is_bounceable()
     }
 
-    /// Where no file can have an end, the kernel answers as it would to anybody.
+    /// False if the transfer would pass the largest file offset. The kernel answers such a transfer with an error, so it is
+    /// left to the kernel.
     fn is_bounceable(&self) -> bool {
         let (Call::Read { offset, .. } | Call::ReadVectored { offset, .. }) = self.call else { return true };
         offset.saturating_add(self.asked()) <= POSITION_MAX
     }
 
-    /// The bytes that all calls move.
+    /// The bytes that all calls of the operation are asked to move.
     fn asked(&self) -> u64 {
         let rest = match self.more.as_deref() {
             Some(More::Calls(calls)) => calls.iter().map(|(_, bytes)| bytes).sum(),
@@ -53,7 +54,7 @@ impl Cold {
         unsafe { transfer_len(&self.call) }.unwrap_or(0) + rest
     }
 
-    /// Makes the transfer one of parts; its call is the first of them.
+    /// Turns the transfer into one of parts. Its call becomes the first part.
     fn bounce(&mut self) -> Result<(), i32> {
         let Some(file) = &self.file else { return Err(errno::EBADF) };
         // SAFETY: the payload keeps the memory, the file's share the twin, and both stay in the slot until it is complete,
@@ -67,7 +68,7 @@ impl Cold {
 }
 
 impl State {
-    /// Begins to bounce a slot's transfer. Answers false where that was impossible, and the slot is complete.
+    /// Begins to bounce a slot's transfer. Answers false if that was impossible; then the operation is complete.
     #[cold]
     pub(super) fn bounce(&mut self, index: u32, effects: &mut Effects) -> bool {
         self.totals.bounced += 1;
@@ -78,8 +79,8 @@ impl State {
         false
     }
 
-    /// The kernel refused a direct write to the end of a file. If that is because the file does not end where a direct write
-    /// may begin, the page cache takes it.
+    /// Called when the kernel refused a direct write to the end of a file. If the reason is that the file does not end where
+    /// a direct write may begin, the write is made again through the page cache.
     #[cold]
     pub(super) fn append_buffered(&mut self, index: u32) -> bool {
         let (hot, cold) = self.slots.both_mut(index);

@@ -1,4 +1,4 @@
-//! Ending operations early.
+//! Cancelling: asking operations to end early.
 
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ impl Ring {
 }
 
 impl State {
-    /// Asks for an operation to end early, wherever it is. One that waits for room stays where it is.
+    /// Asks that an operation end early, wherever it is. An operation that waits for room stays in its line.
     pub(super) fn cancel(&mut self, index: u32) {
         let key = self.slots.key(index);
         let hot = self.slots.hot_mut(index);
@@ -77,12 +77,12 @@ impl State {
                 self.load.room = self.main.room();
             }
             Place::Helper => self.helper.cancel(key),
-            // An operation that has not started completes as cancelled when it would start; the rest is complete.
+            // An operation that has not started will complete as cancelled when it would start. The others are complete.
             Place::Free | Place::Held | Place::Waiting | Place::Inline | Place::Done => {}
         }
     }
 
-    /// The same, and an operation that waits for room or for a place completes at once.
+    /// The same, but an operation that waits for room or for a place completes at once.
     pub(super) fn cancel_with(&mut self, index: u32, effects: &mut Effects) {
         self.cancel_all(&[index], effects);
     }
@@ -102,13 +102,13 @@ impl State {
         !all.is_empty()
     }
 
-    /// Cancels operations, however many, in one pass over the lines that they may stand in.
+    /// Cancels any number of operations with one pass over the lines.
     fn cancel_all(&mut self, all: &[u32], effects: &mut Effects) {
         let mut waited = Vec::new();
         for &index in all {
             let hot = self.slots.hot(index);
             if hot.is_close() {
-                // Its descriptor has to go back.
+                // A close is not cancelled, because its descriptor has to go back.
                 continue;
             }
             let waits = hot.place == Place::Waiting && !matches!(hot.sink(), Sink::Chain(_));

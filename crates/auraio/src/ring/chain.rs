@@ -1,8 +1,8 @@
-//! Linked operations: each starts when the one before it has done all that it was asked to.
+//! Chains: linked operations, each of which starts when the one before it has done all that it was asked to do.
 //!
-//! The steps of a chain go to the kernel as one unit, never split over two submissions, because a link that ends a
-//! submission is cut. They complete as one unit too: only with every step's result at hand can a step that the kernel
-//! cancelled because the one before it failed be told from one that it had no worker for.
+//! The steps of a chain go to the kernel in one submission, because the kernel cuts a link at the end of a submission. They
+//! also complete as one unit. The kernel answers `ECANCELED` for a step behind a failed one, and also for a step that it had
+//! no worker for. Only the results of all steps together tell which it was.
 
 use std::{
     sync::Arc,
@@ -27,23 +27,23 @@ use crate::{
 /// Names a chain of one ring.
 pub(crate) type ChainKey = u64;
 
-/// How often a chain is started again where the kernel said "again", before that is its result.
+/// How often a chain is started again because the kernel answered "again". After that, the answer is its result.
 const RESTARTS_MAX: u32 = 8;
 
 #[derive(Debug)]
 pub(super) struct ChainState {
     generation: u32,
     steps: Vec<u32>,
-    /// The first step that has not done its work.
+    /// The first step that is not done yet.
     from: usize,
-    /// Steps that were pushed and have not completed.
+    /// The number of steps that were pushed and have not completed.
     outstanding: usize,
     results: Vec<i32>,
     restarts: u32,
     waker: Option<Waker>,
     abandoned: bool,
     done: bool,
-    /// Steps came back without having been taken, so what is left has to start again.
+    /// Whether steps came back that the kernel had not taken. Then the rest of the chain has to start again.
     given_back: bool,
 }
 
@@ -59,7 +59,7 @@ impl Chains {
         self.state(chain).map_or(0, |state| (state.steps.len() - state.from) as u32)
     }
 
-    /// One of the chain's steps was withdrawn before the kernel took it.
+    /// Notes that one of the chain's steps was withdrawn before the kernel took it.
     pub(super) fn give_back(&mut self, chain: u32) {
         if let Some(state) = self.state_mut(chain) {
             state.outstanding -= 1;
@@ -82,7 +82,7 @@ impl Chains {
 }
 
 impl Ring {
-    /// Takes the steps of a chain.
+    /// Submits the steps of a chain.
     pub(crate) fn submit_chain(self: &Arc<Self>, steps: Vec<Prepared>) -> ChainKey {
         let mut state = self.enter();
         let free = state.chains.entries.iter().position(Option::is_none);
@@ -111,9 +111,9 @@ impl Ring {
         u64::from(generation) << 32 | u64::from(chain)
     }
 
-    /// The results of a chain, step by step, or the promise to wake the caller.
+    /// The results of a chain's steps. If it is not complete, the caller will be woken.
     pub(crate) fn poll_chain(self: &Arc<Self>, key: ChainKey, context: &mut Context<'_>) -> Poll<Vec<Done>> {
-        // Cloned and dropped outside: a waker is code of the user's.
+        // A waker is code of the user's, so it is cloned and dropped outside of the ring's state.
         let waker = context.waker().clone();
         let mut state = self.enter();
         let Some(chain) = state.chains.find(key) else { unreachable!("a future fetches its results once") };
@@ -129,7 +129,8 @@ impl Ring {
         results.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Nobody waits for the chain any more. It goes on: what it began to make durable, it finishes.
+    /// Notes that nobody waits for the chain any more. The chain goes on, so that data that it began to make durable becomes
+    /// so.
     pub(crate) fn abandon_chain(self: &Arc<Self>, key: ChainKey) {
         let mut effects = Effects::default();
         let mut state = self.enter();
@@ -157,11 +158,11 @@ impl State {
         self.chains.state(chain).map_or_else(Vec::new, |state| state.steps[state.from..].to_vec())
     }
 
-    /// Starts what is left of a chain: on the ring if it can perform all of it and cuts the chain behind each step that
-    /// fails, else on the helper.
+    /// Starts what is left of a chain. The ring performs it if it can perform all steps, and if a failure of each step
+    /// cancels the steps behind it. Otherwise the helper does.
     fn start_chain(&mut self, chain: u32) {
         let steps = self.steps_left(chain);
-        // What does not fit into the queue at once cannot be linked there.
+        // A chain that does not fit into the submission queue as a whole cannot be linked there.
         let mut helper = steps.len() as u32 > self.load.room_max;
         for (position, &index) in steps.iter().enumerate() {
             let (hot, cold) = self.slots.both_mut(index);
@@ -182,7 +183,7 @@ impl State {
         }
     }
 
-    /// Pushes a chain's steps. There is room for all of them.
+    /// Pushes a chain's steps. The caller knows that there is room for all of them.
     pub(super) fn push_chain(&mut self, chain: u32) {
         let steps = self.steps_left(chain);
         if let Some(state) = self.chains.state_mut(chain) {
@@ -215,7 +216,7 @@ impl State {
         self.helper.flush();
     }
 
-    /// Chains of which the kernel will take nothing more start again, on the helper.
+    /// Starts the chains again, on the helper, whose steps the kernel will not take any more.
     pub(super) fn restart_chains(&mut self) {
         let those: Vec<u32> = (0..)
             .zip(&self.chains.entries)
@@ -230,7 +231,7 @@ impl State {
         }
     }
 
-    /// One step has completed; with the last one it is known what became of the chain.
+    /// Takes the result of one step. When all pushed steps have a result, the chain is settled.
     pub(super) fn complete_step(&mut self, chain: u32, index: u32, result: i32, effects: &mut Effects) {
         self.slots.cold_mut(index).result = i64::from(result);
         let on_ring = self.slots.hot(index).place == Place::Main;
@@ -244,7 +245,8 @@ impl State {
         }
     }
 
-    /// Every step that was pushed has a result: the chain is done, or goes on from the first step that has to be redone.
+    /// Settles a chain: every step that was pushed has a result. Either the chain is done, or it starts again from the first
+    /// step that has to be made again.
     fn settle_chain(&mut self, chain: u32, on_ring: bool, effects: &mut Effects) {
         let Some(state) = self.chains.state_mut(chain) else { return };
         let mut position = state.from;
@@ -308,7 +310,7 @@ impl State {
             } else {
                 i64::from(result)
             };
-            // Behind a step that failed, what did not happen was cancelled by the chain, not by the kernel.
+            // A step behind a failed one was cancelled by the chain, and not for want of a worker.
             if position > state.from {
                 hot.set(flag::CANCELLED);
             }

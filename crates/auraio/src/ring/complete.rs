@@ -1,4 +1,4 @@
-//! From a completion to whoever waits for it.
+//! The long path back: from a completion of the backend to those who wait for the operation.
 
 use std::{
     mem,
@@ -28,8 +28,8 @@ const ATTEMPTS_MAX: u8 = 3;
 const NO_PORT: u32 = u32::MAX;
 
 impl State {
-    /// Takes every completion there is, up to one completion queue full. Answers whether something may be flushed now
-    /// that could not be before.
+    /// Takes every completion that can be reaped, at most one completion queue full. Answers whether a flush may now hand
+    /// over something that had to wait before.
     pub(super) fn reap(&mut self, port: Option<u32>, out: &mut Vec<Completion>, effects: &mut Effects) -> bool {
         let now = if self.load.in_flight > 0 { self.gate.time_of_reap() } else { 0 };
         let mut any = self.reap_main(port, now, out, effects);
@@ -53,8 +53,8 @@ impl State {
         any && (!self.lines.is_empty() || self.gate.waiting + self.load.unsubmitted + self.helper.unsubmitted() > 0)
     }
 
-    /// Takes the completions of the main backend. Those of the short path are taken straight from its queue; the others
-    /// are put aside, because what they set off may use the backend.
+    /// Takes the completions of the main backend. Those of the short path are finished while the queue is being read. The
+    /// others are put aside until that is over, because the operations that they start may use the backend.
     #[inline(always)]
     fn reap_main(&mut self, port: Option<u32>, now: u64, out: &mut Vec<Completion>, effects: &mut Effects) -> bool {
         let Self { main, slots, gate, meter, load, totals, cqes, long, .. } = self;
@@ -120,7 +120,7 @@ impl State {
         let result = if unsupported { -errno::ECANCELED } else { result };
         let last_resort = hot.place == Place::Helper || !self.helper.is_there();
         match -result {
-            // Nobody cancelled it: the kernel found no thread to do it (or the submitting thread ended).
+            // Nobody cancelled it. The kernel found no worker for it, or the submitting thread has ended.
             errno::ECANCELED if !cancelled && !last_resort => self.redo_on_helper(index),
             // The ring tries an open without waiting first, and then the end of a FIFO that nobody reads from cannot be opened for
             // writing. The helper waits for the reader, as the caller asked.
@@ -139,7 +139,8 @@ impl State {
         }
     }
 
-    /// The kernel said "again": once more on the ring, with a worker, and in the end by a thread that can wait.
+    /// Makes a call again that the kernel answered with "again": on the ring with a worker, and in the end by the helper,
+    /// whose threads can wait.
     fn again(&mut self, index: u32) {
         let hot = self.slots.hot_mut(index);
         hot.set(flag::LONG);
@@ -155,7 +156,7 @@ impl State {
         }
     }
 
-    /// One call is done. Either the next part of the operation follows, or the operation is complete.
+    /// Takes the result of one call. Either the next part of the operation follows, or the operation is complete.
     pub(super) fn complete(
         &mut self,
         index: u32,
@@ -181,7 +182,8 @@ impl State {
             }
             cold.result = cold.moved as i64;
         } else {
-            // What earlier parts moved is not lost by the failure of a later one; asking for the rest tells of it.
+            // If a later part fails, the result still tells what the earlier parts moved. The caller's next operation, for
+            // the rest, then gives the error.
             cold.result = if cold.moved > 0 { cold.moved as i64 } else { i64::from(result) };
         }
         cold.more = None;
@@ -190,12 +192,12 @@ impl State {
         self.deliver(index, port, out, effects);
     }
 
-    /// Starts the next part of an operation, before everything else that waits.
+    /// Starts the next part of an operation. It goes before everything else that waits.
     fn go_on(&mut self, index: u32) {
         let (hot, cold) = self.slots.both_mut(index);
         hot.clear(flag::HEAVY);
         let helper = if matches!(cold.more.as_deref(), Some(More::Bounced(_))) {
-            // The parts of a bounced transfer go different ways.
+            // The parts of a bounced transfer may be performed in different places.
             hot.weight = 1;
             let facts = cold.file.as_ref().map(|file| file.facts());
             let pooled = self.registered.is_pool_memory(&cold.call);
@@ -212,7 +214,7 @@ impl State {
         }
     }
 
-    /// Tells whoever waits for the slot's operation.
+    /// Gives the result of a slot's operation to those who wait for it.
     fn deliver(&mut self, index: u32, port: Option<u32>, out: &mut Vec<Completion>, effects: &mut Effects) {
         let (hot, cold) = self.slots.both_mut(index);
         self.gate.give_place_back(hot);
@@ -246,7 +248,7 @@ impl State {
         }
     }
 
-    /// Waits on this thread until nothing is in flight. Answers false when the time was over before.
+    /// Waits on this thread until nothing is in flight. Answers false if the time was over first.
     pub(super) fn drain_alone(&mut self, limit: Duration, effects: &mut Effects) -> bool {
         let begin = Instant::now();
         self.cancel_those(effects, |_, _| true);
@@ -255,7 +257,7 @@ impl State {
             let mut letters = Vec::new();
             self.reap(None, &mut letters, effects);
             self.flush();
-            // With the ring's last owner gone nobody is left to release what is held.
+            // Nobody has a share in the ring any more, so nobody will release the operations that are held.
             let waiting = self.lines.len() as u32 + self.gate.waiting;
             if self.load.in_flight + self.helper.in_flight + waiting == 0 {
                 return true;

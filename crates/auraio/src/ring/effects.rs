@@ -1,5 +1,5 @@
-//! What a ring does after it has let its state go: waking, dropping and performing can run code of the user's, which may
-//! call back into a ring.
+//! What a ring does after it has let its state go. To wake, drop or perform something can run code of the user's, and that
+//! code may call back into a ring.
 
 use std::{
     cell::Cell,
@@ -17,7 +17,7 @@ use crate::{
     sys::{self, Call},
 };
 
-/// What is to be done outside. Mostly nothing, so the lists are fetched when something is noted.
+/// What has to be done outside of the ring's state. Mostly that is nothing, so the lists are made when something is noted.
 #[derive(Default)]
 pub(super) struct Effects(Option<Box<Lists>>);
 
@@ -27,7 +27,7 @@ pub(super) struct Lists {
     pub(super) mail: Vec<(Arc<Mailbox>, Completion)>,
     pub(super) inline: Vec<(Key, Call)>,
     pub(super) released: Vec<Arc<FileInner>>,
-    /// Files that are to be closed and whose operations could wait for ever: to be cancelled, wherever they are.
+    /// Files that are being closed and whose operations could wait for ever. Those operations are cancelled on all rings.
     pub(super) ending: Vec<Arc<FileInner>>,
     /// Files at whose own position a turn has ended.
     pub(super) turns: Vec<Arc<FileInner>>,
@@ -75,12 +75,12 @@ impl Effects {
         self.0.is_none()
     }
 
-    /// Does all of it. With no `ring` the ring is gone: nothing can be performed inline for it any more.
+    /// Does everything that was noted. `ring` is `None` if the ring has ended; then nothing is performed inline for it.
     #[inline(never)]
     pub(super) fn perform(self, ring: Option<&Arc<Ring>>) {
         let Some(mut lists) = self.0 else { return };
         lists.perform(ring);
-        // A thread that is ending has no place for them any more.
+        // A thread that is ending has no place to keep the lists, so they are dropped.
         let _ = SPARE.try_with(|spare| spare.set(Some(lists)));
     }
 }

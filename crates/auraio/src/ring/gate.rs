@@ -1,12 +1,12 @@
 //! The gate of a ring: how many operations it lets onto each lane at once.
 //!
 //! A transfer on a file that has a lane takes one of the ring's places there before it goes to the backend, and gives it
-//! back when it completes. Without a place it waits here, in line with its class. The number of places is the ring's share
-//! of the lane's limit; it is read from a cache line of the ring's own.
+//! back when it completes. If no place is free, it waits here, in the line of its class. The number of places is the ring's
+//! share of the lane's limit. The ring reads it from a cache line of its own.
 //!
-//! Reads of what the page cache has are not held back by reads of what it has not. On a lane of buffered files that has no
-//! place left, a read is attempted without one, on condition that it does not wait (`RWF_NOWAIT`), as long as most such
-//! attempts succeed. A read that is refused for that condition gets in line.
+//! Reads that the page cache can serve do not wait behind reads that need the device. If a lane of buffered files has no
+//! free place, the ring attempts a read without a place, with the condition that it fails instead of waiting (`RWF_NOWAIT`).
+//! It does so as long as most attempts succeed. A read whose attempt fails gets in line.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -21,24 +21,24 @@ use crate::{
     sys::{CURRENT_POSITION, errno, transfer_offset},
 };
 
-/// A slot whose operation no lane governs.
+/// The lane of a slot whose operation no lane governs.
 pub(super) const NO_LANE: u16 = u16::MAX;
 
-/// Attempts are made as long as this part of them succeeds...
+/// Every read is attempted as long as this part of the attempts succeeds. Otherwise only a few are.
 const LUCK_MIN: f32 = 0.5;
-/// ...lately, which is to say in about the last ten; else one in so many reads.
+/// The weight of the newest attempt in that part, so that about the last ten count.
 const LUCK_WEIGHT: f32 = 0.1;
 const PASSED_UP_MAX: u32 = 16;
-/// Bytes that are as much work for a device as one operation is.
+/// Moving this many bytes is as much work for a device as the operation itself.
 const WORK_BYTES: f64 = 65_536.0;
 
-/// A ring's place on one lane.
+/// What a ring keeps of one lane: its number there, its places, and its line.
 pub(super) struct Seat {
     pub(super) lane: Arc<Lane>,
     pub(super) member: u32,
     pub(super) place: LaneShare,
     pub(super) in_flight: u32,
-    /// Those of the lowest class.
+    /// Of the operations in flight, those of the lowest class.
     in_flight_low: u32,
     pub(super) waiting: [VecDeque<u32>; 3],
     classes: Classes,
@@ -46,21 +46,21 @@ pub(super) struct Seat {
     pub(super) news: News,
 }
 
-/// Whether reads may be attempted without a place, and whether that is worth it.
+/// Whether the ring attempts reads without a place on this lane.
 struct Attempts {
     allowed: bool,
-    /// The part of attempts that succeeded lately.
+    /// The part of the latest attempts that succeeded.
     luck: f32,
-    /// Attempts that were not made for want of luck.
+    /// Reads in a row that were not attempted, because too few attempts succeed.
     passed_up: u32,
 }
 
-/// What the lane has not been told yet, and what it was told last.
+/// What has not been reported to the lane yet, and what was reported last.
 #[derive(Default)]
 pub(super) struct News {
     pub(super) samples: Vec<Sample>,
     pub(super) hits: u64,
-    /// As they were before the completions that are being reaped.
+    /// The operations in flight before the present reap.
     pub(super) in_flight_before: u32,
     pub(super) waiting_before: u32,
     pub(super) told_in_flight: u32,
@@ -73,7 +73,8 @@ impl Seat {
         self.waiting.iter().map(|queue| queue.len() as u32).sum()
     }
 
-    /// Whether one more of a class may go now: there is room for it, and none that comes before it waits.
+    /// Whether one more operation of a class may go now: there is a place for it, and no operation of its class or a higher
+    /// one waits.
     #[inline]
     fn has_place(&self, class: Priority) -> bool {
         self.has_room(class) && self.waiting[..=class.index()].iter().all(VecDeque::is_empty)
@@ -97,7 +98,7 @@ impl Seat {
         self.in_flight_low -= u32::from(class == Priority::Low);
     }
 
-    /// The next that may go, if any.
+    /// The next operation in line that may go.
     fn next(&mut self) -> Option<u32> {
         if self.in_flight >= self.place.share() {
             return None;
@@ -114,8 +115,9 @@ impl Seat {
 }
 
 impl Attempts {
-    /// Whether an attempt is worth it. An attempt that fails has told the device to read what it did not find (the kernel
-    /// reads ahead before it answers `EAGAIN`), so where most fail, only now and then one finds out whether that is still so.
+    /// Whether an attempt is worth its cost. An attempt that fails has made the device read, because the kernel starts to
+    /// read ahead before it answers `EAGAIN`. So if most attempts fail, only one now and then is made, to see whether that
+    /// has changed.
     const fn are_worth_it(&mut self) -> bool {
         self.passed_up += 1;
         let tries = self.luck >= LUCK_MIN || self.passed_up >= PASSED_UP_MAX;
@@ -133,7 +135,7 @@ impl Attempts {
 /// All of a ring's seats.
 #[derive(Default)]
 pub(super) struct Gate {
-    /// By number of the lane.
+    /// The seats, by number of the lane.
     pub(super) seats: Vec<Option<Box<Seat>>>,
     pub(super) seated: Vec<u16>,
     /// Operations that wait here.
@@ -148,8 +150,8 @@ impl Gate {
         self.seats.get_mut(lane as usize)?.as_deref_mut()
     }
 
-    /// Lets an operation on the short path onto its lane, which nobody waits for: with a place of its own, or `attempts`
-    /// without one. Answers the flag that says which; `None` where it has to wait.
+    /// Lets an operation of the short path onto its lane: with a place, or as an attempt. Answers the flag that says which.
+    /// `None` if it has to wait.
     #[inline(always)]
     pub(super) fn let_in(&mut self, lane: u16, class: Priority, attempts: bool) -> Option<u16> {
         let seat = self.seat(lane)?;
@@ -161,7 +163,7 @@ impl Gate {
         (attempts && seat.attempts.allowed && seat.attempts.are_worth_it()).then_some(flag::ATTEMPT)
     }
 
-    /// An operation is done with its lane.
+    /// Gives an operation's place on its lane back.
     #[inline(always)]
     pub(super) fn give_place_back(&mut self, hot: &mut Hot) {
         if hot.take(flag::IN_LANE)
@@ -172,7 +174,7 @@ impl Gate {
         }
     }
 
-    /// The ring's seat on a lane, taken if it has none.
+    /// The ring's seat on a lane. If it has none yet, it takes one.
     #[inline]
     fn seat_on(&mut self, lane: &Arc<Lane>, (attempts, capacity): (bool, u32)) -> &mut Seat {
         let at = lane.id().0 as usize;
@@ -207,7 +209,7 @@ impl Gate {
         self.seated.push(at);
     }
 
-    /// A read that was attempted found all that it asked for.
+    /// Notes that an attempt found all its bytes in the page cache.
     #[inline(always)]
     pub(super) fn note_hit(&mut self, lane: u16) {
         if let Some(seat) = self.seat(lane) {
@@ -216,7 +218,7 @@ impl Gate {
         }
     }
 
-    /// Gives all seats up: the ring's last owner is gone.
+    /// Gives all seats up, because the ring ends.
     pub(super) fn leave_lanes(&mut self) {
         for seat in self.seats.drain(..).flatten() {
             seat.lane.leave(seat.member);
@@ -224,7 +226,7 @@ impl Gate {
         self.seated.clear();
     }
 
-    /// Takes operations that are not to be done after all out of the lines: those of which `waits` says no.
+    /// Takes the operations out of the lines for which `waits` answers false. They will not be performed.
     pub(super) fn leave_lines(&mut self, waits: impl Fn(u32) -> bool) {
         for line in self.seats.iter_mut().flatten().flat_map(|seat| &mut seat.waiting) {
             let before = line.len();
@@ -235,11 +237,13 @@ impl Gate {
 }
 
 impl State {
-    /// Takes a place on the lane of a slot's operation, if one governs it. Answers whether it may go; else it waits.
+    /// Takes a place on the lane of a slot's operation, if a lane governs it. Answers whether the operation may go. If not,
+    /// it waits in line.
     pub(super) fn takes_place(&mut self, index: u32, way: Route) -> bool {
         let (hot, cold) = self.slots.both_mut(index);
         let Some(lane) = cold.file.as_ref().and_then(|file| file.lane()) else { return true };
-        // A long copy is limited by the cores it takes, and would keep places from what the device does meanwhile.
+        // A large buffered read by a worker mostly copies. The number of cores limits such reads (`lines.rs`). If they took
+        // places here, they would keep them from operations that the device could do meanwhile.
         if !cold.call.is_transfer() || way == Route::RingAsync && cold.is_heavy() {
             return true;
         }
@@ -276,7 +280,7 @@ impl State {
         }
     }
 
-    /// Lets those in line go, as far as there are places.
+    /// Lets operations in line go, as many as there are places.
     pub(super) fn pump_lanes(&mut self) {
         if self.gate.waiting == 0 {
             return;
@@ -296,18 +300,19 @@ impl State {
         }
     }
 
-    /// The outcome of an attempt: whether it failed only for its condition, and waits for a place now.
+    /// Takes the result of an attempt. Answers true if it failed only because it would have had to wait. Then the operation
+    /// waits for a place now.
     pub(super) fn attempted(&mut self, index: u32, result: i32) -> bool {
         let (hot, cold) = self.slots.both_mut(index);
         let Some(Some(seat)) = self.gate.seats.get_mut(hot.lane as usize) else { return false };
         if result == -errno::EOPNOTSUPP {
-            // A file system that knows no such condition.
+            // The file system does not know this condition.
             seat.attempts.allowed = false;
         }
         if hot.has(flag::CANCELLED) {
             return false;
         }
-        // A part may be all that the page cache has, and the rest on the device.
+        // After a part of the bytes, the rest may not be in the page cache but on the device.
         let part = result > 0 && (result as u64) < cold.expect;
         let refused = matches!(-result, errno::EAGAIN | errno::EINTR | errno::ECANCELED | errno::EOPNOTSUPP);
         if !part && !refused {
@@ -321,7 +326,7 @@ impl State {
     }
 }
 
-/// Whether a read may be tried before its turn: it asks for something, at a place of its own, of the file itself.
+/// Whether a read may be attempted: it asks for at least one byte, at an explicit position, of the file itself.
 fn may_be_attempted(cold: &Cold) -> bool {
     cold.call.is_read() && cold.more.is_none() && transfer_offset(&cold.call) != Some(CURRENT_POSITION)
 }

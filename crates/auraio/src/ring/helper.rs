@@ -1,20 +1,20 @@
-//! The engine's crew of threads beside a ring: for calls that the kernel has no opcode for, that it could not find a worker
-//! for, and for everything once it refuses submissions.
+//! The helper: the engine's crew of threads beside a ring. It performs calls that the kernel has no opcode for and calls
+//! that the kernel could not find a worker for. Once the kernel refuses submissions, it performs everything.
 
 use crate::backend::{Backend, Cqe, Entry, Wait, threads::ThreadsBackend};
 
-/// How many calls go to the helper, once the kernel had no worker for one, before the kernel is tried again: a refusal
-/// takes it 50 ms, so one refusal in a thousand is an average of 50 us.
+/// After the kernel had no worker for a call, this many calls go to the helper before the kernel is tried again. The kernel
+/// takes 50 ms to refuse one, so one refusal in a thousand calls adds 50 us to each on average.
 const WITHOUT_WORKERS: u32 = 1024;
 
-/// A ring's share of the crew, and when calls go there.
+/// A ring's helper, and what tells when calls go there.
 pub(super) struct Helper {
-    /// `None` when the main backend is the crew itself.
+    /// `None` if the main backend is the crew itself.
     threads: Option<ThreadsBackend>,
     pub(super) in_flight: u32,
-    /// The kernel refuses submissions for good: everything goes here.
+    /// Whether everything goes to the helper, because the kernel refuses submissions for good.
     pub(super) takes_all: bool,
-    /// Calls that need a worker of the kernel and go here instead, until the kernel is tried again.
+    /// The number of calls in need of a worker that still go to the helper before the kernel is tried again.
     without_workers: u32,
 }
 
@@ -41,7 +41,7 @@ impl Helper {
         }
     }
 
-    /// Hands over what was queued. The crew refuses nothing: without a thread it performs on this one.
+    /// Hands over what was queued. The crew refuses nothing: if it has no thread, it performs the calls on this one.
     pub(super) fn flush(&mut self) {
         if let Some(threads) = &mut self.threads
             && threads.unsubmitted() > 0
@@ -72,23 +72,23 @@ impl Helper {
         self.threads.as_ref().and_then(Backend::descriptor)
     }
 
-    /// Whether nothing comes here but the calls that the ring cannot perform.
+    /// Whether the helper only gets the calls that the ring cannot perform.
     #[inline(always)]
     pub(super) const fn is_quiet(&self) -> bool {
         !self.takes_all && self.without_workers == 0
     }
 
-    /// The kernel had no worker for a call: for a while, calls that need one come here.
+    /// Notes that the kernel had no worker for a call. For a while, calls that need one go to the helper.
     pub(super) const fn stand_in(&mut self) {
         self.without_workers = WITHOUT_WORKERS;
     }
 
-    /// The kernel had no worker for a step of a chain: the next call that needs one comes here.
+    /// Notes that the kernel had no worker for a step of a chain. The next call that needs one goes to the helper.
     pub(super) fn stand_in_once(&mut self) {
         self.without_workers = self.without_workers.max(1);
     }
 
-    /// Whether a call that needs a worker of the kernel comes here, because the kernel had none lately.
+    /// Whether a call that needs a worker goes to the helper now, because the kernel lately had none.
     pub(super) const fn stands_in(&mut self) -> bool {
         let stands_in = self.without_workers > 0;
         self.without_workers -= stands_in as u32;

@@ -1,7 +1,7 @@
-//! The lines in which operations of a ring wait for room, other than those for a place on a lane (`gate.rs`).
+//! The lines in which operations of a ring wait for room. Those that wait for a place on a lane stand in `gate.rs`.
 //!
-//! Each line is there so that what waits in it holds up nothing else: operations that may wait for ever, long copies (by
-//! device), calls for the helper threads, and all others in the order in which they came.
+//! There are several lines, so that the operations in one hold up none in another: operations that may wait for ever, copies
+//! (a line for each device), calls for the helper, and all others, in the order in which they came.
 
 use std::collections::VecDeque;
 
@@ -12,7 +12,7 @@ pub(super) enum Waiting {
     Chain(u32),
 }
 
-/// Long copies on one device.
+/// The copies of one device: large buffered reads by workers of the kernel.
 #[derive(Debug)]
 struct Copies {
     device: u64,
@@ -20,20 +20,20 @@ struct Copies {
     waiting: VecDeque<u32>,
 }
 
-/// Operations that wait, by what they wait for.
+/// All operations that wait, by what they wait for.
 #[derive(Debug)]
 pub(super) struct Lines {
-    /// For room on the ring, in the order in which they came.
+    /// Operations that wait for room on the ring, in the order in which they came.
     common: VecDeque<Waiting>,
-    /// For room on the ring, without an end of their own: they have a part of the room and never all of it.
+    /// Operations that may wait for ever, and wait for room on the ring. They get a part of the room and never all of it.
     endless: VecDeque<u32>,
-    /// For room on the helper.
+    /// Operations that wait for room on the helper.
     pub(super) helper: VecDeque<u32>,
     copies: Vec<Copies>,
-    /// Long copies of one device that may run at once.
+    /// The most copies of one device that may run at once.
     copies_max: u32,
     copies_waiting: u32,
-    /// Operations that wait for somebody to release them, maybe from another thread.
+    /// The number of held operations. Somebody, maybe on another thread, releases them.
     pub(super) held: u32,
 }
 
@@ -50,7 +50,7 @@ impl Lines {
         }
     }
 
-    /// Operations that wait in any of them.
+    /// The number of operations that wait in any line.
     pub(super) fn len(&self) -> usize {
         self.common.len() + self.endless.len() + self.helper.len() + self.copies_waiting as usize
     }
@@ -70,7 +70,7 @@ impl Lines {
         self.common.push_back(waiting);
     }
 
-    /// Puts an operation that has begun already before all others.
+    /// Puts an operation that has already begun before all others.
     pub(super) fn push_first(&mut self, index: u32) {
         self.common.push_front(Waiting::One(index));
     }
@@ -95,7 +95,7 @@ impl Lines {
         self.endless.pop_front()
     }
 
-    /// Puts a long copy in line behind those of its device.
+    /// Puts a copy in line behind those of its device.
     pub(super) fn push_copy(&mut self, device: u64, index: u32) {
         let line = match self.copies.iter_mut().position(|copies| copies.device == device) {
             Some(at) => &mut self.copies[at],
@@ -109,13 +109,13 @@ impl Lines {
         self.copies_waiting += 1;
     }
 
-    /// Whether a long copy may start.
+    /// Whether a copy may start.
     pub(super) fn has_copy(&self) -> bool {
         let may = |copies: &Copies| copies.running < self.copies_max && !copies.waiting.is_empty();
         self.copies_waiting > 0 && self.copies.iter().any(may)
     }
 
-    /// The next long copy that may start, of any device that does not have enough of them. It counts as running from now on.
+    /// The next copy that may start, of any device that has fewer running than it may. From now on it counts as running.
     pub(super) fn next_copy(&mut self) -> Option<u32> {
         if self.copies_waiting == 0 {
             return None;
@@ -128,7 +128,7 @@ impl Lines {
         Some(index)
     }
 
-    /// A long copy of a device has ended.
+    /// Notes that a copy of a device has ended.
     pub(super) fn copy_ended(&mut self, device: u64) {
         let Some(at) = self.copies.iter().position(|copies| copies.device == device) else { return };
         let line = &mut self.copies[at];
@@ -138,13 +138,13 @@ impl Lines {
         }
     }
 
-    /// Takes every long copy out of its line.
+    /// Takes every copy out of its line.
     pub(super) fn pop_copies(&mut self) -> Vec<u32> {
         self.copies_waiting = 0;
         self.copies.iter_mut().flat_map(|copies| copies.waiting.drain(..)).collect()
     }
 
-    /// Takes operations that are not to be done after all out of the lines: those of which `waits` says no.
+    /// Takes the operations out of the lines for which `waits` answers false. They will not be performed.
     pub(super) fn leave(&mut self, waits: impl Fn(u32) -> bool) {
         self.common.retain(|waiting| !matches!(waiting, Waiting::One(index) if !waits(*index)));
         self.endless.retain(|index| waits(*index));

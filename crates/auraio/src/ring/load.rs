@@ -1,29 +1,30 @@
-//! How much a ring holds, and how much more it may take.
+//! How many operations a ring holds, and how many more it may take.
 
 use crate::op::route::FLUSH_BUDGET_OPERATIONS;
 
-/// What is on the ring's backend, and the limits on it.
+/// What the ring's main backend holds, and the limits on it.
 #[derive(Debug)]
 pub(super) struct Load {
-    /// Completion queue entries that may be spoken for.
+    /// The most completion queue entries that operations in flight may need.
     pub(super) limit: u32,
-    /// Entries that are gathered for one system call where no device waits for them.
+    /// Entries that are gathered for one system call, if they go to no device.
     pub(super) batch: u32,
-    /// Completion queue entries that are spoken for.
+    /// Completion queue entries that the operations in flight may need.
     pub(super) in_flight: u32,
-    /// Those of operations that may wait for ever.
+    /// Of these, the entries of operations that may wait for ever.
     pub(super) endless: u32,
     /// Operations in flight that open a path, which may wait for ever too.
     pub(super) opening: u32,
     /// The room of the submission queue, as the backend said when last asked.
     pub(super) room: u32,
-    /// The room of an empty submission queue.
+    /// The room in an empty submission queue.
     pub(super) room_max: u32,
     /// Entries that were pushed and not handed over.
     pub(super) unsubmitted: u32,
-    /// How many operations the short path may push before somebody has to look: 0 where anything waits, too.
+    /// The credit: how many operations the short path may push before the ring has to be looked at again. It is 0 while
+    /// anything waits.
     pub(super) credit: u32,
-    /// Inline work that the next flush carries already.
+    /// The inline work that the next flush already has to do.
     pub(super) budget: Budget,
 }
 
@@ -43,8 +44,8 @@ impl Load {
         }
     }
 
-    /// Whether `entries` more may be in flight, beside those on the helper. Operations that may wait for ever have at most
-    /// half of the room: the other half is for those that end.
+    /// Whether `entries` more may be in flight; those on the helper count too. Operations that may wait for ever get at most
+    /// half of the room, so that the other half is left for operations that end.
     pub(super) const fn has_room(&self, entries: u32, helper: u32, endless: bool) -> bool {
         if endless {
             return self.endless == 0 || self.endless + entries <= self.limit / 2;
@@ -62,8 +63,8 @@ impl Load {
     }
 }
 
-/// What one flush may still attempt inside the submission. Past it, reads go to the kernel's workers, so that no flush
-/// holds the submitting thread (an event loop, mostly) for long.
+/// What one flush may still attempt inside the submission. Reads beyond that go to the kernel's workers, so that no flush
+/// holds the submitting thread for long. That thread is mostly an event loop.
 #[derive(Debug)]
 pub(super) struct Budget {
     limit: u64,

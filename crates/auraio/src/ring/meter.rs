@@ -1,5 +1,5 @@
-//! What a ring measures: when operations are handed over, what their completions say of the device, and when the thread
-//! sleeps. The lanes and the inner loop are told in bulk.
+//! What a ring measures: when operations are handed over, how long the device takes for them, and when the thread sleeps. It
+//! is reported to the lanes and to the inner loop in bulk.
 
 use super::{
     State,
@@ -11,24 +11,24 @@ use crate::{
     lanes::{self, LaneMode, Report, Sample},
 };
 
-/// Completions that a ring gathers before it reports them, while nobody waits for its places.
+/// A ring reports this many completions at a time, while no other ring waits for its places.
 const REPORT_SAMPLES: usize = 8;
-/// How long completions may lie before they are reported, in nanoseconds.
+/// After this time completions are reported even if there are fewer, in nanoseconds.
 const REPORT_AFTER_NS: u64 = 500_000;
-/// A wait that was shorter found something there at once: nanoseconds.
+/// A wait that was shorter than this counts as no sleep, because something was there at once. In nanoseconds.
 const SLEPT_NS: u64 = 5_000;
 
 /// The clocks of a ring, and its inner loop.
 pub(super) struct Meter {
-    /// How many entries are gathered for one system call, on the way to a device.
+    /// The inner loop: how many entries for a device are gathered for one system call.
     pub(super) inner: SubmitBatch,
-    /// Operations that have a place and were pushed since the last submission.
+    /// The slots of operations that have a place and were pushed since the last submission.
     fresh: Vec<u32>,
-    /// When the first of those was pushed; 0 where that was not asked.
+    /// When the first of those was pushed. 0 if nobody has asked for it.
     oldest: u64,
     /// When the completion queue was last seen empty: at the last reap, or when the thread was woken by something in it.
     seen_empty: u64,
-    /// When the thread began its turn, and how many completions it has found since.
+    /// When the thread was last woken, and how many completions it has found since.
     awake_since: u64,
     found: u32,
 }
@@ -38,13 +38,13 @@ impl Meter {
         Self { inner, fresh: Vec::new(), oldest: 0, seen_empty: 0, awake_since: 0, found: 0 }
     }
 
-    /// A slot's call, which has a place, was pushed to the backend.
+    /// Notes that the call of a slot with a place was pushed to the backend.
     #[inline(always)]
     pub(super) fn note_pushed(&mut self, index: u32) {
         self.fresh.push(index);
     }
 
-    /// Whether entries for a device are to be handed over now.
+    /// Whether the entries for a device have to be handed over now.
     pub(super) fn is_batch_full(&mut self, unsubmitted: u32, in_kernel: u32) -> bool {
         let mut now = 0;
         if self.inner.needs_time() && unsubmitted < self.inner.batch() {
@@ -56,7 +56,7 @@ impl Meter {
         self.inner.should_flush(now, unsubmitted, self.oldest, in_kernel)
     }
 
-    /// The entries that were pushed are handed over now. Answers when, if any of them is governed by a lane.
+    /// Notes that the pushed entries are handed over now. Answers the time, if a lane governs any of them.
     #[inline]
     pub(super) fn stamp(&mut self, slots: &mut Slots, gate: &mut Gate) -> Option<u64> {
         self.oldest = 0;
@@ -74,14 +74,15 @@ impl Meter {
         Some(now)
     }
 
-    /// The thread goes to sleep until there is something to reap.
+    /// Notes that the thread begins to sleep, until there is something to reap.
     pub(super) fn falls_asleep(&mut self, now: u64) {
         let found = std::mem::take(&mut self.found);
         self.inner.on_turn(now, found, now.saturating_sub(self.awake_since));
         self.awake_since = now;
     }
 
-    /// It slept, its completion queue empty, until something woke it just now: the `first` completion, or one of many.
+    /// Notes that the thread slept with an empty completion queue and was woken now. `first` says that the first completion
+    /// woke it; otherwise it waited for several.
     pub(super) fn woke(&mut self, slept_from: u64, now: u64, first: bool) {
         let slept = now.saturating_sub(slept_from);
         self.awake_since = now;
@@ -93,17 +94,18 @@ impl Meter {
         }
     }
 
-    /// What a lane learns of a completion whose operation had a place there.
+    /// Makes a sample for the lane, if the completed operation had a place there.
     #[inline(always)]
     pub(super) fn sample(&mut self, gate: &mut Gate, hot: &Hot, cold: &Cold, result: i32, now: u64) {
         self.found = self.found.saturating_add(1);
-        // What failed says nothing of the device's speed.
+        // A failed operation tells nothing about the speed of the device.
         if !hot.has(flag::IN_LANE) || result < 0 {
             return;
         }
         let Some(Some(seat)) = gate.seats.get_mut(hot.lane as usize) else { return };
-        // What completed inside the call that handed it over came from the page cache. What was handed over and found
-        // without a sleep between is taken for the same: a host that is as busy as that is not held up by its device.
+        // An operation that completed inside the call that handed it over was served by the page cache. If the thread did
+        // not sleep between the hand-over and the reap, the operation is counted as the same: a thread that is so busy does
+        // not wait for its device.
         if seat.lane.mode() == LaneMode::Buffered && self.seen_empty <= cold.submitted {
             seat.news.hits += u64::from(cold.call.is_read());
             return;
@@ -121,7 +123,7 @@ impl Meter {
         });
     }
 
-    /// The completion queue has been emptied.
+    /// Notes that the completion queue was emptied.
     #[inline]
     pub(super) fn note_reaped(&mut self, now: u64) {
         if now > 0 {
@@ -133,7 +135,7 @@ impl Meter {
 }
 
 impl Seat {
-    /// Whether the lane is to hear of this ring now.
+    /// Whether it is time to report to the lane.
     fn has_news(&self, now: u64) -> bool {
         let (waiting, news) = (self.waiting(), &self.news);
         news.samples.len() >= REPORT_SAMPLES
@@ -149,7 +151,7 @@ impl Seat {
 }
 
 impl Gate {
-    /// The time, if a completion is to be told to a lane.
+    /// The time of a reap, if a sample has to be made for any lane. Otherwise 0.
     #[inline]
     pub(super) fn time_of_reap(&mut self) -> u64 {
         if self.in_flight == 0 {
@@ -163,7 +165,7 @@ impl Gate {
 }
 
 impl State {
-    /// A slot's call was pushed to the helper, which begins at once.
+    /// Notes that a slot's call was pushed to the helper, which begins at once.
     pub(super) fn stamp_helper(&mut self, index: u32) {
         let (hot, cold) = self.slots.both_mut(index);
         if let Some(Some(seat)) = self.gate.seats.get(hot.lane as usize) {
@@ -172,8 +174,8 @@ impl State {
         }
     }
 
-    /// A call has completed: what its lane learns of it. Answers whether the operation has to get in line instead, because
-    /// it was attempted on a condition that did not hold.
+    /// Makes the sample of a completed call. Answers true if the call was an attempt that failed only because it would have
+    /// had to wait, so that the operation is in line now.
     pub(super) fn sample(&mut self, index: u32, result: i32, now: u64) -> bool {
         let (hot, cold) = self.slots.both_mut(index);
         if hot.lane == NO_LANE {
@@ -186,7 +188,7 @@ impl State {
         false
     }
 
-    /// Tells the lanes everything, for somebody who looks.
+    /// Reports everything to the lanes, because somebody asks for their statistics.
     pub(super) fn report_all(&mut self) {
         for seat in self.gate.seats.iter_mut().flatten() {
             seat.news.told_at = 0;
@@ -194,7 +196,7 @@ impl State {
         self.report(lanes::now());
     }
 
-    /// Tells the lanes what there is to tell. Answers whether something that waited may go now.
+    /// Reports to the lanes, where it is time. Answers whether operations that waited may go now.
     pub(super) fn report(&mut self, now: u64) -> bool {
         let mut moved = false;
         let inner = &mut self.meter.inner;
@@ -219,7 +221,7 @@ impl State {
                 sqe_per_enter: inner.sqe_per_enter(),
             };
             seat.lane.report(report);
-            // Only what goes to a device by itself is gathered as the inner loop says.
+            // The inner loop's batch is used for direct transfers only, so only their lanes report it.
             if seat.lane.mode() == LaneMode::Direct {
                 inner.set_limit(seat.place.share());
             }

@@ -1,12 +1,14 @@
 //! One ring: the part of the engine that every backend shares.
 //!
-//! A ring takes operations into slots, lets as many go to its backend as the completion queue can hold (the others wait in
-//! lines), asks again where the kernel says so, goes on where one call could not do all, and tells whoever submitted. Nobody
-//! runs code of the user's while the ring's state is held (`access.rs`): what has to be woken, dropped or performed is
-//! noted, and done after the state was let go (`effects.rs`).
+//! A ring puts each operation into a slot, and gives as many to its backend as the completion queue can hold. The others
+//! wait in lines. If the kernel answers "again", the ring makes the call again. If one call could not do all, it makes the
+//! next. At the end it gives the result to whoever submitted the operation.
 //!
-//! Behind a ring stands its backend, and beside that the engine's crew of threads as a helper, for calls that the kernel
-//! has no opcode for and for those that it could not find a worker for.
+//! Nobody runs code of the user's while the ring's state is held (`access.rs`). What has to be woken, dropped or performed
+//! is noted, and done after the state was let go (`effects.rs`).
+//!
+//! Each ring has a backend. Beside it stands the engine's crew of threads, as a helper, for calls that the kernel has no
+//! opcode for and for calls that it could not find a worker for.
 
 use std::{
     fmt,
@@ -73,18 +75,19 @@ pub use stats::RingStats;
 pub(crate) use wait::asleep;
 use workers::Workers;
 
-/// An operation on a ring, for whoever has to come back to it.
+/// Names one operation and its ring, for those who have to come back to it later.
 #[derive(Clone)]
 pub(crate) struct Ticket {
     pub(crate) ring: Arc<Ring>,
     pub(crate) key: Key,
 }
 
-/// Where completions wait for a port when another thread found them.
+/// Where completions for a port wait that another thread has reaped.
 pub(crate) struct Mailbox {
     pub(crate) letters: SegQueue<Completion>,
     pub(crate) bell: Bell,
-    /// From when to when another thread slept for the port, if one does; 0 when it has been looked at.
+    /// When another thread last began and ended a sleep for the port ([`PortWaiter`](crate::PortWaiter)). `woken_at` is 0
+    /// once the port has looked at it.
     pub(crate) slept_from: AtomicU64,
     pub(crate) woken_at: AtomicU64,
 }
@@ -113,7 +116,7 @@ pub(crate) struct RingSpec {
     pub(crate) in_flight_max: u32,
     pub(crate) submit_batch: BatchPolicy,
     pub(crate) flush_budget: u64,
-    /// Buffered reads by workers of the kernel that may run at once.
+    /// The most large buffered reads of one device that workers of the kernel may perform at once.
     pub(crate) heavy_max: u32,
     /// The one thread that may submit to the ring; `None` when any may, one at a time.
     pub(crate) single_issuer: Option<ThreadMark>,
@@ -121,11 +124,11 @@ pub(crate) struct RingSpec {
     pub(crate) register: bool,
 }
 
-/// Entries that are gathered for one system call where no device waits for them, unless the caller decides: reads from the
-/// page cache complete inside the call, so more of them a call is less work for each.
+/// Entries that are gathered for one system call if they go to no device and the user has set no submit batch. Reads from
+/// the page cache complete inside the call, so with more of them in one call each costs less.
 const BUFFERED_BATCH: u32 = 32;
 
-/// How long the last owner of a ring waits for the kernel before it leaks what the kernel may write to.
+/// How long the drop of a ring waits for the kernel, before it leaks the memory that the kernel may still write to.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) struct Ring {
@@ -152,17 +155,18 @@ struct State {
     workers: Workers,
     totals: Totals,
     ports: Vec<Option<Arc<Mailbox>>>,
-    /// Completions on their way from a backend, and those of them that go the long way. Empty between reaps.
+    /// Lists that a reap uses: completions that a backend gave, and those of them that take the long path. Between reaps
+    /// both are empty.
     cqes: Vec<Cqe>,
     long: Vec<Cqe>,
 }
 
-/// What has happened so far.
+/// Counts of what has happened so far.
 #[derive(Default)]
 struct Totals {
     submitted: u64,
     completed: u64,
-    /// Transfers that were not aligned as their file needs.
+    /// Transfers that were not aligned as their file needs, and were bounced.
     bounced: u64,
 }
 
@@ -216,7 +220,7 @@ impl Ring {
         self.spec.numa_node
     }
 
-    /// What becomes readable when there is something to reap. They live as long as the ring.
+    /// The descriptors that become readable when there is something to reap. They live as long as the ring.
     pub(crate) fn descriptors(&self) -> &[Descriptor] {
         &self.descriptors
     }
@@ -229,7 +233,8 @@ impl Ring {
         }
     }
 
-    /// The ring's state. Only for threads that may have it: those of a port's own ring are its port's.
+    /// Enters the ring's state. Only a thread that may enter it calls this: for a port's own ring, that is the port's
+    /// thread.
     #[inline(always)]
     fn enter(&self) -> Held<'_> {
         match self.access().enter() {
@@ -238,7 +243,7 @@ impl Ring {
         }
     }
 
-    /// Takes an operation by the short path. Gives it back where it has to go the long way.
+    /// Submits an operation by the short path. If it has to take the long path, it comes back.
     #[inline(always)]
     pub(crate) fn submit_plain<O: Operation>(
         &self,
@@ -259,14 +264,14 @@ impl Ring {
         Ok(key)
     }
 
-    /// Brings the counters up to date, for somebody who looks. Whoever is inside does so before long.
+    /// Brings the counters up to date, because somebody reads them. If another thread is inside, it does so before long.
     pub(crate) fn publish(&self) {
         if let Some(state) = self.access().try_enter() {
             self.leave_at_once(state);
         }
     }
 
-    /// Takes an operation of any shape.
+    /// Submits an operation of any shape by the long path.
     #[inline(never)]
     pub(crate) fn submit_long(self: &Arc<Self>, prepared: Prepared, sink: Sink) -> Key {
         let mut effects = Effects::default();
@@ -276,7 +281,7 @@ impl Ring {
         key
     }
 
-    /// Gives an operation its slot, and starts it unless it has to wait for a file.
+    /// Puts an operation into a slot, and starts it. An operation that has to wait for its file is held instead.
     fn take(self: &Arc<Self>, state: &mut State, prepared: Prepared, sink: Sink, effects: &mut Effects) -> Key {
         if prepared.closing.is_some() {
             return self.take_close(state, prepared, sink, effects);
@@ -298,7 +303,7 @@ impl Ring {
         key
     }
 
-    /// A close waits, held, until its file has no other user.
+    /// Puts a close into a slot. It is held until its file has no other user.
     fn take_close(
         self: &Arc<Self>,
         state: &mut State,
@@ -314,7 +319,7 @@ impl Ring {
         state.lines.held += 1;
         if let Some(file) = file {
             hot.set_to(flag::INLINE, file.closes_at_once());
-            // A ring could not say whether such a close was performed, so a thread makes it.
+            // If the ring made such a close, its answer might not tell whether the file is closed. So a thread makes it.
             hot.set_to(flag::ASYNC, !file.closes_on_ring());
             file.close_later(Waiting::new(Arc::clone(self) as _, key));
             // An operation that could wait for ever has to be cancelled, on whichever ring it is: not while this ring's
@@ -328,7 +333,7 @@ impl Ring {
         key
     }
 
-    /// Starts an operation that was held: its turn has come.
+    /// Starts an operation that was held, because its turn has come. A thread that may not enter the ring leaves a letter.
     pub(crate) fn release(self: &Arc<Self>, key: Key) {
         let Some(mut state) = self.access().enter() else {
             self.inbox.post(Letter::Release(key));
@@ -345,12 +350,12 @@ impl Ring {
         self.leave(state, effects);
     }
 
-    /// Whether the calling thread may make the kernel look at the submission queue.
+    /// Whether the calling thread may submit to this ring.
     pub(crate) fn may_submit(&self) -> bool {
         self.access().is_mine()
     }
 
-    /// Does what the letters of other threads ask for.
+    /// Reads the letters of other threads, and does what they ask for.
     #[cold]
     fn read_letters(self: &Arc<Self>) {
         while let Some(letter) = self.inbox.take() {
@@ -364,7 +369,7 @@ impl Ring {
         }
     }
 
-    /// Hands over all that is queued and moves on what waits.
+    /// Hands over everything that is queued, and moves on what waits.
     pub(crate) fn flush(self: &Arc<Self>) {
         if !self.inbox.is_empty() {
             self.read_letters();
@@ -374,7 +379,8 @@ impl Ring {
         self.leave_at_once(state);
     }
 
-    /// Hands over all that is queued, and reaps: completions for `port` go to `out`, all others to those they are for.
+    /// Hands over everything that is queued, and then reaps. Completions for `port` go to `out`, all others to those who
+    /// wait for them.
     pub(crate) fn flush_and_reap(self: &Arc<Self>, port: Option<u32>, out: &mut Vec<Completion>) {
         if !self.inbox.is_empty() {
             self.read_letters();
@@ -388,7 +394,7 @@ impl Ring {
         self.leave(state, effects);
     }
 
-    /// Reaps, and hands over only what thereby became possible.
+    /// Reaps. What is queued is handed over only if the reap has let operations go on that waited.
     pub(crate) fn reap(self: &Arc<Self>, port: Option<u32>, out: &mut Vec<Completion>) {
         if !self.inbox.is_empty() {
             self.read_letters();
@@ -426,13 +432,13 @@ impl Ring {
         registered.forget_file(main, descriptor, id);
     }
 
-    /// Lets go of memory that was unregistered, or sees to it that the thread that may does.
+    /// Gives up registrations of memory that was unregistered. A thread that may not enter the ring leaves a letter.
     pub(crate) fn tidy(&self) {
         if !self.may_submit() {
             self.inbox.post(Letter::Tidy);
             return;
         }
-        // Whoever is inside is about to flush, or to go without having used what is to go.
+        // If another thread is inside, it flushes before long, and a flush tidies up.
         if let Some(mut state) = self.access().try_enter() {
             let State { registered, main, .. } = &mut *state;
             registered.tidy(main);
@@ -441,13 +447,14 @@ impl Ring {
 
     /// Tells the lanes all that there is to tell.
     pub(crate) fn report_lanes(&self) {
-        // Whoever is inside reports by itself before long; a thread that waits in the kernel is inside, and has nothing new.
+        // If another thread is inside, it reports by itself before long. A thread that waits in the kernel is inside too,
+        // and has nothing new to report.
         if let Some(mut state) = self.access().try_enter() {
             state.report_all();
         }
     }
 
-    /// Whether the loops have to hear of sleeps: something is in flight.
+    /// Whether something is in flight, so that the loops have to be told when the thread sleeps.
     pub(crate) fn is_working(&self) -> bool {
         self.counters.in_flight.load(Ordering::Relaxed) > 0
     }
@@ -458,7 +465,7 @@ impl Ring {
         counters.in_flight.load(Ordering::Relaxed) + counters.queued.load(Ordering::Relaxed) > 0
     }
 
-    /// Adds a port, and says by which number the ring knows it.
+    /// Adds a port. Answers the number by which the ring knows it.
     pub(crate) fn add_port(&self, mailbox: &Arc<Mailbox>) -> u32 {
         self.inbox.belongs_to(mailbox);
         let mut state = self.enter();
@@ -470,12 +477,12 @@ impl Ring {
         index as u32
     }
 
-    /// Removes a port, none of whose operations is left.
+    /// Removes a port. The caller knows that none of its operations is under way.
     pub(crate) fn remove_port(&self, port: u32) {
         self.enter().ports[port as usize] = None;
     }
 
-    /// Lets the state go and does what may not be done while it is held.
+    /// Lets the state go, and then does what must not be done while it is held.
     #[inline(always)]
     fn leave(self: &Arc<Self>, mut state: Held<'_>, effects: Effects) {
         state.load.credit = 0;
@@ -486,14 +493,14 @@ impl Ring {
         }
     }
 
-    /// Lets the state go where there is nothing to be done after that.
+    /// Lets the state go. There is nothing to be done after that.
     #[inline(always)]
     fn leave_at_once(&self, mut state: Held<'_>) {
         state.load.credit = 0;
         state.count(&self.counters);
     }
 
-    /// Reports what was performed on this thread while the state was not held.
+    /// Completes an operation that this thread has performed while the state was not held.
     fn complete_inline(self: &Arc<Self>, key: Key, result: i32) {
         let mut effects = Effects::default();
         let mut state = self.enter();
@@ -549,9 +556,9 @@ impl fmt::Debug for Ticket {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // Nobody holds the ring any more, so nobody waits for what is in flight; the kernel may still write to it. It is
-        // waited for, and if it does not end, leaked: a leak is better than memory that the kernel writes to after it
-        // became somebody else's.
+        // Nobody has a share in the ring any more, so nobody waits for the operations in flight. But the kernel may still
+        // write to their memory. So this waits for them, and if they do not end, it leaks the memory: a leak is better than
+        // memory that the kernel writes to after it became somebody else's.
         let Some(mut access) = self.access.take() else { return };
         let mut effects = Effects::default();
         let state = access.get_mut();
@@ -562,7 +569,7 @@ impl Drop for Ring {
         } else {
             Box::leak(access);
         }
-        // Files let go of here may have a close or a turn that waits on another ring.
+        // A file that is let go of here may have a close or a turn that waits on another ring.
         effects.perform(None);
     }
 }

@@ -1,14 +1,16 @@
-//! What a ring knows by number: memory and files that its backend has registered.
+//! The memory and the files that a ring's backend has registered, and that the ring therefore knows by number.
 //!
-//! An operation never asks for this. Memory that lies in a slab of the pool, or in what the program has registered, is
-//! found by its address and named by its place in the ring's table; so is a file that is used often. What a ring has not
-//! registered yet it registers when it first sees it.
+//! The user need not ask for it. The ring finds memory by its address, if it lies in a slab of the pool or in a region that
+//! the program has registered, and names it by its place in the ring's table. It names a file so that is used often. A slab
+//! or region that the ring has not registered yet is registered when an operation first uses it.
 //!
-//! Three rules keep a name from meaning something else. A place of the table of buffers is emptied only when no operation
-//! names it: a slab is given back only when no block of it is held, and for memory of the program's the operations are
-//! counted. A place of the table of files belongs to one opening of a file (not to the number of its descriptor), and is
-//! emptied when the last operation on that opening has completed. And nothing is looked up in what was unregistered: the
-//! list of that is compared before each use.
+//! Three rules keep a place from meaning something else than intended:
+//! - A place of the table of buffers is emptied only when no operation uses it. A slab is given back only when no block of
+//!   it is held. The operations on a region are counted.
+//! - A place of the table of files belongs to one opening of a file, and not to the number of its descriptor. It is emptied
+//!   when the last operation on that opening has completed.
+//! - Memory that was unregistered is not found any more. Before each use the ring compares its list of regions with the
+//!   engine's.
 #![expect(unsafe_code, reason = "the vectors of a call are behind an address")]
 
 use std::{
@@ -30,14 +32,14 @@ use crate::{
     sys::{self, Call, Descriptor, Transfer, TransferMemory},
 };
 
-/// After so many transfers a file takes a place of the ring's table: registering and emptying a place costs a microsecond
-/// together, and each transfer saves 20 to 40 ns.
+/// After this many transfers a file gets a place in the ring's table. To register and to empty a place costs a microsecond
+/// together, and each transfer on a registered file saves 20 to 40 ns.
 const TRANSFERS_MIN: u32 = 32;
 
-/// Descriptors above this are not worth the list that finds them.
+/// A file with a higher descriptor is not registered, because the list that finds files by descriptor would be too long.
 const DESCRIPTORS_MAX: usize = 1 << 16;
 
-/// Memory that the program has registered with an engine, for the engine's rings to look at.
+/// The memory that the program has registered with an engine. The engine's rings read it.
 #[derive(Debug, Default)]
 pub(crate) struct Regions {
     /// Grows with each change of the list.
@@ -46,7 +48,7 @@ pub(crate) struct Regions {
 }
 
 impl Regions {
-    /// Adds a region that overlaps no other. Answers false if it does.
+    /// Adds a region. Answers false, and adds nothing, if it overlaps another.
     pub(crate) fn add(&self, pin: &Arc<Pin>, address: usize, len: usize) -> bool {
         let mut list = lock(&self.list);
         if overlaps(&list, address, len) {
@@ -92,16 +94,17 @@ struct Buffers {
     pool: Pool,
     places_max: usize,
     vectors: bool,
-    /// By slab of the pool: where it is registered.
+    /// Where each slab of the pool is registered.
     slabs: Vec<SlabPlace>,
     entries: Vec<Option<Entry>>,
     free: Vec<u16>,
-    /// Memory of the program's, in order of its addresses.
+    /// The regions, in order of their addresses.
     regions: Vec<Region>,
     all: Arc<Regions>,
     seen_changes: u64,
     seen_retirements: u64,
-    /// What the kernel refused is asked for again when this has grown.
+    /// The count of unpinned memory (`registry::unpinned`) when the kernel last refused a registration. When the count has
+    /// grown, refused registrations are tried again.
     refused_at: u64,
 }
 
@@ -123,17 +126,17 @@ impl SlabPlace {
 
 struct Entry {
     pin: Arc<Pin>,
-    /// Addresses that this ring has registered.
+    /// The first address that this ring has registered.
     start: usize,
     end: usize,
-    /// Operations that name it, for memory of the program's.
+    /// The number of operations that use the place. Only those on regions are counted.
     users: u32,
     /// The program has unregistered it.
     leaving: bool,
 }
 
 impl Entry {
-    /// Whether all is registered that was to be.
+    /// Whether all of the memory is registered.
     fn is_whole(&self) -> bool {
         self.end == self.pin.asked_end()
     }
@@ -149,11 +152,11 @@ struct Region {
 
 struct Files {
     places_max: u32,
-    /// By descriptor: which opening of a file it was when last seen, and where that is registered.
+    /// For each descriptor: the opening of a file that it last named, and where that opening is registered.
     by_descriptor: Vec<FilePlace>,
     free: Vec<u32>,
     used: u32,
-    /// To be emptied by the thread that may.
+    /// Places that have to be emptied, by a thread that may enter the ring.
     stale: Vec<u32>,
 }
 
@@ -164,7 +167,8 @@ struct FilePlace {
     place: Option<u32>,
 }
 
-/// The names of what a call works on, and whether an operation has to be counted against a place.
+/// The numbers of the memory and the file that a call works on. `counted` is the place whose operations are counted, if it
+/// is one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Names {
     pub(super) fixed: Fixed,
@@ -172,7 +176,7 @@ pub(super) struct Names {
 }
 
 impl Registered {
-    /// For a ring that registers nothing there is no `main`.
+    /// Makes the tables. `main` is `None` for a ring that registers nothing.
     pub(super) fn new(main: Option<&AnyBackend>, pool: Pool, regions: Arc<Regions>) -> Self {
         Self {
             buffers: Buffers {
@@ -205,7 +209,7 @@ impl Registered {
         (self.on_buffers, self.on_files)
     }
 
-    /// The names of what a transfer works on.
+    /// The numbers of the memory and the file that a transfer works on.
     #[inline]
     pub(super) fn names(&mut self, main: &mut AnyBackend, call: &Call, file: Option<&FileInner>) -> Names {
         let Some(Transfer { memory, .. }) = call.transfer() else { return Names::default() };
@@ -278,7 +282,8 @@ impl Registered {
         }
     }
 
-    /// Lets go of what was unregistered, of slabs that are to be given back and of files that were closed.
+    /// Empties the places of regions that were unregistered, of slabs that the pool wants back, and of files that were
+    /// closed.
     #[inline]
     pub(super) fn tidy(&mut self, main: &mut AnyBackend) {
         if self.buffers.places_max > 0 {
@@ -294,7 +299,7 @@ impl Registered {
         }
     }
 
-    /// Whether what a call reads or writes lies in the pool, whose pages are there already.
+    /// Whether the memory of a call lies in the pool, whose pages are mapped already.
     #[inline]
     pub(super) fn is_pool_memory(&self, call: &Call) -> bool {
         match call.transfer().map(|transfer| transfer.memory) {
@@ -303,7 +308,7 @@ impl Registered {
         }
     }
 
-    /// Lets go of a file's place: nothing works on it any more.
+    /// Empties a file's place. The caller knows that nothing works on the file any more.
     pub(super) fn forget_file(&mut self, main: &mut AnyBackend, descriptor: Descriptor, id: u64) {
         let known = usize::try_from(descriptor).ok().and_then(|index| self.files.by_descriptor.get_mut(index));
         if let Some(place) = known.filter(|known| known.file == id).and_then(|known| std::mem::take(known).place) {
@@ -328,7 +333,8 @@ impl Buffers {
             if address >= entry.start && address + len <= entry.end {
                 return Some((place, false));
             }
-            // A block of several slabs that were registered one by one, for smaller blocks, is registered as one.
+            // A block of several slabs is registered as a whole, even if its slabs were registered one by one before, for
+            // smaller blocks.
             return if entry.is_whole() { Some((self.learn(main, slab)?, false)) } else { None };
         }
         if self.all.changes.load(Ordering::Acquire) != self.seen_changes {
@@ -342,7 +348,7 @@ impl Buffers {
         (address + len <= region.end).then_some((region.place?, true))
     }
 
-    /// The one place that all vectors are registered under, if there is one.
+    /// The place that covers all vectors, if there is one such place.
     fn find_all(&mut self, main: &mut AnyBackend, iov: *const sys::IoVec, count: u32) -> Option<(u16, bool)> {
         if self.places_max == 0 || !self.vectors {
             return None;
@@ -360,7 +366,7 @@ impl Buffers {
         found
     }
 
-    /// Registers a slab that has not been seen yet, or that has become part of a larger block since it was.
+    /// Registers a slab that the ring has not seen yet, or that has become part of a larger block since then.
     #[cold]
     fn learn(&mut self, main: &mut AnyBackend, slab: u32) -> Option<u16> {
         let index = slab as usize;
@@ -385,7 +391,8 @@ impl Buffers {
         }
         let before: Vec<u16> = self.slabs[slabs.clone()].iter().filter_map(SlabPlace::place).collect();
         self.slabs[slabs.clone()].fill(SlabPlace::At(place));
-        // What is registered as a part of this now has no block of its own any more, and so no operation that names it.
+        // The slabs that this registration covers were registered for blocks of their own. Those blocks are gone, so no
+        // operation uses the old places.
         for part in before.into_iter().filter(|&part| part != place) {
             let extent = self.entries[part as usize].as_ref().and_then(|entry| entry.pin.extent()).map(slabs_of);
             if extent.is_some_and(|its| slabs.start <= its.start && its.end <= slabs.end) {
@@ -416,7 +423,7 @@ impl Buffers {
         Some(place)
     }
 
-    /// Empties a place that no operation names.
+    /// Empties a place that no operation uses.
     fn empty(&mut self, main: &mut AnyBackend, place: u16) {
         let Some(entry) = self.entries[place as usize].take() else { return };
         main.clear_buffer(place);
@@ -442,7 +449,7 @@ impl Buffers {
         }
     }
 
-    /// Brings this ring's list of the program's memory up to date.
+    /// Brings this ring's list of regions up to date.
     #[cold]
     fn look_at_regions(&mut self, main: &mut AnyBackend) {
         let all = Arc::clone(&self.all);
@@ -474,7 +481,7 @@ impl Buffers {
 }
 
 impl Files {
-    /// Where a file is registered; a file that is used often is, if there is room.
+    /// Where a file is registered. A file that is used often gets a place if there is one.
     #[inline]
     fn find(&mut self, main: &mut AnyBackend, file: &FileInner) -> Option<u32> {
         if self.places_max == 0 {
@@ -496,7 +503,8 @@ impl Files {
         }
         let known = &mut self.by_descriptor[descriptor];
         if known.file != file.id() {
-            // The descriptor is another file's now. That of before has no operation any more, or it would be open still.
+            // The descriptor names another file now. The file before has no operation any more; otherwise it would still be
+            // open.
             self.stale.extend(known.place.take());
             *known = FilePlace { file: file.id(), transfers: 0, place: None };
         }
@@ -523,7 +531,7 @@ impl Files {
     }
 
     fn empty(&mut self, main: &mut AnyBackend, place: u32) {
-        // A place that could not be emptied is not used again: the file in it stays open until the ring goes.
+        // If a place could not be emptied, it is not used again, and the file in it stays open until the ring ends.
         if main.set_file(place, None).is_ok() {
             self.free.push(place);
         }

@@ -1,5 +1,5 @@
-//! The short path: from an operation to an entry in the backend's queue, and from a completion to its port, where nothing
-//! is out of the ordinary. Everything else goes the long way (`submit.rs`, `complete.rs`).
+//! The short path: from an operation to an entry in the backend's queue, and from a completion to its port, if nothing is
+//! out of the ordinary. Every other operation takes the long path (`submit.rs`, `complete.rs`).
 
 use std::{mem, sync::Arc};
 
@@ -24,8 +24,8 @@ use crate::{
 const SHORT: u16 = flag::OWNS | flag::IN_LANE | flag::ATTEMPT;
 
 impl State {
-    /// Works out how many operations the short path may push before somebody has to look again. Whoever leaves the ring by
-    /// another path sets that number to 0, so that it is worked out anew.
+    /// Works out the credit: how many operations the short path may push before the ring has to be looked at again. All
+    /// other paths set it to 0, so that it is worked out anew after them.
     #[inline(never)]
     fn refresh_credit(&mut self) {
         let load = &mut self.load;
@@ -34,8 +34,8 @@ impl State {
         load.credit = if ordinary { load.room.min(load.limit.saturating_sub(in_flight)) } else { 0 };
     }
 
-    /// Lets an operation onto the short path, and onto its lane. Answers the flags to push it with; `None` where it has to go
-    /// the long way.
+    /// Lets an operation onto the short path, and onto its lane. Answers the flags to push it with. `None` if it has to take
+    /// the long path.
     #[inline(always)]
     pub(super) fn let_in_short(&mut self, plain: &Plain, file: Option<&FileInner>) -> Option<u16> {
         if self.load.credit == 0 {
@@ -79,7 +79,7 @@ impl State {
         let Some(file) = file else {
             let index = self.slots.insert(call.kind(), sink, flags, NO_LANE, Priority::Normal);
             let cold = self.slots.cold_mut(index);
-            // Even a call that owns nothing: the helper may have to perform it.
+            // The call is kept although it owns nothing, because the helper may have to perform it.
             cold.call = call;
             cold.expect = 0;
             let entry = Entry::new(call, self.slots.key(index));
@@ -102,14 +102,14 @@ impl State {
         cold.payload = payload;
         cold.file = Some(file);
         cold.counted = names.counted.unwrap_or(0);
-        // SAFETY: the addresses of the call lie in the payload, and its descriptor is open through the share in the file. Both
-        // are in the slot now, and stay there until this key's completion.
+        // SAFETY: the addresses of the call lie in the payload, and its descriptor is open through the share in the file.
+        // Both are in the slot now, and stay there until this key's completion.
         unsafe { self.main.push(entry) };
         self.pushed_short(index, flags, direct);
         index
     }
 
-    /// An operation was pushed by the short path: counts it, and hands over what is queued if that is enough.
+    /// Counts an operation that the short path has pushed, and hands over what is queued if the submit batch is full.
     #[inline(always)]
     fn pushed_short(&mut self, index: u32, flags: u16, direct: bool) {
         self.load.push_one();
@@ -125,7 +125,7 @@ impl State {
         }
     }
 
-    /// Entries for a device: they are handed over when the inner loop says so.
+    /// Hands over entries for a device, if the inner loop says so.
     #[inline(never)]
     fn hand_over_direct(&mut self) {
         // Cancellations are queued entries too, and are not in flight.
@@ -151,11 +151,11 @@ pub(super) struct ShortEnd<'a> {
     pub(super) totals: &'a mut Totals,
     /// The port whose completions go to `out`.
     pub(super) port: u32,
-    /// When the completions were found; 0 where no lane is to be told.
+    /// The time of the reap. 0 if no lane needs a sample.
     pub(super) now: u64,
     pub(super) out: &'a mut Vec<Completion>,
     pub(super) effects: &'a mut Effects,
-    /// Completions that go the long way, put aside.
+    /// Completions that have to take the long path. They are put aside here.
     pub(super) long: &'a mut Vec<Cqe>,
 }
 
@@ -169,7 +169,7 @@ impl Taker for ShortEnd<'_> {
 }
 
 impl ShortEnd<'_> {
-    /// Takes one completion, if it is of an operation that the short path may end. Answers false where it may not.
+    /// Ends the operation of a completion, if the short path may. Answers false if it may not, and then does nothing.
     #[inline(always)]
     fn takes(&mut self, cqe: Cqe) -> bool {
         let index = cqe.user_data as u32;
@@ -193,13 +193,13 @@ impl ShortEnd<'_> {
         true
     }
 
-    /// A transfer has moved bytes: its lane and its file are let go of. Answers what the slot kept for it; `None` where the
-    /// transfer has to go on by the long way.
+    /// Ends a transfer: lets go of its place on the lane and of its file. Answers the payload. `None` if the transfer has to
+    /// go on by the long path; then nothing was done.
     #[inline(always)]
     fn end_transfer(&mut self, index: u32, result: i32) -> Option<Payload> {
         let (hot, cold) = self.slots.both_mut(index);
         if hot.has(flag::ATTEMPT) {
-            // A part of what was asked for may be all that the page cache has, and the rest on the device.
+            // After a part of the bytes, the rest may not be in the page cache but on the device.
             if cold.expect != result as u64 {
                 return None;
             }
@@ -214,7 +214,7 @@ impl ShortEnd<'_> {
         Some(mem::replace(&mut cold.payload, Payload::NOTHING))
     }
 
-    /// The same for a future's operation, which keeps its slot until the future fetches the result.
+    /// Ends a future's operation, if the short path may. The operation keeps its slot until the future fetches the result.
     #[inline(never)]
     fn takes_future(&mut self, index: u32, result: i32) -> bool {
         let hot = self.slots.hot(index);

@@ -68,13 +68,13 @@ enum SinkKind {
     Nobody,
 }
 
-/// What is out of the ordinary about an operation. One with no flag at all completes in one branch.
+/// What is out of the ordinary about an operation. An operation without any flag completes in one branch.
 pub(super) mod flag {
     /// The cold half owns a payload or a share in a file.
     pub(crate) const OWNS: u16 = 1;
     /// It has one of the ring's places on its lane.
     pub(crate) const IN_LANE: u16 = 1 << 1;
-    /// It is not done with one call of its own, or it came by the long path, which may write to all of the cold half.
+    /// It needs more than one call, or it came by the long path, which may write to all of the cold half.
     pub(crate) const LONG: u16 = 1 << 2;
     /// Somebody asked for it to end early.
     pub(crate) const CANCELLED: u16 = 1 << 3;
@@ -82,11 +82,11 @@ pub(super) mod flag {
     pub(crate) const CURSOR: u16 = 1 << 4;
     /// A worker of the kernel performs it from the start.
     pub(crate) const ASYNC: u16 = 1 << 5;
-    /// A copy by a worker of the kernel that takes a core for long: few at a time.
+    /// It is a copy: a worker of the kernel performs it and keeps a core busy. Few run at a time.
     pub(crate) const HEAVY: u16 = 1 << 6;
-    /// It was pushed without a place, on condition that it does not wait.
+    /// It was pushed without a place on its lane, and fails instead of waiting.
     pub(crate) const ATTEMPT: u16 = 1 << 7;
-    /// The submitting thread performs it when its time comes: a close with nothing to wait for.
+    /// The thread that starts it performs it: it is a close with nothing to wait for.
     pub(crate) const INLINE: u16 = 1 << 8;
     /// It is counted against a place of registered memory.
     pub(crate) const COUNTED: u16 = 1 << 9;
@@ -197,7 +197,7 @@ impl Hot {
         }
     }
 
-    /// Whether a port has this number, where the flags say that the operation is a port's.
+    /// Whether the operation is of the port with this number. The caller knows from the flags that it is a port's.
     #[inline(always)]
     pub(super) const fn is_number(&self, port: u32) -> bool {
         self.number == port
@@ -247,9 +247,9 @@ impl Cold {
         counted: 0,
     };
 
-    /// Gives a transfer at the file's own position the place where that is now. The kernel could do so itself, but `io_uring`
-    /// leaves the position where it was when a transfer fails after it has moved a part, and tells of that part all the
-    /// same (6.18), so the next transfer would go to the same place. Where a file is appended to, the kernel knows best.
+    /// Gives a transfer at the file's own position the offset where that position is now. The kernel could do so itself. But
+    /// if a transfer fails after a part, `io_uring` reports the part and leaves the position where it was (6.18), so the
+    /// next transfer would go to the same place. For a file that is appended to, the kernel finds the end.
     pub(super) fn find_position(&mut self) {
         let Some(file) = &self.file else { return };
         if self.position.is_some() || file.facts().append && self.call.is_write() {
@@ -267,7 +267,7 @@ impl Cold {
         }
     }
 
-    /// What a call's result is to its operation, and the part that follows it, if one does.
+    /// The result of a call as its operation counts it, and the part that follows, if there is one.
     #[inline]
     pub(super) fn next_part(&mut self, result: i32) -> (i32, Option<(Call, u64)>) {
         match self.more.as_deref_mut() {
@@ -318,8 +318,8 @@ impl Cold {
         self.file.as_ref().map_or(0, |file| file.facts().dev)
     }
 
-    /// Whether a worker of the kernel that does this copies for as long as it runs. What has no end (a pipe) waits instead,
-    /// and must not keep copies from their turn.
+    /// Whether a worker of the kernel that performs this would copy, and keep a core busy, for as long as it runs. A read of
+    /// a pipe waits instead, so it does not count as a copy and holds up no copies.
     pub(super) fn is_heavy(&self) -> bool {
         matches!(self.call, Call::Read { .. } | Call::ReadVectored { .. })
             && self.file.as_ref().is_some_and(|file| file.facts().regular && !file.facts().direct)
@@ -385,7 +385,7 @@ impl Slots {
             flag::OWNS | flag::LONG | if cursor { flag::CURSOR } else { 0 } | if endless { flag::ENDLESS } else { 0 };
         let index = self.insert(call.kind(), sink, flags, NO_LANE, class);
         self.hot[index as usize].place = Place::Waiting;
-        // What the slot held before is nothing, so nothing is dropped here.
+        // A free slot owns nothing, so this drops nothing.
         self.cold[index as usize] = Cold { call, expect, more, payload, file, other, ..Cold::EMPTY };
         index
     }
@@ -425,7 +425,7 @@ impl Slots {
         (hot.place != Place::Free && u64::from(hot.generation) == key >> 32).then_some(index)
     }
 
-    /// The slot that a key of a completion names. A slot that is free has another generation already.
+    /// The slot that the key of a completion names. A free slot is never found, because its generation has changed already.
     #[inline(always)]
     pub(super) fn tenant(&self, key: Key) -> Option<&Hot> {
         self.hot.get(key as u32 as usize).filter(|hot| u64::from(hot.generation) == key >> 32)

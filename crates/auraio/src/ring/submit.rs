@@ -17,12 +17,13 @@ use crate::{
 const INTERRUPTED_MAX: u32 = 16;
 
 impl State {
-    /// Which way the call in a slot goes.
+    /// Where the call in a slot is performed.
     fn way_of(&self, cold: &Cold) -> Route {
         let pooled = self.registered.is_pool_memory(&cold.call);
         let facts = cold.file.as_ref().map(|file| file.facts());
         match route(&cold.call, cold.expect, facts, pooled) {
-            // A worker that reads a pipe waits as long as the pipe is empty; the kernel itself waits without a worker.
+            // A worker that read a pipe would wait for as long as the pipe is empty. The kernel itself waits without a
+            // worker.
             Route::RingAsync if facts.is_some_and(|facts| !facts.seekable) => Route::Ring,
             way => way,
         }
@@ -60,7 +61,7 @@ impl State {
         }
     }
 
-    /// Sends an operation that has its place on its lane the way that it goes.
+    /// Sends an operation on, which has its place on its lane if it needs one.
     fn go_by(&mut self, index: u32, way: Route) {
         match way {
             Route::Threads => self.admit_helper(index),
@@ -74,7 +75,7 @@ impl State {
         }
     }
 
-    /// Sends an operation that has waited in line for its place.
+    /// Sends an operation on that has waited in line for its place.
     pub(super) fn go_on_from_line(&mut self, index: u32) {
         let way = self.way_of(self.slots.cold(index));
         self.go_by(index, way);
@@ -109,7 +110,7 @@ impl State {
         let hot = self.slots.hot_mut(index);
         hot.place = Place::Waiting;
         if hot.is_close() {
-            // It frees what others wait for, and so it waits for nobody.
+            // A close frees what others wait for, so it waits for nobody.
             self.make_room_in_queue(1);
             self.push_main(index, false);
             self.submit_if_full(index);
@@ -128,14 +129,14 @@ impl State {
         }
     }
 
-    /// Hands over what is queued if that is enough, where the operation in a slot is the last of it. Entries for a device
-    /// past the page cache are gathered as the inner loop says: a device that runs empty while a program prepares the next
-    /// batch does its work in lock-step with the program. What completes inside the submission leaves nothing empty.
+    /// Hands over what is queued, if the submit batch is full. The slot's operation was pushed last. For direct transfers
+    /// the inner loop says how large the batch is: if a device runs empty while the program prepares the next batch, the two
+    /// work in turns instead of at the same time. Operations that complete inside the submission leave no device waiting.
     fn submit_if_full(&mut self, index: u32) {
         let (hot, cold) = (self.slots.hot(index), self.slots.cold(index));
-        // What a worker of the kernel begins reaches the device later anyway.
+        // A transfer that a worker of the kernel performs reaches the device later anyway.
         let direct = !hot.has(flag::ASYNC) && cold.file.as_ref().is_some_and(|file| file.facts().direct);
-        // Cancellations are queued entries too, and are not in flight.
+        // Cancellations are queued entries too, but are not in flight.
         let in_kernel = self.load.in_flight.saturating_sub(self.load.unsubmitted);
         let full = if direct {
             self.meter.is_batch_full(self.load.unsubmitted, in_kernel)
@@ -162,7 +163,7 @@ impl State {
         self.pump_helper();
     }
 
-    /// Moves what waits for the helper there, as far as there is room.
+    /// Gives operations that wait for the helper to it, as many as there is room for.
     fn pump_helper(&mut self) {
         while self.load.has_room(1, self.helper.in_flight, false)
             && let Some(index) = self.lines.helper.pop_front()
@@ -171,7 +172,8 @@ impl State {
         }
     }
 
-    /// Whether a call has to go to the helper: the ring cannot perform it, or has no workers just now.
+    /// Whether a call has to go to the helper, because the ring cannot perform it, or because the kernel has no worker at
+    /// present.
     pub(super) fn goes_to_helper(&mut self, index: u32) -> bool {
         if !self.helper.is_there() {
             return false;
@@ -183,12 +185,13 @@ impl State {
         (hot.has(flag::ASYNC) || needs_worker(&cold.call)) && self.helper.stands_in()
     }
 
-    /// Whether `entries` can be pushed now. The submission queue is emptied for that, the completion queue never.
+    /// Whether `entries` can be pushed now. If the submission queue lacks room, it is handed over. The completion queue is
+    /// not reaped for that.
     pub(super) fn make_room(&mut self, entries: u32) -> bool {
         self.load.has_room(entries, self.helper.in_flight, false) && self.make_room_in_queue(entries)
     }
 
-    /// Empties the submission queue if it has less than so many entries left. Answers whether it has them now.
+    /// Hands the submission queue over if it has less room than for `entries`. Answers whether it has the room now.
     pub(super) fn make_room_in_queue(&mut self, entries: u32) -> bool {
         if self.load.room < entries {
             self.submit(Wait::No);
@@ -196,11 +199,11 @@ impl State {
         self.load.room >= entries
     }
 
-    /// Pushes a slot's call. There is room.
+    /// Pushes a slot's call. The caller knows that there is room.
     #[expect(unsafe_code, reason = "the slot is what keeps the promise that Backend::push asks for")]
     pub(super) fn push_main(&mut self, index: u32, link: bool) {
         if self.load.room == 0 {
-            // The kernel takes nothing just now: the operation is the first that goes when it does again.
+            // At present the kernel takes nothing. When it does again, this operation goes first.
             self.slots.hot_mut(index).place = Place::Waiting;
             self.lines.push_first(index);
             return;
@@ -243,7 +246,7 @@ impl State {
         }
     }
 
-    /// Pushes a slot's call to the helper threads. `submit` hands it over.
+    /// Pushes a slot's call to the helper. The helper's flush hands it over.
     #[expect(unsafe_code, reason = "the slot is what keeps the promise that Backend::push asks for")]
     pub(super) fn push_helper(&mut self, index: u32) {
         if !self.helper.is_there() {
@@ -264,7 +267,7 @@ impl State {
         unsafe { self.helper.push(entry) };
     }
 
-    /// The main backend is done with a slot's call, or gives it back unperformed.
+    /// Notes that the main backend is done with a slot's call, or has given it back unperformed.
     pub(super) fn leave_main(&mut self, index: u32) {
         let (hot, cold) = self.slots.both_mut(index);
         let weight = u32::from(hot.weight);
@@ -282,7 +285,7 @@ impl State {
         }
     }
 
-    /// Starts long copies, as many as may run at once.
+    /// Starts copies, as many as may run at once.
     fn pump_copies(&mut self) {
         while self.lines.has_copy() && self.make_room(1) {
             let Some(index) = self.lines.next_copy() else { return };
@@ -290,7 +293,7 @@ impl State {
         }
     }
 
-    /// Starts operations that may wait for ever, as far as they have room.
+    /// Starts operations that may wait for ever, as many as have room.
     fn pump_endless(&mut self) {
         while let Some(index) = self.lines.first_endless()
             && self.load.has_room(1, self.helper.in_flight, true)
@@ -330,7 +333,7 @@ impl State {
                         return;
                     }
                     self.lines.pop();
-                    // What it needs of the backend may have been used up since it began to wait.
+                    // The backend may have become unable to perform it while it waited.
                     let call = &self.slots.cold(index).call;
                     if call.is_plain() || self.main.supports(call) {
                         self.push_main(index, false);
@@ -392,7 +395,8 @@ impl State {
         self.helper.flush();
     }
 
-    /// One system call, or a few where it is interrupted or takes only a part.
+    /// Makes the system call that hands over what is queued. It is made again if a signal interrupted it or the kernel took
+    /// only a part.
     pub(super) fn submit(&mut self, wait: Wait) {
         self.load.budget.reset();
         let mut began = self.meter.stamp(&mut self.slots, &mut self.gate);
@@ -418,8 +422,8 @@ impl State {
                 Ok(_) => return,
                 Err(error) => match error.raw_os_error() {
                     Some(errno::EINTR) if wait == Wait::No => {}
-                    // Short of memory, or of room in the completion queue: what was pushed stays queued for the next
-                    // flush, and whoever waits asks again before long.
+                    // The kernel is short of memory, or of room in the completion queue. What was pushed stays queued for
+                    // the next flush, and those who wait try again before long.
                     Some(errno::EINTR | errno::EAGAIN | errno::EBUSY | errno::ETIME | errno::ENOMEM) => return,
                     _ => {
                         self.break_down();
@@ -430,13 +434,14 @@ impl State {
         }
     }
 
-    /// Asks the main backend anew for what is kept of its queue.
+    /// Asks the main backend again how full its queue is.
     fn look_at_queue(&mut self) {
         self.load.unsubmitted = self.main.unsubmitted();
         self.load.room = self.main.room();
     }
 
-    /// The kernel refuses submissions for good (a seccomp filter set after the start does): the helper takes over.
+    /// Gives everything to the helper, because the kernel refuses submissions for good. A seccomp filter that was set after
+    /// the start does so.
     fn break_down(&mut self) {
         if !self.helper.is_there() {
             return;
@@ -459,7 +464,7 @@ impl State {
         self.helper.flush();
     }
 
-    /// Everything that waits for the ring goes to the helper instead.
+    /// Gives everything that waits for the ring to the helper instead.
     fn move_lines_to_helper(&mut self) {
         while let Some(next) = self.lines.pop() {
             match next {
@@ -477,7 +482,8 @@ impl State {
         }
     }
 
-    /// The kernel had no worker for a call: the helper performs it, and for a while all others that need one.
+    /// Gives a call to the helper because the kernel had no worker for it. For a while, the helper also performs all other
+    /// calls that need a worker.
     pub(super) fn redo_on_helper(&mut self, index: u32) {
         self.helper.stand_in();
         self.slots.hot_mut(index).clear(flag::HEAVY);

@@ -1,4 +1,4 @@
-//! Threads that perform what would block: this engine's own, never libuv's.
+//! Threads that perform calls that would block. They belong to the engine; libuv's threads are never used.
 //!
 //! They come when there is work that no idle thread can take, up to a maximum, and go when idle for five seconds. Where no
 //! thread can be had (a container's limit on processes), the job is handed back, so that the caller can do it itself:
@@ -35,14 +35,15 @@ const STAND_INS_MAX: usize = 512;
 /// System calls need little; jobs of others (a topology to read) get by with it too.
 const STACK_BYTES: usize = 512 * 1024;
 
-/// Threads for blocking work. Costs a few hundred bytes until the first job.
+/// Threads for blocking work. Until the first job it takes a few hundred bytes and no thread.
 ///
-/// Dropping it lets the queued jobs finish and joins the threads; on one of its own threads it only lets them go.
+/// Dropping it waits until the queued jobs are done and the threads have ended. If one of its own threads drops it, that
+/// thread waits for nobody.
 pub(crate) struct Crew {
     shared: Arc<Shared>,
 }
 
-/// What the threads hold too, so that a [`Crew`] can be dropped while they run.
+/// The part that the threads share, so that a [`Crew`] can be dropped while they run.
 pub(super) struct Shared {
     state: Mutex<State>,
     /// Signalled for each job, and once when the crew closes.
@@ -58,7 +59,7 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// Threads that run, the idle among them.
+    /// The number of threads, idle ones included.
     threads: usize,
     idle: usize,
     /// How often the foreman has looked.
@@ -71,7 +72,7 @@ struct State {
     started: u64,
     handles: Vec<JoinHandle<()>>,
     closing: bool,
-    /// Stands for a system that has no more threads.
+    /// For tests: the system has no more threads.
     #[cfg(test)]
     refuses: bool,
 }
@@ -116,17 +117,17 @@ impl Drop for Crew {
             return;
         }
         for handle in handles {
-            // A job's panic is caught where it runs, so there is nothing to learn here.
+            // A job's panic is caught where it runs, so this error tells nothing new.
             let _ = handle.join();
         }
     }
 }
 
 impl Shared {
-    /// Queues the job, and starts a thread for it if none is idle and the maximum allows.
+    /// Queues the job. Starts a thread for it if none is idle and the maximum allows one more.
     ///
     /// # Errors
-    /// Gives the job back when there is no thread and none can be had.
+    /// Gives the job back if there is no thread and none can be started.
     pub(super) fn run(self: &Arc<Self>, job: Job) -> Result<(), Job> {
         let mut state = self.state();
         state.jobs.push_back(job);
@@ -151,7 +152,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Starts a thread, or leaves things as they are.
+    /// Starts a thread. If the system has none, nothing changes.
     fn start(self: &Arc<Self>, state: &mut State) {
         #[cfg(test)]
         if state.refuses {
@@ -218,8 +219,8 @@ impl Shared {
                 let since = state.looks;
                 state.busy_since.push(since);
                 drop(state);
-                // A job that panics has lost its own thread of control, nothing else: what it owes is settled by what it
-                // drops (see `work.rs`), and the host must not go down with it.
+                // A job that panics must not end the thread or the process. The entries that it held are completed by the
+                // drop of its `Work` (`work.rs`).
                 let _ = catch_unwind(AssertUnwindSafe(job));
                 state = self.state();
                 // Which of those that began at the same look ends makes no difference.
@@ -239,7 +240,7 @@ impl Shared {
                 break;
             }
         }
-        // Still under the lock under which the queue was seen empty: a job that comes now finds one thread less.
+        // The lock has been held since the queue was found empty, so a job that comes now counts one thread less.
         state.threads -= 1;
     }
 
@@ -254,7 +255,7 @@ impl Crew {
         self.shared.run(job)
     }
 
-    /// Threads that run now.
+    /// The number of threads that run now.
     fn threads(&self) -> usize {
         self.shared.state().threads
     }
@@ -305,7 +306,7 @@ mod tests {
         }
         run(&crew, || {});
         assert_eq!(crew.threads(), 3);
-        // Ends only if the three run at the same time.
+        // This wait ends only if the three jobs run at the same time.
         meeting.wait();
     }
 

@@ -1,7 +1,8 @@
-//! The entries that wait for another process: a pipe's next bytes, a FIFO's reader. One thread watches them all.
+//! The entries that wait for another process: for the next bytes of a pipe, or for the reader of a FIFO. One thread watches
+//! them all.
 //!
-//! They lie here rather than on a thread each, since such a wait may never end and the crew's threads are few. What is
-//! ready goes back to the crew; what is cancelled is let go of at the next turn.
+//! They lie here, and not on a thread each, because such a wait may never end and the crew has few threads. When an entry
+//! can go on, the watcher gives it back to the crew. When an entry was cancelled, the watcher drops it at its next turn.
 
 use std::{
     mem,
@@ -13,7 +14,7 @@ use std::{
 use super::work::Work;
 use crate::sys::{Bell, Watch, errno, poll_watches};
 
-/// How often an opening is tried again that nothing announces.
+/// The pause between the tries of a call for which no descriptor tells when it can go on, such as the open of a FIFO.
 const RETRY: Duration = Duration::from_millis(5);
 
 /// The waiting entries of one crew, and the thread that watches them. Costs nothing until the first one.
@@ -44,16 +45,16 @@ struct Parked {
     until: Until,
 }
 
-/// How long an entry waits.
+/// What an entry waits for.
 pub(super) enum Until {
     /// Until the descriptor is ready.
     Ready(Watch),
-    /// Until then, because nothing announces that it can go on.
+    /// Until this moment, because no descriptor tells when the entry can go on.
     Due(Instant),
 }
 
 impl Until {
-    /// For a few milliseconds.
+    /// A wait of a few milliseconds.
     pub(super) fn soon() -> Self {
         Self::after(RETRY)
     }
@@ -64,8 +65,8 @@ impl Until {
 }
 
 impl Park {
-    /// Takes the work in until it can go on. If the watcher cannot be had, the work fails with the reason for that. If the crew
-    /// closes, the work is dropped, which cancels it.
+    /// Takes the work in until it can go on. If the watcher cannot be had, the work fails with the reason for that. If the
+    /// crew closes, the work is dropped, which cancels it.
     pub(super) fn add(&self, work: Work, until: Until) {
         let mut state = self.state();
         if state.closing {
@@ -85,20 +86,20 @@ impl Park {
                 }
             },
         };
-        // Still under the lock, so that `close` comes before the check above or after this.
+        // The lock is held since the check above, so that `close` comes either before the check or after this line.
         inbox.arrived().parked.push(Parked { work, until });
         drop(state);
         inbox.bell.ring();
     }
 
-    /// Makes the watcher let go of what was cancelled.
+    /// Makes the watcher drop the entries that were cancelled.
     pub(super) fn sweep(&self) {
         if let Some((_, inbox)) = &self.state().watcher {
             inbox.bell.ring();
         }
     }
 
-    /// Cancels what waits, and ends the watcher.
+    /// Cancels all entries that wait, and ends the watcher.
     pub(super) fn close(&self) {
         let watcher = {
             let mut state = self.state();
@@ -132,7 +133,7 @@ fn start() -> std::io::Result<(JoinHandle<()>, Arc<Inbox>)> {
     Ok((handle, inbox))
 }
 
-/// The watcher's life. Dropping what is left at the end cancels it.
+/// What the watcher's thread does. The entries that are left at the end are dropped, which cancels them.
 fn watch(inbox: &Inbox) {
     let mut parked: Vec<Parked> = Vec::new();
     let mut watches: Vec<Watch> = Vec::new();
@@ -145,7 +146,7 @@ fn watch(inbox: &Inbox) {
                 return;
             }
         }
-        // The drop of a cancelled one cancels what was linked behind it.
+        // Dropping a cancelled entry also cancels the entries that are linked behind it.
         parked.retain(|one| !one.work.is_cancelled());
 
         watches.clear();
@@ -155,7 +156,7 @@ fn watch(inbox: &Inbox) {
         let timeout =
             parked.iter().filter_map(Parked::due).min().map(|due| due.saturating_duration_since(Instant::now()));
         if poll_watches(&mut watches, timeout).is_err() {
-            // Out of memory, most likely. Nothing is known to be ready; look again soon, without spinning.
+            // Most likely the system is out of memory. It is not known what is ready, so try again after a pause.
             thread::sleep(RETRY);
             watches.clear();
         }

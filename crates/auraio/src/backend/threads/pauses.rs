@@ -1,8 +1,9 @@
 //! Pauses between the tries of a call that the file system answers with `EAGAIN`.
 //!
-//! A FUSE server may answer so for as long as it likes. To ask again at once would keep a processor busy for nothing; to
-//! pass the answer on at once would fail an operation that a moment later would have worked. So the call is made again
-//! after pauses that grow, off any thread, and after a quarter of a second the answer is the caller's.
+//! A FUSE server may give this answer for as long as it likes. If the call were made again at once, it would keep a
+//! processor busy for nothing. If the answer were passed on at once, an operation would fail that would have worked a moment
+//! later. So the call is made again after pauses that grow, and occupies no thread meanwhile. After a quarter of a second
+//! the caller gets the answer.
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub(super) struct Pauses {
 }
 
 impl Pauses {
-    /// The pause before the next try, if there is to be one.
+    /// The pause before the next try. `None` if there is no further try.
     pub(super) fn next(&mut self) -> Option<Duration> {
         self.taken += 1;
         (self.taken < TRIES_MAX).then(|| (FIRST * (1 << (self.taken - 1).min(4))).min(LONGEST))

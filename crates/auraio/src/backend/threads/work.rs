@@ -1,8 +1,8 @@
-//! One linked chain on its way through the threads, and the promise that each entry completes exactly once.
+//! One linked chain on its way through the threads. This file keeps the promise that each entry completes exactly once.
 //!
-//! A [`Task`] is the stage that an entry is in; the worker and a cancel agree over that stage alone, by
-//! compare-and-swap, and whoever takes it to [`DONE`] queues the completion. From then on the entry's addresses are its
-//! owner's again, so nobody may take a task out of that stage: a worker that cannot start a task leaves it alone.
+//! A [`Task`] holds the stage that an entry is in. The worker and a cancel change the stage by compare-and-swap, and share
+//! nothing else. Whoever brings it to [`DONE`] queues the completion. From then on the entry's addresses belong to its owner
+//! again, so no task ever leaves that stage, and a worker that cannot start a task does not touch it.
 
 use std::{
     collections::VecDeque,
@@ -32,40 +32,40 @@ impl Sink {
     }
 }
 
-/// Not started: a cancel completes it.
+/// The task has not started. A cancel completes it.
 const WAITING: u8 = 0;
-/// A thread performs it.
+/// A thread performs the task.
 const RUNNING: u8 = 1;
-/// As `RUNNING`, and it must not be parked again.
+/// A thread performs the task, and a cancel came meanwhile, so it must not be parked.
 const UNWANTED: u8 = 2;
-/// It waits for a descriptor, off any thread: a cancel completes it.
+/// The task waits for a descriptor and occupies no thread. A cancel completes it.
 const PARKED: u8 = 3;
-/// Its completion is queued.
+/// The task's completion is queued.
 const DONE: u8 = 4;
 
-/// What a cancel found.
+/// The state in which a cancel found a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cancelled {
-    /// It is completed now.
+    /// It had not started. The cancel has completed it.
     Waiting,
-    /// It is completed now, and still lies with the parked ones.
+    /// It was parked. The cancel has completed it, and the watcher still holds it.
     Parked,
-    /// Too late; it completes by itself.
+    /// A thread performs it, or it is done. It completes by itself.
     TooLate,
 }
 
-/// What the worker and a cancel share of an entry.
+/// The part of an entry that the worker and a cancel share.
 pub(super) struct Task {
     pub(super) user_data: u64,
     stage: AtomicU8,
 }
 
-/// One entry of a chain. Its addresses go from thread to thread with it, and are followed by one at a time.
+/// One entry of a chain. It moves from thread to thread with its addresses, and one thread at a time follows them.
 pub(super) struct Step {
     call: Call,
     pub(super) link: bool,
     pub(super) task: Arc<Task>,
-    /// The simulated kernel that answers this entry with `EAGAIN` for ever.
+    /// The simulated kernel, if it has decided to answer this entry with `EAGAIN` for ever.
     #[cfg(feature = "sim")]
     pub(super) endless: Option<crate::SimOptions>,
 }
@@ -106,19 +106,19 @@ impl Task {
         self.stage.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Claims the task for this thread; not if it was cancelled.
+    /// Takes the task for this thread. Answers false if it was cancelled.
     fn start(&self) -> bool {
         self.moves(WAITING, RUNNING) || self.moves(PARKED, RUNNING)
     }
 
-    /// Completes the task unless it is completed.
+    /// Completes the task, unless it has been completed already.
     fn settle(&self, sink: &Sink, result: i32) {
         if self.stage.swap(DONE, Ordering::AcqRel) != DONE {
             sink.complete(self.user_data, result);
         }
     }
 
-    /// Completes the task if nobody performs it; if somebody does, keeps it from being parked.
+    /// Completes the task if no thread performs it. If a thread does, the task will not be parked any more.
     pub(super) fn cancel(&self, sink: &Sink) -> Cancelled {
         loop {
             let stage = self.stage.load(Ordering::Acquire);
@@ -138,8 +138,8 @@ impl Task {
     }
 }
 
-/// A chain of tasks, or what is left of it. Dropped with tasks left (one failed, one panicked, the crew closes), it
-/// completes them with `ECANCELED`.
+/// A chain of tasks, or the rest of one. If it is dropped with tasks left, because one failed or panicked or because the
+/// crew closes, it completes them with `ECANCELED`.
 pub(super) struct Work {
     chain: VecDeque<Step>,
     progress: Progress,
@@ -161,13 +161,13 @@ impl Work {
         }
     }
 
-    /// Whether the task in turn was cancelled while parked.
+    /// Whether the first task was cancelled while it was parked.
     #[cfg(unix)]
     pub(super) fn is_cancelled(&self) -> bool {
         self.chain.front().is_none_or(|step| step.task.is_done())
     }
 
-    /// Hands the work to a thread, or does it here if there is none.
+    /// Gives the work to a thread of the crew. If there is none, performs it on the calling thread.
     pub(super) fn hand_over(self) {
         let crew = Arc::clone(&self.crew);
         if let Err(job) = crew.run(Box::new(move || self.run())) {
@@ -175,7 +175,7 @@ impl Work {
         }
     }
 
-    /// Performs the chain in order, until it is done, fails, or has to wait.
+    /// Performs the chain in order, until it ends, a task fails, or a task has to wait.
     #[expect(unsafe_code, reason = "the calls hold addresses")]
     pub(super) fn run(mut self) {
         while let Some(step) = self.chain.front() {
@@ -216,18 +216,18 @@ impl Work {
         }
     }
 
-    /// Leaves this thread until the task in turn can go on.
+    /// Parks the work until its first task can go on.
     #[cfg(unix)]
     fn park(self, until: Until) {
         let Some(step) = self.chain.front() else { return };
-        // Not if a cancel came while it ran: then the drop completes it.
+        // If a cancel came while the task ran, the stage is another, and dropping the work completes the task.
         if step.task.moves(RUNNING, PARKED) {
             let crew = Arc::clone(&self.crew);
             crew.park.add(self, until);
         }
     }
 
-    /// Gives the task in turn this error; the drop cancels those behind it.
+    /// Completes the first task with this error. The drop cancels those behind it.
     #[cfg(unix)]
     pub(super) fn fail(self, error: i32) {
         if let Some(Step { task, .. }) = self.chain.front()
@@ -246,15 +246,15 @@ impl Drop for Work {
     }
 }
 
-/// Whether a call that the file system answered with `EAGAIN` is made again after a pause. An opening is not: it says so of a
-/// lease that somebody holds, when it was asked not to wait.
+/// Whether a call that the file system answered with `EAGAIN` is made again after a pause. An open is not: it gives this
+/// answer if it was asked not to wait and another process holds a lease on the file.
 #[cfg(unix)]
 const fn may_come_again(call: &Call) -> bool {
     call.is_transfer() || matches!(call, Call::ReadPath { .. })
 }
 
-/// Whether the next entry of a chain may start: a short transfer is a failure, the end of a file that is read by its path
-/// is not.
+/// Whether the call did all that it was asked to do, so that the next entry of the chain may start. A short transfer is a
+/// failure, except for a [`Call::ReadPath`], which reads up to the end of its file.
 ///
 /// # Safety
 /// The vectors of a vectored call can be read.
