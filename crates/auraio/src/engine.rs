@@ -65,10 +65,7 @@ pub(crate) struct Shared {
     crew: Arc<Crew>,
     /// The rings of the cores. Each is made when it is first used.
     cores: Box<[OnceLock<Arc<Ring>>]>,
-    /// Rings that belong to one thread or port, for statistics and the driver.
-    others: Mutex<Vec<Weak<Ring>>>,
-    /// Rings of threads that have ended, with something still in flight on them.
-    leftover: Leftover,
+    others: OtherRings,
     making: Mutex<()>,
     driver: OnceLock<Driver>,
     /// The number of simulated kernels so far. Each of them has a seed of its own.
@@ -76,11 +73,20 @@ pub(crate) struct Shared {
     seeds: AtomicU64,
     /// Memory that the program has registered.
     regions: Arc<Regions>,
-    /// Rings made so far.
-    rings_made: AtomicU64,
     /// New operations are refused.
     closed: AtomicBool,
     waiters: Waiters,
+}
+
+/// The rings that do not belong to a core.
+#[derive(Default)]
+struct OtherRings {
+    /// Rings that belong to one thread or port, for statistics and the driver.
+    rings: Mutex<Vec<Weak<Ring>>>,
+    /// Rings of threads that have ended, with something still in flight on them.
+    leftover: Leftover,
+    /// How many rings of any kind the engine has made so far.
+    made: AtomicU64,
 }
 
 // While a thread ends, destructors of its other locals may still use an engine, and find this one gone. So everybody who looks
@@ -119,14 +125,12 @@ impl Engine {
             reason,
             crew,
             cores,
-            others: Mutex::default(),
-            leftover: Leftover::default(),
+            others: OtherRings::default(),
             making: Mutex::default(),
             driver: OnceLock::new(),
             #[cfg(feature = "sim")]
             seeds: AtomicU64::new(0),
             regions: Arc::default(),
-            rings_made: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             waiters: Waiters::default(),
         };
@@ -468,7 +472,7 @@ impl Shared {
     /// All rings there are.
     pub(crate) fn rings(&self) -> Vec<Arc<Ring>> {
         let mut rings: Vec<_> = self.cores.iter().filter_map(OnceLock::get).map(Arc::clone).collect();
-        rings.extend(lock(&self.others).iter().filter_map(Weak::upgrade));
+        rings.extend(lock(&self.others.rings).iter().filter_map(Weak::upgrade));
         rings
     }
 
@@ -476,7 +480,7 @@ impl Shared {
     /// Answers whether anything completed.
     pub(crate) fn reap_all(&self) -> bool {
         let reaped = self.hand_over_and_reap();
-        self.leftover.let_go_of_idle();
+        self.others.leftover.let_go_of_idle();
         if self.waiters.any() && self.is_idle() {
             self.waiters.wake();
         }
@@ -700,7 +704,7 @@ impl Rounds {
             return;
         }
         self.short = 0;
-        let made = engine.rings_made.load(Ordering::Acquire);
+        let made = engine.others.made.load(Ordering::Acquire);
         if made != self.made || self.all.iter().any(|ring| ring.strong_count() == 0) {
             self.all = engine.rings().iter().map(Arc::downgrade).collect();
             self.made = made;
@@ -710,7 +714,7 @@ impl Rounds {
                 ring.flush_and_reap(None, &mut Vec::new());
             }
         }
-        engine.leftover.let_go_of_idle();
+        engine.others.leftover.let_go_of_idle();
         if engine.waiters.any() && engine.is_idle() {
             engine.waiters.wake();
         }

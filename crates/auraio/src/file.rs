@@ -88,7 +88,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     fn of(facts: &FileFacts) -> Self {
-        if !facts.seekable || facts.fuse {
+        if !facts.seekable || !facts.local {
             return Self { refused: u64::MAX, refused_address: u64::MAX };
         }
         let alignment = &facts.alignment;

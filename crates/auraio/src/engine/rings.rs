@@ -74,7 +74,7 @@ impl Shared {
         };
         if OWN.try_with(keep).is_err() {
             // This thread is ending and keeps nothing any more, so the engine does.
-            self.leftover.keep(Arc::clone(&ring));
+            self.others.leftover.keep(Arc::clone(&ring));
         }
         Ok(ring)
     }
@@ -92,7 +92,7 @@ impl Shared {
         if ring.is_idle() {
             return;
         }
-        self.leftover.keep(Arc::clone(ring));
+        self.others.leftover.keep(Arc::clone(ring));
         self.have_driven(true);
     }
 
@@ -100,7 +100,7 @@ impl Shared {
     pub(crate) fn make_own(&self, single_issuer: Option<ThreadMark>) -> Result<Arc<Ring>> {
         let cpu = topology::current_cpu().min(self.topology.cpu_max());
         let ring = self.make_ring(cpu, single_issuer)?;
-        let mut others = lock(&self.others);
+        let mut others = lock(&self.others.rings);
         others.retain(|ring| ring.strong_count() > 0);
         others.push(Arc::downgrade(&ring));
         drop(others);
@@ -161,7 +161,7 @@ impl Shared {
             register: self.options.register,
         };
         let ring = Ring::new(spec, main, helper, self.options.pool, Arc::clone(&self.regions));
-        self.rings_made.fetch_add(1, Ordering::Release);
+        self.others.made.fetch_add(1, Ordering::Release);
         let holder = Arc::downgrade(&ring);
         self.options.pool.add_holder(holder as Weak<dyn SlabHolder>);
         Ok(ring)
