@@ -33,7 +33,7 @@ pub enum Routing {
 /// The largest queue depth of a ring.
 pub(crate) const QUEUE_DEPTH_MAX: u32 = 32_768;
 
-/// Makes an [`Engine`].
+/// Makes an [`Engine`](crate::Engine).
 ///
 /// ```
 /// use auraio::{Engine, Routing};

@@ -23,10 +23,11 @@ mod home;
 use home::Homes;
 pub(crate) use home::{Home, Opener, Resume, Waiting};
 
-/// An open file of an [`Engine`].
+/// An open file of an [`Engine`](crate::Engine).
 ///
-/// Operations on it may also be given to another engine than the one that opened it ([`Engine::submit`]). A close waits for
-/// those too, and cancels those that could wait for ever. The file keeps both engines until it is closed.
+/// Operations on it may also be given to another engine than the one that opened it
+/// ([`Engine::submit`](crate::Engine::submit)). A close waits for those too, and cancels those that could wait for ever. The
+/// file keeps both engines until it is closed.
 ///
 /// Every method queues an operation and answers a future for its result. Operations on one file may be performed in any
 /// order, unless they use the file's own position. So await one before you start another that depends on it, or link them
@@ -88,6 +89,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     fn of(facts: &FileFacts) -> Self {
+        // A call on a file that is not local may hold a worker of the kernel, which the long path counts.
         if !facts.seekable || !facts.local {
             return Self { refused: u64::MAX, refused_address: u64::MAX };
         }
