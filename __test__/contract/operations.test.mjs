@@ -25,12 +25,7 @@ const OPTIONS = {
   queueDepth: 64,
   submitBatch: 0,
   register: false,
-  policy: 'knee',
-  inFlightFixed: 0,
-  inFlightMin: 0,
-  inFlightMax: 0,
-  guardP99Ms: 0,
-  priority: 1,
+  wish: {},
 }
 
 /** The system calls on paths, as each target calls them: `perform` of a port, or the functions of Node. */
