@@ -444,6 +444,7 @@ impl Shared {
     /// Somebody waits for the engine to be idle: whoever reaps wakes it then.
     pub(crate) fn ensure_watched(self: &Arc<Self>) {
         self.ensure_driven();
+        let _ = self.driver.get_or_init(|| Driver::start(Arc::downgrade(self)));
         self.tell_driver();
     }
 
@@ -542,7 +543,7 @@ impl Shared {
                 return Some(done);
             }
         }
-        self.have_driven(ring.counters.is_stuck());
+        self.have_driven(ring);
         None
     }
 
@@ -553,10 +554,10 @@ impl Shared {
         }
     }
 
-    /// Has the engine's own thread reap. `stuck` says that something waits that no completion will move on.
-    fn have_driven(self: &Arc<Self>, stuck: bool) {
+    /// Has the driver watch a ring until nothing is under way there.
+    fn have_driven(self: &Arc<Self>, ring: &Ring) {
         let driver = self.driver.get_or_init(|| Driver::start(Arc::downgrade(self)));
-        if stuck {
+        if ring.begin_watch() || ring.counters.is_stuck() {
             driver.look_again();
         }
     }
@@ -565,14 +566,11 @@ impl Shared {
     /// the driver.
     pub(crate) fn ensure_driven(self: &Arc<Self>) {
         if !Drives::here(self.id) {
-            self.have_driven(self.is_stuck());
+            self.rings()
+                .iter()
+                .filter(|ring| ring.may_submit() && ring.is_busy())
+                .for_each(|ring| self.have_driven(ring));
         }
-    }
-
-    /// Whether something waits that no completion will move on: the kernel was short of memory and did not take it, and
-    /// nothing is in flight. Somebody has to offer it again.
-    fn is_stuck(&self) -> bool {
-        self.rings().iter().any(|ring| ring.counters.is_stuck())
     }
 
     /// Whether anything is under way on rings that any thread may drive.

@@ -1,5 +1,7 @@
 //! The driver: a thread that reaps for futures while their executor sleeps. It is started when the first future on a foreign
-//! executor has to wait. It sleeps on the descriptors of all rings, and holds the engine only while it works.
+//! executor has to wait. It sleeps on the descriptors of the rings that it was asked to watch, and on a bell. A ring is no
+//! longer watched once nothing is under way on it: a thread that polls often enough reaps by itself, and is not disturbed.
+//! The driver holds the engine only while it works.
 
 use std::{
     sync::{
@@ -68,12 +70,12 @@ fn run(engine: &Weak<Shared>, control: &Control) {
         let stuck = rings.iter().any(|ring| ring.counters.is_stuck());
         let descriptors: Vec<Descriptor> = rings
             .iter()
-            .filter(|ring| ring.may_submit())
+            .filter(|ring| ring.may_submit() && ring.is_watched())
             .flat_map(|ring| ring.descriptors().iter().copied())
             .chain(control.bell.descriptor())
             .collect();
         let working: Vec<Weak<Ring>> =
-            rings.iter().filter(|ring| ring.is_working() && ring.may_submit()).map(Arc::downgrade).collect();
+            rings.iter().filter(|ring| ring.is_working() && ring.is_watched()).map(Arc::downgrade).collect();
         // Nothing rings for what the kernel could not take, nor for what another thread reaps last.
         let look = if stuck { Some(Duration::from_millis(1)) } else { engine.waiters().any().then_some(waiters::LOOK) };
         // The engine must be able to end while this thread sleeps; its rings' descriptors are then no longer ours to

@@ -93,7 +93,7 @@ impl Shared {
             return;
         }
         self.others.leftover.keep(Arc::clone(ring));
-        self.have_driven(true);
+        self.have_driven(ring);
     }
 
     /// A ring of one thread's or port's own.

@@ -14,7 +14,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::Wake,
     time::Duration,
@@ -136,6 +136,8 @@ pub(crate) struct Ring {
     descriptors: Vec<Descriptor>,
     pub(crate) counters: CachePadded<Counters>,
     inbox: Inbox,
+    /// Somebody waits for an operation here whose executor may sleep, so the driver watches the ring.
+    watched: AtomicBool,
     /// Boxed, so that it can be leaked where it is.
     access: Option<Box<Access>>,
 }
@@ -207,6 +209,7 @@ impl Ring {
             descriptors,
             counters: CachePadded::default(),
             inbox: Inbox::default(),
+            watched: AtomicBool::new(false),
             access: Some(Box::new(access)),
         })
     }
@@ -385,13 +388,9 @@ impl Ring {
         if !self.inbox.is_empty() {
             self.read_letters();
         }
-        let mut effects = Effects::default();
         let mut state = self.enter();
         state.flush();
-        if state.reap(port, out, &mut effects) {
-            state.flush();
-        }
-        self.leave(state, effects);
+        self.reap_and_leave(state, port, out);
     }
 
     /// Reaps. What is queued is handed over only if the reap has let operations go on that waited.
@@ -409,7 +408,21 @@ impl Ring {
         if state.reap(port, out, &mut effects) {
             state.flush();
         }
+        if self.watched.load(Ordering::Relaxed) && state.is_at_rest() {
+            self.watched.store(false, Ordering::SeqCst);
+        }
         self.leave(state, effects);
+    }
+
+    /// Has the driver watch the ring from now on. Answers whether it did not before. Whoever calls this has an operation on the
+    /// ring that was not complete when it looked: the ring is at rest, and no longer watched, only after that completed.
+    pub(crate) fn begin_watch(&self) -> bool {
+        !self.watched.load(Ordering::SeqCst) && !self.watched.swap(true, Ordering::SeqCst)
+    }
+
+    /// Whether the driver is to watch the ring.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.may_submit() && self.watched.load(Ordering::SeqCst)
     }
 
     /// Whether no operation is under way, in whichever state. A ring at which somebody works at this moment is not idle.
@@ -512,6 +525,12 @@ impl Ring {
 }
 
 impl State {
+    /// Whether nothing is under way: nothing in flight, queued, in line or held.
+    fn is_at_rest(&self) -> bool {
+        let under_way = self.load.in_flight + self.helper.in_flight + self.lines.held + self.gate.waiting;
+        under_way == 0 && self.lines.is_empty()
+    }
+
     /// Publishes the counters.
     #[inline(always)]
     fn count(&mut self, counters: &Counters) {
