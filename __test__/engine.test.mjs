@@ -252,3 +252,10 @@ test.serial('a closed default engine is replaced at the next use', async (t) => 
   const file = await open('/dev/null')
   await file.close()
 })
+
+test('a misspelt option of an engine is an error that names it', (t) => {
+  for (const name of ['backendd', 'queuedepth', 'guardP99ms', 'constructor']) {
+    const error = t.throws(() => new Engine({ [name]: undefined }), { code: 'ERR_INVALID_ARG_VALUE' })
+    t.true(error.message.includes(`options.${name}`), error.message)
+  }
+})

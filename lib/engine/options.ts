@@ -2,6 +2,7 @@
 import { validateWish, type WishOptions } from '../control/wishes.js'
 import { validatePoolOptions, type PoolOptions } from '../memory/memory.js'
 import { validateBackend, type Backend } from '../operations/native.js'
+import { invalidArgValue } from '../checks/errors.js'
 import { validateBoolean, validateInteger, validateObject, validateOneOf } from '../checks/options.js'
 import type { PortOptions } from '../operations/port.js'
 
@@ -47,8 +48,36 @@ export interface CheckedOptions {
   pool: PoolOptions
 }
 
+/** The names of all options. The type makes this list name each of them. */
+const NAMES: Record<keyof EngineOptions, true> = {
+  backend: true,
+  routing: true,
+  queueDepth: true,
+  submitBatch: true,
+  register: true,
+  pool: true,
+  policy: true,
+  guardP99Ms: true,
+  inFlightMin: true,
+  inFlightMax: true,
+  priority: true,
+}
+
+/** Throws for an option that there is not: its name is misspelt, and its value would have no effect. */
+function refuseUnknown(options: object): void {
+  const unknown = Object.keys(options).find((name) => !Object.hasOwn(NAMES, name))
+  if (unknown !== undefined) {
+    throw invalidArgValue(
+      `options.${unknown}`,
+      (options as Record<string, unknown>)[unknown],
+      'is not an option of an engine',
+    )
+  }
+}
+
 export function validateEngineOptions(options: unknown): CheckedOptions {
   validateObject(options, 'options')
+  refuseUnknown(options as object)
   const {
     backend,
     routing = 'thread',
